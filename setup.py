@@ -1,0 +1,65 @@
+"""Installation of ldm_hf. Every heavy dependency is an extra; torch is installed first (see the Makefile)."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+extras = {
+    # Environment libraries that live together in one interpreter, all from wheels (no compiler needed).
+    "envs": [
+        "gymnasium[classic-control,box2d,toy-text]>=1.2",
+        "minigrid>=3.0",
+        "metaworld>=3.0",
+        "highway-env>=1.10",
+        "nasim>=0.12",
+        "gym-anytrading>=2.0",
+        "gym-electric-motor>=3.0",
+        "minatar>=1.0.15",
+        "ale-py>=0.11",
+        "popgym>=1.0.6",
+        "stockpyl>=1.0",
+        "pvlib>=0.11",
+    ],
+    # Task-specific reference policies by reinforcement learning.
+    "reference": ["stable-baselines3>=2.7", "sb3-contrib>=2.7"],
+    # Aggregate scores with confidence intervals, plots, videos.
+    "eval": ["rliable>=1.2", "matplotlib>=3.8", "imageio[ffmpeg]>=2.34"],
+    "tracking": ["tensorboard>=2.16"],
+    "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "pytest-xdist>=3.6"],
+}
+extras["all"] = sorted({requirement for name, group in extras.items() if name != "dev" for requirement in group})
+
+setup(
+    name="ldm_hf",
+    version="0.1.0",
+    description="One pretrained transformer that acts in any Gymnasium environment: a Large Decision Model in the open",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["ldm_hf", "ldm_hf.*"]),
+    package_data={"ldm_hf": ["py.typed", "environments/catalogue/*.yaml"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "torch>=2.6",
+        "transformers>=5,<6",
+        "accelerate>=1.10",
+        "datasets>=4",
+        "huggingface-hub>=1.0",
+        "gymnasium>=1.2",
+        "safetensors>=0.5",
+        "numpy>=1.26",
+        "pyarrow>=16",
+        "pyyaml>=6",
+        "tqdm>=4.66",
+        "typer>=0.12",
+        "rich>=13",
+    ],
+    extras_require=extras,
+    entry_points={"console_scripts": ["ldm = ldm_hf.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
