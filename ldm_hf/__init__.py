@@ -1,1 +1,37 @@
+"""One pretrained transformer that acts in any Gymnasium environment.
 
+The public names are imported when they are first used, so that ``import ldm_hf`` needs neither torch nor transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .agent import LDMAgent, LDMState
+    from .configuration_ldm import LDMConfig
+    from .modeling_ldm import LDMForActionPrediction, LDMModel, LDMOutput
+    from .processing_ldm import LDMProcessor
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "LDMAgent": "agent",
+    "LDMConfig": "configuration_ldm",
+    "LDMForActionPrediction": "modeling_ldm",
+    "LDMModel": "modeling_ldm",
+    "LDMOutput": "modeling_ldm",
+    "LDMProcessor": "processing_ldm",
+    "LDMState": "agent",
+}
+__all__ = ["LDMAgent", "LDMConfig", "LDMForActionPrediction", "LDMModel", "LDMOutput", "LDMProcessor", "LDMState"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import_module(".auto", __name__)  # AutoConfig, AutoModel and AutoProcessor learn about LDM
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -78,7 +78,9 @@ def flatten(space: gymnasium.Space, value: Any, path: str = "") -> dict[str, Any
         try:
             item = value[key]
         except (KeyError, IndexError, TypeError) as error:
-            raise SpaceMismatchError(f"leaf '{below}' is missing: expected a member of {space}, got {value!r:.200}") from error
+            raise SpaceMismatchError(
+                f"leaf '{below}' is missing: expected a member of {space}, got {value!r:.200}"
+            ) from error
         parts.update(flatten(child, item, below))
     return parts
 
@@ -86,10 +88,14 @@ def flatten(space: gymnasium.Space, value: Any, path: str = "") -> dict[str, Any
 def unflatten(space: gymnasium.Space, parts: dict[str, Any], path: str = "") -> Any:
     """Puts together again what `flatten` took apart."""
     if isinstance(space, spaces.Dict):
-        built = {key: unflatten(child, parts, f"{path}.{name}" if path else name) for key, name, child in _children(space)}
+        built = {
+            key: unflatten(child, parts, f"{path}.{name}" if path else name) for key, name, child in _children(space)
+        }
         return {key: built[key] for key in space.spaces}
     if isinstance(space, spaces.Tuple):
-        return tuple(unflatten(child, parts, f"{path}.{name}" if path else name) for _, name, child in _children(space))
+        return tuple(
+            unflatten(child, parts, f"{path}.{name}" if path else name) for _, name, child in _children(space)
+        )
     return parts[path]
 
 
@@ -145,15 +151,27 @@ def space_to_json(space: gymnasium.Space) -> dict[str, Any]:
     if isinstance(space, spaces.Tuple):
         return kind | {"spaces": [space_to_json(child) for child in space.spaces]}
     if isinstance(space, spaces.Text):
-        return kind | {"min_length": space.min_length, "max_length": space.max_length, "charset": "".join(sorted(space.character_set))}
+        return kind | {
+            "min_length": space.min_length,
+            "max_length": space.max_length,
+            "charset": "".join(sorted(space.character_set)),
+        }
     assert space.dtype is not None
     kind["dtype"] = space.dtype.name
     if isinstance(space, spaces.Box):
-        return kind | {"shape": list(space.shape), "low": _array_to_json(space.low), "high": _array_to_json(space.high)}
+        return kind | {
+            "shape": list(space.shape),
+            "low": _array_to_json(space.low),
+            "high": _array_to_json(space.high),
+        }
     if isinstance(space, spaces.Discrete):
         return kind | {"n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiDiscrete):
-        return kind | {"shape": list(space.shape), "nvec": _array_to_json(space.nvec), "start": _array_to_json(space.start)}
+        return kind | {
+            "shape": list(space.shape),
+            "nvec": _array_to_json(space.nvec),
+            "start": _array_to_json(space.start),
+        }
     assert isinstance(space, spaces.MultiBinary)
     return kind | {"shape": list(space.shape)}
 
@@ -171,7 +189,9 @@ def space_from_json(data: dict[str, Any]) -> gymnasium.Space:
     if kind == "Tuple":
         return spaces.Tuple(tuple(space_from_json(child) for child in data["spaces"]))
     if kind == "Text":
-        return spaces.Text(max_length=data["max_length"], min_length=data["min_length"], charset=frozenset(data["charset"]))
+        return spaces.Text(
+            max_length=data["max_length"], min_length=data["min_length"], charset=frozenset(data["charset"])
+        )
     if kind == "Box":
         bounds = (_array_from_json(data[bound], data["shape"], dtype) for bound in ("low", "high"))
         return spaces.Box(*bounds, shape=tuple(data["shape"]), dtype=dtype.type)
@@ -183,7 +203,9 @@ def space_from_json(data: dict[str, Any]) -> gymnasium.Space:
         return spaces.MultiDiscrete(nvec, dtype=dtype.type, start=start)
     if kind == "MultiBinary":
         return spaces.MultiBinary(data["shape"] if len(data["shape"]) != 1 else data["shape"][0])
-    raise UnsupportedSpaceError(f"no space of type {kind!r} can be built; was this file written by a later version of ldm_hf?")
+    raise UnsupportedSpaceError(
+        f"no space of type {kind!r} can be built; was this file written by a later version of ldm_hf?"
+    )
 
 
 # --- differences -----------------------------------------------------------------------------------------------------------------
@@ -202,8 +224,12 @@ def describe_difference(expected: gymnasium.Space, found: gymnasium.Space, path:
         return [f"{place}: {first['type']} expected, {second['type']} found"]
     if isinstance(expected, spaces.Dict | spaces.Tuple):
         left, right = ({name: child for _, name, child in _children(space)} for space in (expected, found))
-        differences = [f"{path + '.' if path else ''}{name}: expected, not found" for name in left if name not in right]
-        differences += [f"{path + '.' if path else ''}{name}: found, not expected" for name in right if name not in left]
+        differences = [
+            f"{path + '.' if path else ''}{name}: expected, not found" for name in left if name not in right
+        ]
+        differences += [
+            f"{path + '.' if path else ''}{name}: found, not expected" for name in right if name not in left
+        ]
         for name in left:
             if name in right:
                 differences += describe_difference(left[name], right[name], f"{path}.{name}" if path else name)

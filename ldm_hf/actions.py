@@ -1,0 +1,292 @@
+"""From an action space to elements and back: what the action head chooses, and what `env.step` gets.
+
+An *element* is one scalar choice. It is predicted as a position on a line of ``size`` places: the number of the choice for discrete elements, a
+(fractional) bin for continuous ones, which train with two-hot targets (Bellemare et al. 2017; Hafner et al. 2023) and decode to the
+expectation around the most likely bin. A Discrete of more choices than the head has logits is written in several digits; one
+character of a Text is one element, too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from .errors import NonFiniteError, SpaceMismatchError
+from .hashing import bucket, key
+from .spaces import Leaf, leaf_array, leaves
+
+UNBOUNDED = 1e6  # a Box wider than this is squashed like an unbounded one
+SYMLOG_RANGE = math.log1p(1e4)  # |action| up to 10,000 in an unbounded direction
+NEIGHBOURS = 2  # bins on each side of the most likely one that the expectation is taken over
+
+
+def _symlog(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.log1p(np.abs(x))
+
+
+def _symexp(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.expm1(np.abs(x))
+
+
+class _ChoiceLeaf:
+    """Discrete, MultiDiscrete, MultiBinary, few-valued integer Box: scalars of ``n`` choices each, in digits of base ``base``."""
+
+    continuous = False
+
+    def __init__(self, leaf: Leaf, base: int) -> None:
+        space = leaf.space
+        self.path, self.space, self.base = leaf.path, space, base
+        shape = space.shape or ()
+        if isinstance(space, spaces.Discrete):
+            n, low = np.array([int(space.n)], object), int(space.start)
+        elif isinstance(space, spaces.MultiDiscrete):
+            n, low = space.nvec.reshape(-1).astype(object), space.start
+        elif isinstance(space, spaces.MultiBinary):
+            n, low = np.full(math.prod(shape), 2, object), 0
+        else:
+            assert isinstance(space, spaces.Box)
+            n, low = (space.high.astype(object) - space.low.astype(object)).reshape(-1) + 1, space.low
+        self.n = [int(value) for value in n]
+        self.low = np.broadcast_to(np.asarray(low, np.int64), shape).reshape(-1)
+        self.digits = [max(1, math.ceil(math.log(value, base) - 1e-9)) for value in self.n]
+        self.scalar = np.repeat(np.arange(len(self.n)), self.digits)
+        self.weight = (
+            np.concatenate([base ** np.arange(count - 1, -1, -1) for count in self.digits]).astype(np.int64)
+            if self.n
+            else np.zeros(0, np.int64)
+        )
+        # The leading digit may be short; the others have all `base` values unless their prefix is already the largest.
+        last = (np.array(self.n, np.int64) - 1)[self.scalar] // self.weight % base
+        leading = np.diff(self.scalar, prepend=-1) > 0
+        self.last, self.leading = last, leading
+        self.sizes = np.where(leading, last + 1, base)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        flat = np.asarray(values).reshape(len(values), -1).astype(np.int64) - self.low
+        digits = flat[:, self.scalar] // self.weight
+        return np.where(self.leading, digits, digits % self.base).astype(np.float32)
+
+    def limit(self, logits: np.ndarray, element: int, chosen: np.ndarray) -> np.ndarray:
+        """Forbids digits that would leave the range, given the digits ``chosen`` (N, element) before this one."""
+        if self.leading[element]:
+            return logits
+        first = element - 1
+        while not self.leading[first]:
+            first -= 1
+        at_edge = (chosen[:, first:element] == self.last[first:element]).all(axis=1)
+        logits = logits.copy()
+        logits[at_edge, self.last[element] + 1 :] = -np.inf
+        return logits
+
+    def decode(self, positions: np.ndarray) -> np.ndarray:
+        flat = np.zeros((len(positions), len(self.n)), np.int64)
+        np.add.at(flat, (slice(None), self.scalar), positions.astype(np.int64) * self.weight)
+        return (flat + self.low).reshape(len(positions), *(self.space.shape or ())).astype(self.space.dtype)
+
+
+class _ContinuousLeaf:
+    """Box: bounded scalars linearly, unbounded ones through symlog, on bins over [-1, 1]."""
+
+    continuous = True
+
+    def __init__(self, leaf: Leaf, bins: int) -> None:
+        assert isinstance(leaf.space, spaces.Box)
+        self.path, self.space, self.bins = leaf.path, leaf.space, bins
+        self.low, self.high = (bound.reshape(-1).astype(np.float64) for bound in (leaf.space.low, leaf.space.high))
+        has_low, has_high = self.low > -UNBOUNDED, self.high < UNBOUNDED
+        self.linear = has_low & has_high
+        self.origin = np.where(has_low & ~has_high, self.low, np.where(has_high & ~has_low, self.high, 0.0))
+        self.sign = np.where(
+            has_low & ~has_high, 1.0, np.where(has_high & ~has_low, -1.0, 0.0)
+        )  # 0: open on both sides
+        self.width = np.where(self.linear & (self.high > self.low), self.high - self.low, 1.0)
+        self.sizes = np.full(len(self.low), bins)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """``(N, *shape)`` -> positions ``(N, n)`` in ``[0, bins - 1]``."""
+        flat = np.asarray(values, np.float64).reshape(len(values), -1)
+        linear = (flat - np.where(self.linear, self.low, 0)) / self.width * 2 - 1
+        distance = _symlog(flat - self.origin) / SYMLOG_RANGE
+        open_ended = np.where(self.sign == 0, distance, 2 * np.abs(distance) - 1)
+        unit = np.clip(np.where(self.linear, linear, open_ended), -1, 1)
+        return ((unit + 1) / 2 * (self.bins - 1)).astype(np.float32)
+
+    def decode(self, positions: np.ndarray) -> np.ndarray:
+        unit = positions.astype(np.float64) / (self.bins - 1) * 2 - 1
+        linear = np.where(self.linear, self.low, 0) + (unit + 1) / 2 * self.width
+        distance = np.where(self.sign == 0, unit, (unit + 1) / 2 * self.sign) * SYMLOG_RANGE
+        values = np.where(self.linear, linear, self.origin + _symexp(distance)).reshape(
+            len(positions), *self.space.shape
+        )
+        dtype, low, high = self.space.dtype, self.space.low, self.space.high
+        if np.issubdtype(dtype, np.floating):
+            return np.clip(values.astype(dtype), low, high)
+        # Rounding near 2^63 would overflow in the cast: take the bound itself there.
+        rounded = np.round(values)
+        inside = (rounded > low.astype(np.float64)) & (rounded < high.astype(np.float64))
+        return np.where(
+            inside, np.where(inside, rounded, 0).astype(dtype), np.where(rounded <= low, low, high)
+        ).astype(dtype)
+
+
+class _TextLeaf(_ChoiceLeaf):
+    """Text: one element (or more digits) a character, with one choice more for "the text ends here"."""
+
+    def __init__(self, leaf: Leaf, base: int) -> None:
+        text = leaf.space
+        assert isinstance(text, spaces.Text)
+        self.text, self.characters = text, sorted(text.character_set)
+        self.index = {character: number for number, character in enumerate(self.characters)}
+        # Before min_length is reached, the end is no choice.
+        choices = [len(self.characters) + (place >= text.min_length) for place in range(text.max_length)]
+        super().__init__(Leaf(leaf.path, spaces.MultiDiscrete(choices)), base)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        codes = np.array(self.n, np.int64)[None].repeat(len(values), 0) - 1  # the last choice: end
+        for row, value in enumerate(values):
+            codes[row, : len(value)] = [self.index[character] for character in value]
+        return super().encode(codes)
+
+    def decode(self, positions: np.ndarray) -> np.ndarray:
+        end = len(self.characters)
+        texts = []
+        for row in super().decode(positions):
+            ends = np.flatnonzero(row >= end)
+            texts.append("".join(self.characters[code] for code in (row[: ends[0]] if len(ends) else row)))
+        return leaf_array(self.text, texts)
+
+
+def _action_leaf(leaf: Leaf, choices: int) -> _ChoiceLeaf | _ContinuousLeaf | _TextLeaf:
+    space = leaf.space
+    if isinstance(space, spaces.Text):
+        return _TextLeaf(leaf, choices)
+    if isinstance(space, spaces.Box):
+        integer = not np.issubdtype(space.dtype, np.floating)
+        if not integer or (space.high.astype(object) - space.low.astype(object) >= choices).any():
+            return _ContinuousLeaf(leaf, choices)
+    return _ChoiceLeaf(leaf, choices)
+
+
+class ActionCodec:
+    """Actions of one space <-> positions of its elements.
+
+    Args:
+        space: any Gymnasium action space whose leaves are supported.
+        choices: logits of the model's head = bins of a continuous element.
+        bag_buckets / element_buckets: sizes of the model's embedding tables for previous choices and for elements.
+    """
+
+    def __init__(self, space: gymnasium.Space, choices: int, bag_buckets: int, element_buckets: int) -> None:
+        self.space, self.choices, self.bag_buckets = space, choices, bag_buckets
+        self.leaves = [_action_leaf(leaf, choices) for leaf in leaves(space)]
+        self.sizes = (
+            np.concatenate([leaf.sizes for leaf in self.leaves]).astype(np.int64)
+            if self.leaves
+            else np.zeros(0, np.int64)
+        )
+        owner = [(leaf, index) for leaf in self.leaves for index in range(len(leaf.sizes))]
+        self.owner = owner
+        self.continuous = np.array([leaf.continuous for leaf, _ in owner], bool)
+        names = [("element", leaf.path, leaf.continuous, index) for leaf, index in owner]
+        self.ids = np.array([bucket(key(*name), 0, element_buckets) for name in names], np.int64).reshape(-1)
+        self._starts = np.array([key("previous", *name) % (bag_buckets - 1) for name in names], np.int64)[
+            ~self.continuous
+        ]
+
+    def positions(self, parts: dict[str, Any], environment: str = "the environment") -> np.ndarray:
+        """Actions ``{path: (N, *shape)}`` -> positions ``(N, E)`` float32.
+
+        Raises:
+            NonFiniteError: if an action is NaN or infinite.
+        """
+        count = len(next(iter(parts.values()))) if parts else 1
+        columns = [np.zeros((count, 0), np.float32)]
+        for leaf in self.leaves:
+            values = parts[leaf.path]
+            if leaf.continuous and not np.isfinite(values).all():
+                raise NonFiniteError(
+                    f"{environment}: the action at leaf '{leaf.path or '(root)'}' is NaN or infinite; repair or drop these episodes."
+                )
+            columns.append(leaf.encode(values))
+        return np.concatenate(columns, axis=1)
+
+    def previous(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How an executed action enters the next token: ids of its choices ``(N, k)`` and its continuous part ``(N, m)`` in [-1, 1]."""
+        ids = (self._starts + positions[:, ~self.continuous].astype(np.int64)) % (self.bag_buckets - 1) + 1
+        numbers = positions[:, self.continuous] / np.float32((self.choices - 1) / 2) - np.float32(1)
+        return ids, numbers.astype(np.float32)
+
+    def choose(
+        self,
+        logits: np.ndarray,
+        deterministic: bool = True,
+        temperature: float = 1.0,
+        rng: np.random.Generator | None = None,
+        mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Chooses a position for every element.
+
+        Args:
+            logits: ``(N, E, choices)``; places beyond an element's size are ignored.
+            deterministic: the most likely choice (for continuous elements the expectation around it); otherwise a sample.
+            temperature: of the sampling.
+            rng: needed for sampling.
+            mask: legal choices, ``(N, n)`` bool for a single Discrete or ``(N, sum(nvec))`` for a MultiDiscrete (Gymnasium's / sb3-contrib's
+                ``action_mask``); ignored rows are all-False rows.
+
+        Returns:
+            ``(N, E)`` float32.
+        """
+        logits = np.asarray(logits, np.float64)[:, : len(self.sizes)].copy()
+        logits[:, np.arange(self.choices) >= self.sizes[:, None]] = -np.inf
+        if mask is not None:
+            logits = self._apply_mask(logits, mask)
+        positions = np.zeros(logits.shape[:2], np.float32)
+        for element, (leaf, index) in enumerate(self.owner):
+            scores = logits[:, element]
+            if isinstance(leaf, _ChoiceLeaf):
+                scores = leaf.limit(scores, index, positions[:, element - index : element])
+            if not deterministic:
+                assert rng is not None, "sampling needs a random generator"
+                scores = scores / temperature + rng.gumbel(size=scores.shape)
+            best = scores.argmax(axis=1)
+            positions[:, element] = (
+                self._expectation(logits[:, element], best) if leaf.continuous and deterministic else best
+            )
+        return positions
+
+    @staticmethod
+    def _expectation(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
+        """Mean position of the bins around the most likely one: finer than a bin, and never the middle between two modes."""
+        places = np.clip(best[:, None] + np.arange(-NEIGHBOURS, NEIGHBOURS + 1), 0, logits.shape[1] - 1)
+        near = np.take_along_axis(logits, places, axis=1)
+        weights = np.exp(near - near.max(axis=1, keepdims=True))
+        weights[:, 1:][places[:, 1:] == places[:, :-1]] = 0  # at the border the same bin must not count twice
+        return (weights * places).sum(axis=1) / weights.sum(axis=1)
+
+    def _apply_mask(self, logits: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        sizes = self.sizes
+        if mask.shape != (len(logits), int(sizes.sum())) or self.continuous.any():
+            raise SpaceMismatchError(
+                f"action_mask has shape {mask.shape}, expected {(len(logits), int(sizes.sum()))}: one entry for each choice of {self.space}"
+            )
+        start = 0
+        for element, size in enumerate(sizes):
+            legal = mask[:, start : start + size].astype(bool)
+            legal = legal | ~legal.any(axis=1, keepdims=True)  # a mask that allows nothing says nothing
+            logits[:, element, :size][~legal] = -np.inf
+            start += int(size)
+        return logits
+
+    def decode(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        """Positions ``(N, E)`` -> actions ``{path: (N, *shape)}``, each a member of its leaf's space."""
+        parts, start = {}, 0
+        for leaf in self.leaves:
+            stop = start + len(leaf.sizes)
+            parts[leaf.path] = leaf.decode(positions[:, start:stop])
+            start = stop
+        return parts

@@ -1,0 +1,355 @@
+"""A pretrained model as an agent in one Gymnasium environment or a vector of them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from .cache_ldm import RingBufferCache
+from .errors import CheckpointError, SpaceMismatchError
+from .modeling_ldm import LDMForActionPrediction
+from .observations import as_parts
+from .processing_ldm import EncodedSteps, EnvironmentLayout, LDMProcessor
+from .spaces import check_same, describe_difference, flatten, leaves, unflatten
+from .statistics_ldm import RunningStatistics, standardise
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class LDMState:
+    """The history of ``B`` lanes. It belongs to whoever rolls out; the model keeps nothing."""
+
+    cache: RingBufferCache
+    positions: np.ndarray  # (B, E) of the previous action
+    reward: np.ndarray  # (B,) of the previous step
+    terminated: np.ndarray  # (B,)
+    truncated: np.ndarray  # (B,)
+    has_previous: np.ndarray  # (B,) False until a lane has acted
+    statistics: RunningStatistics
+
+    def clear(self, lanes: np.ndarray) -> None:
+        """Forgets the history of the lanes where ``lanes`` ``(B,)`` bool is True."""
+        self.cache.reset(torch.from_numpy(lanes).to(self.cache.lengths.device))
+        self.has_previous[lanes] = self.terminated[lanes] = self.truncated[lanes] = False
+        self.statistics.reset(lanes)
+
+
+class LDMAgent:
+    """Acts in an environment, or in all lanes of a vector environment, by one forward pass per step.
+
+    The history of a lane goes on across the ends of its episodes; `clear` cuts it. Histories live in the agent (`LDMState`), never on the
+    model, so that many agents can share one model.
+
+    Args:
+        model: the pretrained model.
+        processor: the processor saved with it.
+        env: an environment, a vector environment, or ``(observation_space, action_space)`` of a single environment.
+        environment: name under which the processor knows this environment (its stored statistics and task text are used). By default the
+            environment's own id is looked up; an environment that is not known is standardised by the statistics of each stream.
+        task: task text; by default that of the known environment. ``""`` acts from history alone.
+        num_envs: lanes, only with a pair of spaces.
+        deterministic: the most likely action; otherwise actions are sampled.
+        temperature: of the sampling.
+        seed: of the sampling.
+
+    Raises:
+        SpaceMismatchError: if ``environment`` is known with other spaces; lists the differences.
+        UnknownEnvironmentError: if the processor does not know ``environment``.
+        UnsupportedSpaceError: if a leaf of a space is not supported.
+
+    Example:
+        >>> agent = LDMAgent.from_pretrained("outputs/quickstart/model", env)  # doctest: +SKIP
+        >>> observation, info = env.reset()  # doctest: +SKIP
+        >>> action = agent.act(observation)  # doctest: +SKIP
+        >>> observation, reward, terminated, truncated, info = env.step(action)  # doctest: +SKIP
+        >>> action = agent.act(observation, reward, terminated, truncated, info)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: LDMForActionPrediction,
+        processor: LDMProcessor,
+        env: gymnasium.Env | VectorEnv | tuple[gymnasium.Space, gymnasium.Space],
+        environment: str | None = None,
+        task: str | None = None,
+        num_envs: int | None = None,
+        deterministic: bool = True,
+        temperature: float = 1.0,
+        seed: int | None = None,
+    ) -> None:
+        processor.check_model(model.config)
+        self.model, self.processor = model.eval(), processor
+        self.deterministic, self.temperature = deterministic, temperature
+        self.rng = np.random.default_rng(seed)
+        self.batched = num_envs is not None
+        self.autoreset = AutoresetMode.SAME_STEP
+        if isinstance(env, tuple):
+            observation_space, action_space = env
+        elif isinstance(env, VectorEnv):
+            observation_space, action_space = env.single_observation_space, env.single_action_space
+            num_envs, self.batched = env.num_envs, True
+            self.autoreset = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        else:
+            observation_space, action_space = env.observation_space, env.action_space
+        self.num_envs = num_envs or 1
+        spec = getattr(env, "spec", None)
+        self.layout = self._find_layout(observation_space, action_space, environment, getattr(spec, "id", None))
+        self.task_ids = self.layout.task_ids if task is None else self.layout.encode_task(task)
+        self.known_statistics = self.layout.mean is not None
+        self._warned = False
+        self.reset()
+
+    @classmethod
+    def from_pretrained(
+        cls, path_or_repo: str, env: Any, device: str | torch.device | None = None, **kwargs: Any
+    ) -> LDMAgent:
+        """Loads model and processor from a folder or a Hub repo and wraps them in an agent; further arguments as for the class.
+
+        Raises:
+            CheckpointError: if there is no usable model; says why.
+        """
+        try:
+            model = LDMForActionPrediction.from_pretrained(path_or_repo)
+            processor = LDMProcessor.from_pretrained(path_or_repo)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(f"no usable LDM at {path_or_repo!s}: {error}") from error
+        return cls(model.to(device) if device is not None else model, processor, env, **kwargs)
+
+    def _find_layout(
+        self,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.Space,
+        environment: str | None,
+        own_id: str | None,
+    ) -> EnvironmentLayout:
+        if environment is None and own_id in self.processor.environments:
+            known = self.processor.layout(str(own_id))
+            same = not describe_difference(known.observation_space, observation_space) and not describe_difference(
+                known.action_space, action_space
+            )
+            environment = own_id if same else None  # same id but changed by wrappers: another environment to us
+        if environment is None:
+            return EnvironmentLayout(self.processor, observation_space, action_space)
+        layout = self.processor.layout(environment)
+        check_same(layout.observation_space, observation_space, f"the observation space of {environment}")
+        check_same(layout.action_space, action_space, f"the action space of {environment}")
+        return layout
+
+    def new_state(self) -> LDMState:
+        """An empty history for every lane."""
+        config, lanes = self.model.config, self.num_envs
+        return LDMState(
+            cache=RingBufferCache(config.window, config.backbone_config.num_hidden_layers, lanes, self.model.device),  # type: ignore[union-attr]
+            positions=np.zeros((lanes, len(self.layout.actions.sizes)), np.float32),
+            reward=np.zeros(lanes),
+            terminated=np.zeros(lanes, bool),
+            truncated=np.zeros(lanes, bool),
+            has_previous=np.zeros(lanes, bool),
+            statistics=RunningStatistics(lanes, self.layout.observations.num_numeric),
+        )
+
+    def reset(self) -> None:
+        """Forgets everything in every lane. Not needed between episodes: the model has learnt to see their ends."""
+        self.state = self.new_state()
+        self._ended = np.zeros(self.num_envs, bool)
+
+    def clear(self, lanes: Any = None) -> None:
+        """Cuts the history of some lanes (indices or a bool mask; all by default)."""
+        mask = np.zeros(self.num_envs, bool)
+        mask[slice(None) if lanes is None else lanes] = True
+        self.state.clear(mask)
+        self._ended[mask] = False
+
+    def act(
+        self,
+        observation: Any,
+        reward: Any = None,
+        terminated: Any = None,
+        truncated: Any = None,
+        info: dict[str, Any] | None = None,
+    ) -> Any:
+        """Chooses the next action.
+
+        Args:
+            observation: what `env.reset` or the last `env.step` returned; batched for a vector environment.
+            reward: that came with it, None right after `env.reset`.
+            terminated: likewise.
+            truncated: likewise.
+            info: likewise; legal actions in ``info["action_mask"]`` are honoured.
+
+        Returns:
+            An action for `env.step`, a member of its action space; batched for a vector environment.
+        """
+        lanes, state = self.num_envs, self.state
+        active = np.ones(lanes, bool)
+        if reward is None:  # env.reset() was called: nothing came back with this observation
+            self._ended[:] = False
+            state.truncated |= state.has_previous & ~state.terminated  # an episode that its user broke off
+        else:
+            reward, terminated, truncated = (
+                np.broadcast_to(np.asarray(v), (lanes,)) for v in (reward, terminated, truncated)
+            )
+            # After NEXT_STEP autoreset, the step after an end only resets: its reward and flags say nothing.
+            told = ~self._ended
+            state.reward = np.where(told, reward, state.reward)
+            state.terminated = np.where(told, terminated, state.terminated)
+            state.truncated = np.where(told, truncated, state.truncated)
+            if self.batched and self.autoreset == AutoresetMode.NEXT_STEP:
+                self._ended = told & (terminated | truncated)
+                active = ~self._ended  # this observation is the last of its episode: no action is taken on it
+        mask = None if info is None else info.get("action_mask")
+        positions = self._step(state, observation, active, True, self.deterministic, mask)
+        return self._to_actions(positions)
+
+    def predict(
+        self,
+        observation: Any,
+        state: LDMState | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Any, LDMState]:
+        """Stable-Baselines3's interface, so that `evaluate_policy` runs with this agent. Rewards are not told, so the model acts without them.
+
+        Args:
+            observation: of one environment or batched.
+            state: returned by the previous call; None to begin.
+            episode_start: ``(B,)`` bool.
+            deterministic: most likely action instead of a sample.
+
+        Returns:
+            Actions and the new state.
+        """
+        leaf = self.layout.observation_space
+        batched = self.batched or self._is_batched(leaf, observation)
+        if state is None:
+            if batched and not self.batched:
+                self.num_envs = len(next(iter(flatten(leaf, observation).values())))
+            state = self.new_state()
+        elif episode_start is not None:
+            state.terminated = state.truncated = np.asarray(episode_start, bool) & state.has_previous
+        active = np.ones(self.num_envs, bool)
+        positions = self._step(state, observation, active, False, deterministic, None, batched)
+        return self._to_actions(positions, batched), state
+
+    @staticmethod
+    def _is_batched(space: gymnasium.Space, observation: Any) -> bool:
+        return not space.contains(observation) and all(
+            np.ndim(value) == len(leaf_shape) + 1
+            for value, leaf_shape in zip(flatten(space, observation).values(), _leaf_shapes(space), strict=True)
+        )
+
+    @torch.inference_mode()
+    def _step(
+        self,
+        state: LDMState,
+        observation: Any,
+        active: np.ndarray,
+        reward_known: bool,
+        deterministic: bool,
+        mask: Any,
+        batched: bool | None = None,
+    ) -> np.ndarray:
+        """One step of all lanes: encodes, runs the model, chooses; writes the choice into ``state``. Returns positions ``(B, E)``."""
+        layout = self.layout
+        parts = flatten(layout.observation_space, observation)
+        if not (self.batched if batched is None else batched):
+            parts = {path: [value] for path, value in parts.items()}
+        parts = as_parts(layout.observation_space, parts)
+        self._check_lanes(parts)
+        encoded = self._encode(state, parts, active, reward_known)
+        inputs = self.processor(encoded).to(self.model.device)
+        output = self.model(
+            **inputs, past_key_values=state.cache, active=torch.from_numpy(active).to(self.model.device)
+        )
+        logits = output.logits.view(self.num_envs, -1, output.logits.shape[-1]).float().cpu().numpy()
+        mask = None if mask is None else _batch_mask(mask, self.num_envs)
+        positions = layout.actions.choose(logits, deterministic, self.temperature, self.rng, mask)
+        state.positions = np.where(active[:, None], positions, state.positions)
+        state.has_previous = state.has_previous | active
+        return positions
+
+    def _encode(
+        self, state: LDMState, parts: dict[str, np.ndarray], active: np.ndarray, reward_known: bool
+    ) -> EncodedSteps:
+        layout = self.layout
+        numbers = None
+        if layout.observations.numeric:
+            numbers, finite = layout.numbers(parts)
+            numbers = self._finite(numbers, finite)
+            if self.known_statistics:
+                assert layout.mean is not None and layout.std is not None
+                numbers = standardise(numbers, layout.mean, layout.std)
+            else:
+                numbers = state.statistics.observe(numbers, active)
+        reward = np.nan_to_num(np.asarray(state.reward, np.float64))
+        scale = (
+            layout.reward_rms
+            if layout.reward_rms is not None
+            else state.statistics.reward_scale(reward, active & state.has_previous)
+        )
+        observation = layout.observations.encode(parts, numbers)
+        ids, numeric, feedback = layout.encode_history(
+            state.positions, reward, scale, state.terminated, state.truncated, state.has_previous, reward_known
+        )
+        return EncodedSteps(
+            layout,
+            observation,
+            np.concatenate([observation.categorical, ids], axis=1),
+            numeric,
+            feedback,
+            self.task_ids,
+        )
+
+    def _finite(self, numbers: np.ndarray, finite: np.ndarray) -> np.ndarray:
+        """NaN and infinity become the scalar's mean (0 without statistics), with one warning: a roll-out should not die of a broken sensor."""
+        if finite.all():
+            return numbers
+        if not self._warned:
+            logger.warning(
+                "%s: observations with NaN or infinity; they are taken as the mean of the environment's data.",
+                self.layout.name,
+            )
+            self._warned = True
+        return np.where(finite, numbers, 0.0 if self.layout.mean is None else self.layout.mean)
+
+    def _check_lanes(self, parts: dict[str, np.ndarray]) -> None:
+        for (path, values), shape in zip(parts.items(), _leaf_shapes(self.layout.observation_space), strict=True):
+            if values.shape != (self.num_envs, *shape):
+                raise SpaceMismatchError(
+                    f"{self.layout.name}: the observation at leaf '{path or '(root)'}' has shape {values.shape}, expected "
+                    f"{(self.num_envs, *shape)} for {self.num_envs} lane(s) of {self.layout.observation_space}"
+                )
+
+    def _to_actions(self, positions: np.ndarray, batched: bool | None = None) -> Any:
+        parts = self.layout.actions.decode(positions)
+        if not (self.batched if batched is None else batched):
+            # [()] makes a NumPy scalar of a 0-d array and leaves arrays and text as they are
+            parts = {
+                path: values[0][()] if isinstance(values[0], np.ndarray | np.generic) else values[0]
+                for path, values in parts.items()
+            }
+        return unflatten(self.layout.action_space, parts)
+
+
+def _leaf_shapes(space: gymnasium.Space) -> list[tuple[int, ...]]:
+    return [
+        () if isinstance(leaf.space, gymnasium.spaces.Text) else tuple(leaf.space.shape or ())
+        for leaf in leaves(space)
+    ]
+
+
+def _batch_mask(mask: Any, lanes: int) -> np.ndarray:
+    """Gymnasium's action masks ``(B, n)``, also as tuples (MultiDiscrete) or object arrays (what vector environments make of infos)."""
+    if isinstance(mask, tuple):
+        mask = np.concatenate([np.asarray(part).reshape(lanes, -1) for part in mask], axis=1)
+    mask = np.asarray(mask)
+    if mask.dtype == object:
+        mask = np.stack(list(mask))
+    return mask.reshape(lanes, -1)

@@ -1,0 +1,347 @@
+"""The Large Decision Model: one token per environment step through a decoder, one small head for every action element."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils import ModelOutput
+
+from .cache_ldm import RingBufferCache
+from .configuration_ldm import LDMConfig
+
+NUM_FEEDBACK = 6  # two scales of the reward, is it known, terminated, truncated, is there a previous step
+NUM_SLOTS = 64  # tiles and images of one observation that are told apart
+KERNELS, STRIDES = (8, 4, 3), (4, 2, 1)
+
+
+@dataclass
+class LDMOutput(ModelOutput):
+    """Output of [`LDMForActionPrediction`].
+
+    Args:
+        loss: mean over rows (environments) of ``row_losses``, when labels are given.
+        logits: ``(P, T, num_choices)``, one row per (row of the batch, action element) as listed by ``element_rows``; places
+            beyond the size of an element hold the dtype's minimum.
+        row_losses: ``(B,)`` cross-entropy in nats, averaged over elements and steps; NaN for a row without labels.
+        past_key_values: the roll-out cache.
+        hidden_states: of the backbone, if asked for.
+        attentions: of the backbone, if asked for.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    row_losses: torch.FloatTensor | None = None
+    past_key_values: RingBufferCache | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+def symlog(x: torch.Tensor) -> torch.Tensor:
+    """sign(x) log(1 + |x|) (Webber 2012; Hafner et al. 2023)."""
+    return x.sign() * x.abs().log1p()
+
+
+class LDMNumericStem(nn.Module):
+    """Standardised scalars ``(B, T, n)`` at two scales through one linear map whose unused columns are left out."""
+
+    def __init__(self, columns: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(columns, width, bias=False)
+        self.fine = nn.Linear(columns, width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n = x.shape[-1]
+        # Far values compressed, and values near the mean spread: a balancing pole lives within a tenth of a standard deviation.
+        return F.linear(symlog(x), self.linear.weight[:, :n]) + F.linear(torch.tanh(4 * x), self.fine.weight[:, :n])
+
+
+class LDMGridStem(nn.Module):
+    """Tiles of symbols ``(G, T, S, S, C)`` -> ``(G, T, width)``: summed narrow embeddings, two convolutions, one position-specific map."""
+
+    def __init__(self, config: LDMConfig) -> None:
+        super().__init__()
+        channels, side = config.grid_channels, (config.grid_size + 1) // 2
+        self.symbols = nn.Embedding(config.grid_buckets, config.grid_embedding, padding_idx=0)
+        self.slots = nn.Embedding(NUM_SLOTS, config.grid_embedding)
+        self.conv1 = nn.Conv2d(config.grid_embedding, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.linear = nn.Linear(channels * side * side, config.hidden_size)
+
+    def forward(self, grid: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        tiles, steps, side, _, channels = grid.shape
+        x = F.embedding_bag(grid.reshape(-1, channels), self.symbols.weight, mode="sum", padding_idx=0)
+        x = x.view(tiles, -1, x.shape[-1]) + self.slots(slots % NUM_SLOTS)[:, None]
+        x = x.view(tiles * steps, side, side, -1).permute(0, 3, 1, 2)
+        x = F.gelu(self.conv2(F.gelu(self.conv1(x))))
+        return self.linear(x.flatten(1)).view(tiles, steps, -1)
+
+
+class LDMPixelStem(nn.Module):
+    """Images ``(P, T, 3, size, size)`` uint8 -> ``(P, T, width)``."""
+
+    def __init__(self, config: LDMConfig) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList()
+        channels, side = 3, config.image_size
+        for out, kernel, stride in zip(config.image_channels, KERNELS, STRIDES, strict=False):
+            self.convs.append(nn.Conv2d(channels, out, kernel, stride))
+            channels, side = out, (side - kernel) // stride + 1
+        self.slots = nn.Embedding(NUM_SLOTS, channels * side * side)
+        self.linear = nn.Linear(channels * side * side, config.hidden_size)
+
+    def forward(self, pixels: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        x = pixels.flatten(0, 1).to(self.linear.weight.dtype) / 127.5 - 1
+        for conv in self.convs:
+            x = F.gelu(conv(x))
+        x = x.flatten(1).view(*pixels.shape[:2], -1) + self.slots(slots % NUM_SLOTS)[:, None]
+        return self.linear(x)
+
+
+class LDMPreTrainedModel(PreTrainedModel):
+    """Weight initialisation, saving and loading."""
+
+    config: LDMConfig
+    config_class = LDMConfig  # said outright: postponed annotations are strings to transformers
+    base_model_prefix = "model"
+    main_input_name = "feedback"
+    input_modalities = ("time",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["LDMGridStem", "LDMPixelStem", "LDMActionHead"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+
+class LDMModel(LDMPreTrainedModel):
+    """Stems and decoder: steps of environments in, one hidden state per step out."""
+
+    def __init__(self, config: LDMConfig) -> None:
+        super().__init__(config)
+        width = config.hidden_size
+        self.bag = nn.Embedding(config.bag_buckets, width, padding_idx=0)
+        self.numeric = LDMNumericStem(config.max_numeric, width)
+        self.action_numeric = LDMNumericStem(config.max_action_numeric, width)
+        self.feedback = nn.Linear(NUM_FEEDBACK, width)
+        self.grid = LDMGridStem(config)
+        self.pixels = LDMPixelStem(config)
+        self.norm = nn.RMSNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.backbone = AutoModel.from_config(config.backbone_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.bag
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.bag = value
+
+    def _bag(self, ids: torch.Tensor) -> torch.Tensor:
+        """Sum of the embeddings of ids ``(..., k)``; 0 is padding."""
+        if not ids.shape[-1]:
+            return self.bag.weight.new_zeros(*ids.shape[:-1], self.bag.embedding_dim)
+        summed = F.embedding_bag(ids.reshape(-1, ids.shape[-1]), self.bag.weight, mode="sum", padding_idx=0)
+        return summed.view(*ids.shape[:-1], -1)
+
+    def embed(
+        self,
+        feedback: torch.Tensor,
+        signature: torch.Tensor,
+        numeric: torch.Tensor | None = None,
+        categorical: torch.Tensor | None = None,
+        action_numeric: torch.Tensor | None = None,
+        task: torch.Tensor | None = None,
+        grid: torch.Tensor | None = None,
+        grid_rows: torch.Tensor | None = None,
+        grid_slots: torch.Tensor | None = None,
+        pixels: torch.Tensor | None = None,
+        pixel_rows: torch.Tensor | None = None,
+        pixel_slots: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Tokens ``(B, T, width)`` of steps; see `LDMModel.forward` for the arguments."""
+        x = self.feedback(feedback) + self._bag(signature)[:, None]
+        if numeric is not None:
+            x = x + self.numeric(numeric)
+        if action_numeric is not None:
+            x = x + self.action_numeric(action_numeric)
+        if categorical is not None:
+            x = x + self._bag(categorical)
+        if task is not None:
+            x = x + self._bag(task)[:, None]
+        if grid is not None:
+            x = x.index_add(0, grid_rows, self.grid(grid, grid_slots).to(x.dtype))
+        if pixels is not None:
+            x = x.index_add(0, pixel_rows, self.pixels(pixels, pixel_slots).to(x.dtype))
+        x = self.norm(x)
+        return x + self.mlp(x)
+
+    def forward(
+        self,
+        feedback: torch.Tensor,
+        signature: torch.Tensor,
+        numeric: torch.Tensor | None = None,
+        categorical: torch.Tensor | None = None,
+        action_numeric: torch.Tensor | None = None,
+        task: torch.Tensor | None = None,
+        grid: torch.Tensor | None = None,
+        grid_rows: torch.Tensor | None = None,
+        grid_slots: torch.Tensor | None = None,
+        pixels: torch.Tensor | None = None,
+        pixel_rows: torch.Tensor | None = None,
+        pixel_slots: torch.Tensor | None = None,
+        past_key_values: RingBufferCache | None = None,
+        use_cache: bool | None = None,
+        active: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """Runs the decoder over ``B`` streams of ``T`` steps. All inputs come from [`LDMProcessor`].
+
+        Args:
+            feedback: ``(B, T, 6)``, what the previous step returned.
+            signature: ``(B, k)`` ids of the space layout.
+            numeric: ``(B, T, n)`` standardised scalars of the observation.
+            categorical: ``(B, T, k)`` ids of the observation's and the previous action's choices; 0 is padding.
+            action_numeric: ``(B, T, m)`` continuous part of the previous action in [-1, 1].
+            task: ``(B, k)`` ids of the task text; rows of zeros have none.
+            grid: ``(G, T, S, S, C)`` symbol tiles; tile ``g`` belongs to row ``grid_rows[g]`` and is its tile ``grid_slots[g]``.
+            grid_rows: ``(G,)``.
+            grid_slots: ``(G,)``.
+            pixels: ``(P, T, 3, size, size)`` uint8 images, placed in the same way.
+            pixel_rows: ``(P,)``.
+            pixel_slots: ``(P,)``.
+            past_key_values: the cache of a roll-out; then ``T`` is 1.
+            use_cache: start a roll-out with a new cache if none is given.
+            active: ``(B,)`` bool, lanes whose history takes in this step (all by default). Only with a cache.
+        """
+        embeds = self.embed(
+            feedback,
+            signature,
+            numeric,
+            categorical,
+            action_numeric,
+            task,
+            grid,
+            grid_rows,
+            grid_slots,
+            pixels,
+            pixel_rows,
+            pixel_slots,
+        )
+        if past_key_values is None and use_cache:
+            layers = self.config.backbone_config.num_hidden_layers  # type: ignore[union-attr]
+            past_key_values = RingBufferCache(self.config.window, layers, len(embeds), embeds.device)
+        if past_key_values is None:
+            return self.backbone(inputs_embeds=embeds, use_cache=False, **kwargs)
+        outputs = self.backbone(
+            inputs_embeds=embeds,
+            attention_mask=past_key_values.attention_mask(embeds.dtype),
+            position_ids=past_key_values.position_ids,
+            past_key_values=past_key_values,
+            use_cache=True,
+            **kwargs,
+        )
+        past_key_values.advance(active, self.backbone.rotary_emb)
+        return outputs
+
+
+class LDMActionHead(nn.Module):
+    """Logits of one action element from the hidden state of a step and the embedding of the element."""
+
+    def __init__(self, config: LDMConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.hidden = nn.Linear(width, width)
+        self.elements = nn.Embedding(config.element_buckets, width, padding_idx=0)
+        self.logits = nn.Linear(width, config.num_choices)
+
+    def forward(
+        self, hidden: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor, sizes: torch.Tensor
+    ) -> torch.Tensor:
+        """``hidden`` ``(B, T, width)``, elements ``(P,)`` -> ``(P, T, num_choices)``."""
+        # The first layer is shared by the elements of a step: only its sum with the element's embedding differs.
+        x = self.hidden(hidden)[rows] + self.elements(ids)[:, None]
+        logits = self.logits(F.gelu(x)).float()
+        beyond = torch.arange(logits.shape[-1], device=logits.device) >= sizes[:, None]
+        return logits.masked_fill(beyond[:, None], torch.finfo(logits.dtype).min)
+
+
+class LDMForActionPrediction(LDMPreTrainedModel):
+    """[`LDMModel`] with the action head: predicts the reference policy's action of every step."""
+
+    def __init__(self, config: LDMConfig) -> None:
+        super().__init__(config)
+        self.model = LDMModel(config)
+        self.action_head = LDMActionHead(config)
+        self.post_init()
+
+    def forward(
+        self,
+        feedback: torch.Tensor,
+        signature: torch.Tensor,
+        element_rows: torch.Tensor,
+        element_ids: torch.Tensor,
+        element_sizes: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> LDMOutput | tuple:
+        """Predicts actions.
+
+        Args:
+            feedback: see [`LDMModel`], as for all further inputs of observations and history.
+            signature: see [`LDMModel`].
+            element_rows: ``(P,)`` the row of the batch that an action element belongs to.
+            element_ids: ``(P,)`` ids of the elements.
+            element_sizes: ``(P,)`` number of choices or bins.
+            labels: ``(P, T)`` positions of the reference's action in ``[0, size - 1]``; negative: no label. A fractional position trains
+                the two bins around it in proportion (two-hot).
+            return_dict: False for a tuple.
+        """
+        outputs = self.model(feedback=feedback, signature=signature, **kwargs)
+        logits = self.action_head(outputs.last_hidden_state, element_rows, element_ids, element_sizes)
+        loss = row_losses = None
+        if labels is not None:
+            row_losses = self._row_losses(logits, labels, element_rows, len(feedback))
+            loss = row_losses.nanmean()
+        output = LDMOutput(
+            loss=loss,
+            logits=logits,
+            row_losses=row_losses,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+        if return_dict is None:
+            return_dict = self.config.return_dict
+        return output if return_dict else output.to_tuple()
+
+    @staticmethod
+    def _row_losses(logits: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
+        """Cross-entropy with two-hot targets, averaged over the elements and labelled steps of each row: ``(B,)``.
+
+        A row weighs the same however many elements its action has.
+        """
+        labelled = labels >= 0
+        position = labels.clamp(min=0)
+        lower = position.floor().long()
+        upper = (lower + 1).clamp(max=logits.shape[-1] - 1)
+        fraction = position - lower
+        # logits minus log-sum-exp at two places, rather than a whole (P, T, choices) log-softmax kept for the backward pass twice
+        chosen = logits.gather(-1, torch.stack([lower, upper], dim=-1))
+        log_likelihood = chosen - logits.logsumexp(-1, keepdim=True)
+        # where(): a place beyond the element has weight 0, and 0 * (-inf) is NaN
+        second = torch.where(fraction > 0, fraction * log_likelihood[..., 1], 0.0)
+        nll = -((1 - fraction) * log_likelihood[..., 0] + second) * labelled
+        sums = nll.new_zeros(count).index_add(0, rows, nll.sum(1))
+        counts = nll.new_zeros(count).index_add(0, rows, labelled.sum(1).to(nll.dtype))
+        return sums / counts.masked_fill(counts == 0, float("nan"))
+
+
+__all__ = ["LDMForActionPrediction", "LDMModel", "LDMOutput", "LDMPreTrainedModel"]
