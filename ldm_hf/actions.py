@@ -49,7 +49,7 @@ class _ChoiceLeaf:
             n, low = np.full(math.prod(shape), 2, object), 0
         else:
             assert isinstance(space, spaces.Box)
-            n, low = (space.high.astype(object) - space.low.astype(object)).reshape(-1) + 1, space.low
+            n, low = np.asarray(space.high.astype(object) - space.low.astype(object)).reshape(-1) + 1, space.low
         self.n = [int(value) for value in n]
         self.low = np.broadcast_to(np.asarray(low, np.int64), shape).reshape(-1)
         self.digits = [max(1, math.ceil(math.log(value, base) - 1e-9)) for value in self.n]
@@ -165,8 +165,9 @@ def _action_leaf(leaf: Leaf, choices: int) -> _ChoiceLeaf | _ContinuousLeaf | _T
     if isinstance(space, spaces.Text):
         return _TextLeaf(leaf, choices)
     if isinstance(space, spaces.Box):
-        integer = not np.issubdtype(space.dtype, np.floating)
-        if not integer or (space.high.astype(object) - space.low.astype(object) >= choices).any():
+        # object: differences of 64-bit bounds overflow
+        width = np.asarray(space.high.astype(object) - space.low.astype(object))
+        if np.issubdtype(space.dtype, np.floating) or (width >= choices).any():
             return _ContinuousLeaf(leaf, choices)
     return _ChoiceLeaf(leaf, choices)
 

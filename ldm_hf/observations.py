@@ -63,19 +63,12 @@ def leaf_kind(space: gymnasium.Space) -> str:
     if np.issubdtype(space.dtype, np.floating) or not size:
         return "numeric"
     values = int(space.high.max()) - int(space.low.min()) + 1
+    few = "categorical" if size <= MAX_CATEGORICAL else "grid"
     if len(space.shape) >= 2:
-        return (
-            ("categorical" if size <= MAX_CATEGORICAL else "grid")
-            if values <= 256 or len(space.shape) == 3 and values <= 8192
-            else "numeric"
-        )
-    return (
-        "numeric"
-        if values > 64 or (size > MAX_CATEGORICAL and values > 16)
-        else "categorical"
-        if size <= MAX_CATEGORICAL
-        else "grid"
-    )
+        # maps: glyphs go up to 5,976 in NetHack
+        return few if values <= (8192 if len(space.shape) == 3 else 256) else "numeric"
+    # rows of numbers: a long row of many-valued integers (Atari's memory) holds quantities, not symbols
+    return few if values <= (16 if size > MAX_CATEGORICAL else 64) else "numeric"
 
 
 @dataclass(frozen=True)
@@ -147,9 +140,10 @@ class _GridLeaf:
         else:
             self.low = np.asarray(getattr(space, "start", 0))
             values = int(np.max(space.nvec)) if isinstance(space, spaces.MultiDiscrete) else 2
-        self.shape = shape
         self.axes = _spatial(shape) if len(shape) > 1 else None
+        # an array of rank 1 is written into rows as long as a tile
         height, width = (shape[axis] for axis in self.axes) if self.axes else (-(-shape[0] // self.tile), self.tile)
+        self.area = (height, width)
         self.tiles = (-(-height // self.tile), -(-width // self.tile))
         self.channels = math.prod(shape) // (height * width) if self.axes else 1
         start = key("grid", leaf.path, shape)
@@ -165,16 +159,13 @@ class _GridLeaf:
         count, (rows, columns), size = len(values), self.tiles, self.tile
         values = np.asarray(values).astype(np.int64) - self.low
         if self.axes is None:
-            padded = np.full((count, rows * size), -1, np.int64)
-            padded[:, : self.shape[0]] = values
-            grid = padded.reshape(count, rows, size, 1)
+            lacking = math.prod(self.area) - values.shape[1]
+            grid = np.pad(values, ((0, 0), (0, lacking)), constant_values=-1).reshape(count, *self.area, 1)
         else:
-            grid = np.moveaxis(values, [axis + 1 for axis in self.axes], [1, 2]).reshape(
-                count, *(self.shape[a] for a in self.axes), -1
-            )
+            grid = np.moveaxis(values, [axis + 1 for axis in self.axes], [1, 2]).reshape(count, *self.area, -1)
         ids = self.table[np.arange(self.channels), np.clip(grid, 0, self.table.shape[1] - 1)]
         if self.axes is None:
-            ids[grid < 0] = 0
+            ids[grid < 0] = 0  # padding
         full = np.zeros((count, rows * size, columns * size, self.channels), np.int32)
         full[:, : ids.shape[1], : ids.shape[2]] = ids
         tiles = full.reshape(count, rows, size, columns, size, self.channels).transpose(1, 3, 0, 2, 4, 5)

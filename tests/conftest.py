@@ -1,0 +1,73 @@
+"""Shared fixtures: a tiny model, and quiet, single-threaded torch."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
+from ldm_hf.spaces import stack
+
+settings.register_profile("ldm", deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, max_examples=40)
+settings.load_profile("ldm")
+torch.set_num_threads(1)
+
+TINY = {
+    "backbone_config": {
+        "model_type": "qwen3",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "use_sliding_window": True,
+        "sliding_window": 8,
+        "max_window_layers": 0,
+        "vocab_size": 1,
+        "initializer_range": 0.2,
+    },
+    "num_choices": 21,
+    "bag_buckets": 256,
+    "element_buckets": 64,
+    "grid_buckets": 512,
+    "grid_channels": 8,
+    "grid_embedding": 4,
+    "image_size": 28,
+    "image_channels": [4, 4],
+    "max_numeric": 16,
+    "max_action_numeric": 4,
+    "initializer_range": 0.2,  # large weights make small mistakes visible
+}
+
+
+@pytest.fixture(scope="session")
+def config() -> LDMConfig:
+    return LDMConfig(**TINY)
+
+
+@pytest.fixture()
+def model(config: LDMConfig) -> LDMForActionPrediction:
+    torch.manual_seed(0)
+    return LDMForActionPrediction(config).eval()
+
+
+@pytest.fixture()
+def processor(config: LDMConfig) -> LDMProcessor:
+    return LDMProcessor.from_config(config)
+
+
+def random_steps(observation_space, action_space, count: int, seed: int = 0) -> dict:
+    """Random consecutive steps, laid out as the trajectory reader gives them."""
+    observation_space.seed(seed)
+    action_space.seed(seed)
+    rng = np.random.default_rng(seed)
+    actions = stack(action_space, [action_space.sample() for _ in range(count)])
+    return {
+        "observation": stack(observation_space, [observation_space.sample() for _ in range(count)]),
+        "action": actions,
+        "label": actions,
+        "reward": rng.normal(size=count).astype(np.float32),
+        "terminated": rng.random(count) < 0.1,
+        "truncated": rng.random(count) < 0.1,
+    }

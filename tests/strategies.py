@@ -1,0 +1,66 @@
+"""Random Gymnasium spaces for property-based tests."""
+
+import numpy as np
+from gymnasium import spaces
+from hypothesis import strategies as st
+
+FLOATS = (np.float32, np.float64)
+INTEGERS = (np.int8, np.uint8, np.int16, np.int32, np.int64, np.uint64)
+
+
+@st.composite
+def float_boxes(draw: st.DrawFn) -> spaces.Box:
+    shape = tuple(draw(st.lists(st.integers(1, 3), max_size=4)))
+    kind = draw(st.sampled_from(["bounded", "below", "above", "unbounded", "wide"]))
+    low = {"bounded": -2.5, "below": 0.5, "above": -np.inf, "unbounded": -np.inf, "wide": -3e38}[kind]
+    high = {"bounded": 7.0, "below": np.inf, "above": 3.0, "unbounded": np.inf, "wide": 3e38}[kind]
+    return spaces.Box(low, high, shape, dtype=draw(st.sampled_from(FLOATS)))
+
+
+@st.composite
+def integer_boxes(draw: st.DrawFn) -> spaces.Box:
+    dtype = np.dtype(draw(st.sampled_from(INTEGERS)))
+    shape = tuple(draw(st.lists(st.integers(1, 4), max_size=3)))
+    limits = np.iinfo(dtype)
+    low = draw(st.integers(limits.min, limits.max))
+    high = draw(st.integers(low, min(limits.max, low + draw(st.sampled_from([0, 1, 30, 300, 2**63])))))
+    return spaces.Box(low, high, shape, dtype=dtype.type)
+
+
+@st.composite
+def images(draw: st.DrawFn) -> spaces.Box:
+    height, width = draw(st.integers(16, 40)), draw(st.integers(16, 40))
+    shape = draw(st.sampled_from([(height, width), (height, width, 3), (3, height, width), (height, width, 1), (4, height, width), (2, height, width, 3)]))
+    return spaces.Box(0, 255, shape, dtype=np.uint8)
+
+
+def multi_discretes() -> st.SearchStrategy[spaces.MultiDiscrete]:
+    flat = st.lists(st.integers(1, 150), min_size=1, max_size=5).map(spaces.MultiDiscrete)
+    square = st.lists(st.lists(st.integers(1, 9), min_size=2, max_size=2), min_size=2, max_size=3).map(lambda n: spaces.MultiDiscrete(np.array(n)))
+    return flat | square
+
+
+def texts() -> st.SearchStrategy[spaces.Text]:
+    sizes = st.tuples(st.integers(0, 3), st.integers(3, 8))
+    return st.builds(lambda size, charset: spaces.Text(size[1], min_length=size[0], charset=charset), sizes, st.sampled_from(["ab", "a", "xyz 09é"]))
+
+
+def primitives(with_images: bool = True) -> st.SearchStrategy[spaces.Space]:
+    discretes = st.builds(lambda n, start: spaces.Discrete(n, start=start), st.integers(1, 20_000), st.integers(-5, 5))
+    binaries = st.sampled_from([spaces.MultiBinary(4), spaces.MultiBinary((2, 3)), spaces.MultiBinary(30)])
+    every = [float_boxes(), integer_boxes(), discretes, binaries, multi_discretes(), texts()]
+    return st.one_of(*every, images()) if with_images else st.one_of(*every)
+
+
+def nested(leaves: st.SearchStrategy[spaces.Space]) -> st.SearchStrategy[spaces.Space]:
+    names = st.text("abc.%", min_size=1, max_size=3)
+    return st.recursive(
+        leaves,
+        lambda children: st.dictionaries(names, children, min_size=1, max_size=3).map(spaces.Dict)
+        | st.lists(children, min_size=1, max_size=3).map(lambda parts: spaces.Tuple(tuple(parts))),
+        max_leaves=4,
+    )
+
+
+observation_spaces = nested(primitives())
+action_spaces = nested(primitives(with_images=False))
