@@ -1,6 +1,6 @@
 """Configuration of the Large Decision Model."""
 
-from __future__ import annotations
+# No postponed annotations here: transformers validates the types of the fields, and would see strings.
 
 from dataclasses import field
 from typing import Any
@@ -118,7 +118,7 @@ class LDMConfig(PreTrainedConfig):
         return self.backbone_config.hidden_size  # type: ignore[union-attr]
 
     @classmethod
-    def preset(cls, name: str, **overrides: Any) -> LDMConfig:
+    def preset(cls, name: str, **overrides: Any) -> "LDMConfig":
         """``ldm-nano`` (~3M parameters), ``ldm-small`` (~25M) or ``ldm-base`` (~308M, the published size of LDM-v0).
 
         Args:

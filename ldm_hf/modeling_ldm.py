@@ -1,7 +1,5 @@
 """The Large Decision Model: one token per environment step through a decoder, one small head for every action element."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +105,6 @@ class LDMPreTrainedModel(PreTrainedModel):
     """Weight initialisation, saving and loading."""
 
     config: LDMConfig
-    config_class = LDMConfig  # said outright: postponed annotations are strings to transformers
     base_model_prefix = "model"
     main_input_name = "feedback"
     input_modalities = ("time",)

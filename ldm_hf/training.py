@@ -1,0 +1,108 @@
+"""Batches for pretraining: which segments, how encoded, each recomputable from (seed, rank, step) alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import BatchFeature
+
+from .processing_ldm import EncodedSteps, LDMProcessor
+from .trajectories import EnvironmentTrajectories, WindowSampler
+
+ENCODING_STREAM = 1  # keeps the random numbers of the encoding apart from those of the sampler
+
+
+class SegmentDataset(Dataset):
+    """Item ``i`` is the encoded batch of training step ``i``.
+
+    A segment is cut anywhere in a stream, so that a model also sees the middle of episodes with little history. Some are encoded as an agent would
+    in less favourable circumstances: without the environment's statistics, without a task text, without rewards.
+
+    Args:
+        trajectories: by environment.
+        processor: knows these environments.
+        sampler: draws (environment, start) pairs.
+        num_batches: length of the dataset.
+        unknown_statistics: share of segments standardised by the stream so far.
+        no_task: share of segments without task text.
+        no_reward: share of segments without rewards.
+    """
+
+    def __init__(
+        self,
+        trajectories: Mapping[str, EnvironmentTrajectories],
+        processor: LDMProcessor,
+        sampler: WindowSampler,
+        num_batches: int,
+        unknown_statistics: float = 0.1,
+        no_task: float = 0.5,
+        no_reward: float = 0.05,
+    ) -> None:
+        self.trajectories, self.processor, self.sampler, self.num_batches = trajectories, processor, sampler, num_batches
+        self.unknown_statistics, self.no_task, self.no_reward = unknown_statistics, no_task, no_reward
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __getitem__(self, step: int) -> BatchFeature:
+        if not 0 <= step < self.num_batches:
+            raise IndexError(step)
+        windows = self.sampler.windows(step)
+        key = (self.sampler.seed, self.sampler.rank, step, ENCODING_STREAM)
+        chances = np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random((len(windows), 3))
+        return self.processor([self.encode(name, start, *row) for (name, start), row in zip(windows, chances, strict=True)])
+
+    def encode(self, name: str, start: int, statistics: float, task: float, reward: float) -> EncodedSteps:
+        """Encodes one segment; the three numbers in [0, 1) decide what it is told."""
+        stream = self.trajectories[name]
+        has_previous = start > 0
+        steps = stream.slice(start - has_previous, min(start + self.sampler.segment, stream.num_steps))
+        return self.processor.layout(name).encode_segment(
+            steps,
+            has_previous=has_previous,
+            known_statistics=statistics >= self.unknown_statistics,
+            with_task=task >= self.no_task,
+            with_reward=reward >= self.no_reward,
+        )
+
+    def environments(self, step: int) -> list[str]:
+        """The environment of each row of batch ``step``."""
+        return [name for name, _ in self.sampler.windows(step)]
+
+
+def processor_for(config: Any, trajectories: Mapping[str, EnvironmentTrajectories]) -> LDMProcessor:
+    """A processor that knows the spaces, statistics and task texts of a dataset's environments."""
+    processor = LDMProcessor.from_config(config)
+    for name, stream in trajectories.items():
+        processor.add_environment(name, stream.observation_space, stream.action_space, stream.statistics(), stream.info.task)
+    return processor
+
+
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay on matrices only: not on biases, norms or embedding tables."""
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    decayed = [p for p in model.parameters() if p.dim() >= 2 and id(p) not in tables]
+    others = [p for p in model.parameters() if p.dim() < 2 or id(p) in tables]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def cosine_with_warmup(step: int, warmup: int, total: int, final: float = 0.05) -> float:
+    """Factor of the learning rate: linear up, then a cosine down to ``final``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, total - warmup))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def best_mixed_precision(device: torch.device) -> str:
+    """``"bf16"`` where the hardware multiplies it natively, else ``"no"``: without AVX512-BF16 or AMX it is 60 times slower on a CPU."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    if device.type == "cpu":
+        return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "no"
+    return "no"

@@ -1,0 +1,248 @@
+"""The model: saving, causality, cache, isolation of rows; the checks of transformers' common tests that apply."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from transformers import AutoConfig, AutoModel, AutoProcessor, Trainer, TrainingArguments
+
+from ldm_hf import LDMConfig, LDMForActionPrediction, LDMModel
+from ldm_hf import cache_ldm as cache_module
+from ldm_hf.cache_ldm import RingBufferCache
+from ldm_hf.configuration_ldm import PRESETS
+from ldm_hf.processing_ldm import EnvironmentLayout
+
+from .conftest import TINY, random_steps
+
+RICH = spaces.Dict(
+    {
+        "pixels": spaces.Box(0, 255, (20, 20, 3), np.uint8),
+        "grid": spaces.Box(0, 255, (7, 7, 3), np.uint8),
+        "x": spaces.Box(-1, 1, (4,)),
+        "text": spaces.Text(9),
+        "d": spaces.Discrete(5),
+    }
+)
+RICH_ACTION = spaces.Dict({"a": spaces.Discrete(30), "b": spaces.Box(-1, 1, (3,))})
+PER_STEP = ("feedback", "numeric", "categorical", "action_numeric", "grid", "pixels")
+
+
+def rich_batch(processor, length=40, rows=2, labels=True):
+    layout = EnvironmentLayout(processor, RICH, RICH_ACTION)
+    encoded = [layout.encode_segment(random_steps(RICH, RICH_ACTION, length, seed), known_statistics=False) for seed in range(rows)]
+    batch = processor(encoded)
+    if not labels:
+        batch.pop("labels")
+    return batch
+
+
+def step_by_step(model, batch, lanes):
+    cache = RingBufferCache(model.config.window, model.config.backbone_config.num_hidden_layers, lanes)
+    outputs = []
+    for step in range(batch["feedback"].shape[1]):
+        one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
+        outputs.append(model(**one, past_key_values=cache).logits)
+    return torch.cat(outputs, dim=1), cache
+
+
+def largest_difference(first, second):
+    """Over the places that are choices (the others hold the dtype's minimum)."""
+    return (first.clamp(min=-1e4) - second.clamp(min=-1e4)).abs().max().item()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_cached_roll_out_equals_the_full_forward(config, processor, attention):
+    torch.manual_seed(0)
+    model = LDMForActionPrediction._from_config(config, attn_implementation=attention).eval()
+    batch = rich_batch(processor, length=4 * config.window + 3, labels=False)
+    cached, _ = step_by_step(model, batch, 2)
+    assert largest_difference(cached, model(**batch).logits) < 1e-4
+
+
+@torch.no_grad()
+def test_rebased_positions_change_nothing(model, processor, monkeypatch):
+    batch = rich_batch(processor, length=100, labels=False)
+    expected, plain = step_by_step(model, batch, 2)
+    monkeypatch.setattr(cache_module, "REBASE_INTERVAL", 20)
+    rebased, cache = step_by_step(model, batch, 2)
+    assert int(plain.lengths[0]) == 100 and int(cache.lengths[0]) < 30
+    assert largest_difference(expected, rebased) < 1e-4
+
+
+@torch.no_grad()
+def test_a_reset_lane_equals_a_fresh_one_and_lanes_do_not_see_one_another(model, processor):
+    batch = rich_batch(processor, length=12, rows=3, labels=False)
+    cache = RingBufferCache(model.config.window, 2, 3)
+    outputs = []
+    for step in range(12):
+        if step == 5:
+            cache.reset(torch.tensor([False, True, False]))
+        one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
+        outputs.append(model(**one, past_key_values=cache).logits.view(3, -1, 1, 21))
+    mixed = torch.cat(outputs, dim=2)
+    layout_rows = {name: value[:, 5:] if name in PER_STEP else value for name, value in batch.items()}
+    assert largest_difference(mixed[1, :, 5:], model(**layout_rows).logits.view(3, -1, 7, 21)[1]) < 1e-4
+    whole = model(**batch).logits.view(3, -1, 12, 21)
+    assert largest_difference(mixed[[0, 2]], whole[[0, 2]]) < 1e-4
+
+
+@torch.no_grad()
+def test_an_inactive_lane_forgets_the_step(model, processor):
+    batch = rich_batch(processor, length=10, labels=False)
+    expected, _ = step_by_step(model, batch, 2)
+    cache = RingBufferCache(model.config.window, 2, 2)
+    for call, step in enumerate([0, 1, 2, 7, 3, 4, 5, 6, 7, 8, 9]):  # step 7 once too early, while the lanes are not active
+        one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
+        last = model(**one, past_key_values=cache, active=torch.tensor([call != 3] * 2)).logits
+    assert largest_difference(last, expected[:, -1:]) < 1e-4
+
+
+@torch.no_grad()
+def test_the_future_changes_nothing_before_it(model, processor):
+    batch = rich_batch(processor, length=30, labels=False)
+    before = model(**batch).logits
+    changed = {name: value.clone() for name, value in batch.items()}
+    for name in PER_STEP:
+        changed[name][:, 20:] = changed[name][:, 20:].flip(1)
+    after = model(**changed).logits
+    assert largest_difference(before[:, :20], after[:, :20]) == 0
+    assert largest_difference(before[:, 20:], after[:, 20:]) > 0
+
+
+@torch.no_grad()
+def test_a_row_does_not_depend_on_its_batch_or_padding(model, processor):
+    rich = EnvironmentLayout(processor, RICH, RICH_ACTION)
+    plain = EnvironmentLayout(processor, spaces.Box(-1, 1, (9,)), spaces.Discrete(3))
+    first = rich.encode_segment(random_steps(RICH, RICH_ACTION, 15), known_statistics=False)
+    second = plain.encode_segment(random_steps(plain.observation_space, plain.action_space, 40), known_statistics=False)
+    together, alone = model(**processor([first, second])), [model(**processor([row])) for row in (first, second)]
+    for row in range(2):
+        assert together.row_losses[row] == pytest.approx(alone[row].loss.item(), abs=1e-5)
+    assert together.loss == pytest.approx(torch.stack([output.loss for output in alone]).mean().item(), abs=1e-5)
+    assert largest_difference(together.logits[:5, :15], alone[0].logits) < 1e-4
+
+
+def test_loss_weighs_elements_and_rows_equally():
+    logits = torch.randn(4, 3, 21)
+    rows, labels = torch.tensor([0, 0, 0, 1]), torch.tensor([[0.0, 5, 7.5], [1, 2, 3], [20, 0, -1], [4, -1, -1]])
+    row_losses = LDMForActionPrediction._row_losses(logits, labels, rows, 3)
+    log_p = logits.log_softmax(-1)
+    expected = -(log_p[3, 0, 4])
+    assert row_losses[1] == pytest.approx(expected.item(), abs=1e-5)
+    two_hot = -(log_p[0, 2, 7] + log_p[0, 2, 8]) / 2
+    others = [log_p[0, 0, 0], log_p[0, 1, 5], *(log_p[1, t, t + 1] for t in range(3)), log_p[2, 0, 20], log_p[2, 1, 0]]
+    assert row_losses[0] == pytest.approx(((two_hot - sum(others)) / 8).item(), abs=1e-5)
+    assert row_losses[2].isnan()
+
+
+@torch.no_grad()
+def test_saving_and_auto_classes(model, processor, tmp_path):
+    batch = rich_batch(processor)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "processor_config.json"}
+    loaded = AutoModel.from_pretrained(tmp_path)
+    assert isinstance(loaded, LDMForActionPrediction) and isinstance(AutoConfig.from_pretrained(tmp_path), LDMConfig)
+    assert AutoProcessor.from_pretrained(tmp_path).to_dict() == processor.to_dict()
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+    assert largest_difference(loaded.eval()(**batch).logits, model(**batch).logits) < 1e-5
+    base = LDMModel.from_pretrained(tmp_path)  # strips the head's prefix
+    assert torch.equal(base.bag.weight, model.model.bag.weight)
+
+
+def test_every_weight_is_initialised_from_meta(config):
+    """from_pretrained builds on the meta device: whatever `_init_weights` forgets comes back as uninitialised memory."""
+    torch.manual_seed(0)
+    direct = LDMForActionPrediction(config).state_dict()
+    torch.manual_seed(0)
+    loaded = LDMForActionPrediction.from_pretrained(None, config=config, state_dict={}).state_dict()
+    for name, value in direct.items():
+        assert torch.isfinite(loaded[name]).all() and loaded[name].abs().max() < 10, name
+        assert loaded[name].std().item() == pytest.approx(value.std().item(), rel=0.5, abs=1e-6, nan_ok=True), name
+
+
+@torch.no_grad()
+def test_eager_equals_sdpa(config, processor):
+    outputs = []
+    for attention in ("eager", "sdpa"):
+        torch.manual_seed(0)
+        model = LDMForActionPrediction._from_config(config, attn_implementation=attention).eval()
+        outputs.append(model(**rich_batch(processor)).logits)
+    assert largest_difference(*outputs) < 1e-4
+
+
+def test_gradient_checkpointing_equals_plain(model, processor):
+    batch = rich_batch(processor)
+    gradients = []
+    for checkpointing in (False, True):
+        model.zero_grad()
+        model.train()
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        model(**batch).loss.backward()
+        gradients.append(model.model.feedback.weight.grad.clone())
+    torch.testing.assert_close(*gradients)
+
+
+@torch.no_grad()
+def test_outputs_as_tuple_and_hidden_states(model, processor):
+    batch = rich_batch(processor)
+    output = model(**batch, output_hidden_states=True)
+    assert len(output.hidden_states) == 3 and output.hidden_states[0].shape == (2, 40, 32)
+    loss, logits, *_ = model(**batch, return_dict=False)
+    assert torch.equal(loss, output.loss) and torch.equal(logits, output.logits)
+
+
+def test_overfits_one_batch(model, processor):
+    batch = rich_batch(processor, length=16)
+    batch["labels"] = batch["labels"].round()  # two-hot targets between bins have an entropy that no model can go below
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    losses = []
+    for _ in range(150):
+        loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.1 * losses[0]
+
+
+def test_trains_under_an_unmodified_trainer(model, processor, tmp_path):
+    batches = [rich_batch(processor, length=8) for _ in range(4)]
+    arguments = TrainingArguments(
+        str(tmp_path), per_device_train_batch_size=1, max_steps=3, report_to="none", use_cpu=True, remove_unused_columns=False, logging_steps=1
+    )
+    trainer = Trainer(model, arguments, train_dataset=batches, data_collator=lambda batch: dict(batch[0]))
+    result = trainer.train()
+    assert result.global_step == 3 and np.isfinite(result.training_loss)
+
+
+@pytest.mark.parametrize(("preset", "millions"), [("ldm-nano", (1, 3)), ("ldm-small", (22, 28)), ("ldm-base", (300, 315))])
+def test_presets_have_their_published_sizes(preset, millions):
+    with torch.device("meta"):
+        model = LDMForActionPrediction(LDMConfig.preset(preset))
+    assert millions[0] * 1e6 < sum(parameter.numel() for parameter in model.parameters()) < millions[1] * 1e6
+
+
+def test_configuration_errors(tmp_path):
+    with pytest.raises(ValueError, match="ldm-nano"):
+        LDMConfig.preset("ldm-huge")
+    with pytest.raises(Exception, match="num_choices"):
+        LDMConfig(num_choices="many")
+    full = {**TINY["backbone_config"], "use_sliding_window": False}
+    with pytest.raises(Exception, match="sliding_window"):
+        LDMConfig(backbone_config=full)
+    assert set(PRESETS) == {"ldm-nano", "ldm-small", "ldm-base"}
+
+
+@torch.no_grad()
+def test_other_backbones_by_configuration_alone(processor):
+    backbone = {"model_type": "mistral", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LDMConfig(**{**TINY, "backbone_config": backbone | {"num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8, "vocab_size": 1}})
+    torch.manual_seed(0)
+    model = LDMForActionPrediction(config).eval()
+    batch = rich_batch(processor, length=35, labels=False)
+    cached, _ = step_by_step(model, batch, 2)
+    assert largest_difference(cached, model(**batch).logits) < 1e-4
