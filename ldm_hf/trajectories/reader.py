@@ -1,0 +1,208 @@
+"""Reads trajectories through memory maps: any slice of steps costs the same, and no dataset has to fit into memory.
+
+The Parquet shards are decoded once into plain ``.npy`` files (one a column, steps one after another), which NumPy maps without copying.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from tqdm.auto import tqdm
+
+from ..errors import DatasetError
+from ..observations import leaf_kind
+from .schema import ROLES, Column, EnvironmentInfo, columns
+from .writer import shards
+
+STATISTICS_STEPS = 200_000  # enough for means and deviations; more would only cost time
+
+
+def cache_folder() -> Path:
+    """Where decoded columns are kept: ``$LDM_HF_CACHE``, or ``ldm_hf`` in the Hugging Face home."""
+    return Path(os.environ.get("LDM_HF_CACHE", Path(constants.HF_HOME) / "ldm_hf"))
+
+
+class EnvironmentTrajectories:
+    """The stream of one environment: all its episodes one after another.
+
+    Args:
+        folder: of the config.
+
+    Raises:
+        DatasetError: if a shard is damaged or does not match the spaces in ``environment.json``; names it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.info = EnvironmentInfo.load(self.folder)
+        self.observation_space, self.action_space = self.info.spaces
+        self._columns = columns(self.observation_space, self.action_space)
+        cache = self._decoded()
+        self.episode_starts: np.ndarray = np.load(cache / "episodes.npy")
+        self._arrays = {column.name: np.load(cache / f"{column.name}.npy", mmap_mode="r") for column in self._columns}
+        self._texts = {
+            column.name: np.array(json.loads((cache / f"{column.name}.json").read_text(encoding="utf-8")), dtype=object)
+            for column in self._columns
+            if column.is_text
+        }
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self.episode_starts) - 1
+
+    @property
+    def num_steps(self) -> int:
+        return int(self.episode_starts[-1])
+
+    def slice(self, start: int, stop: int) -> dict[str, Any]:
+        """Steps ``start`` to ``stop`` of the stream: observation, action, label ``{path: (T, *shape)}``; reward, terminated, truncated ``(T,)``."""
+        if not 0 <= start < stop <= self.num_steps:
+            raise IndexError(f"{self.info.name}: steps {start}:{stop} of {self.num_steps}")
+        steps: dict[str, Any] = {role: {} for role in ROLES}
+        for column in self._columns:
+            values = self._arrays[column.name][start:stop]
+            if column.is_text:
+                values = self._texts[column.name][values]
+            if column.space is None:
+                steps[column.role] = values
+            else:
+                steps[column.role][column.path] = values
+        return steps
+
+    @cached_property
+    def _statistics(self) -> dict[str, Any]:
+        stride = max(1, self.num_steps // STATISTICS_STEPS)
+        observation = {}
+        for column in self._columns:
+            if column.role == "observation" and column.space is not None and leaf_kind(column.space) == "numeric":
+                values = np.asarray(self._arrays[column.name][::stride], np.float64).reshape(-1, column.size)
+                observation[column.path] = {"mean": values.mean(0), "std": values.std(0)}
+        reward = np.asarray(self._arrays["reward"], np.float64)
+        return {"observation": observation, "reward": {"mean": reward.mean(), "std": reward.std()}}
+
+    def statistics(self) -> dict[str, Any]:
+        """Mean and deviation of numeric leaves (flattened scalars) and of the reward, as [`LDMProcessor`] wants them."""
+        return self._statistics
+
+    def episode_returns(self) -> np.ndarray:
+        """Sum of rewards of every episode ``(num_episodes,)``."""
+        totals = np.concatenate([[0], np.cumsum(self._arrays["reward"], dtype=np.float64)])
+        return np.diff(totals[self.episode_starts])
+
+    # --- decoding ---------------------------------------------------------------------------------------------------
+
+    def _decoded(self) -> Path:
+        """The folder of decoded columns, made if it is not there yet."""
+        files = shards(self.folder)
+        if not files:
+            raise DatasetError(f"{self.folder} has no train-*.parquet; collect this environment again.")
+        state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        described = json.dumps([state, self.info.observation_space, self.info.action_space])
+        target = cache_folder() / f"{self.info.name}-{hashlib.sha256(described.encode()).hexdigest()[:24]}"
+        if target.exists():
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
+        try:
+            self._decode(files, unfinished)
+            unfinished.rename(target)
+        except OSError as error:
+            if not target.exists():  # otherwise another process was faster
+                raise DatasetError(f"decoding {self.info.name} into {target.parent} failed ({error}); set LDM_HF_CACHE to a disk with space.") from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return target
+
+    def _decode(self, files: list[Path], folder: Path) -> None:
+        lengths = [self._lengths(path) for path in files]
+        starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+        np.save(folder / "episodes.npy", starts)
+        total = int(starts[-1])
+        arrays, texts = {}, {column.name: {} for column in self._columns if column.is_text}  # type: ignore[var-annotated]
+        for column in self._columns:
+            dtype, shape = (np.dtype(np.int32), (total,)) if column.is_text else (column.dtype, (total, *column.shape))
+            arrays[column.name] = np.lib.format.open_memmap(folder / f"{column.name}.npy", mode="w+", dtype=dtype, shape=shape)
+        start = 0
+        for path, length in zip(files, lengths, strict=True):
+            table = _read(path)
+            stop = start + int(length.sum())
+            for column in self._columns:
+                values = _steps(column, table, path, int(length.sum()))
+                if column.is_text:
+                    codes = texts[column.name]
+                    values = np.array([codes.setdefault(text, len(codes)) for text in values], np.int32)
+                arrays[column.name][start:stop] = values
+            start = stop
+        for array in arrays.values():
+            array.flush()
+        for name, codes in texts.items():
+            (folder / f"{name}.json").write_text(json.dumps(list(codes)), encoding="utf-8")
+
+    def _lengths(self, path: Path) -> np.ndarray:
+        table = _read(path, [column.name for column in self._columns])
+        missing = [column.name for column in self._columns if column.name not in table.column_names]
+        if missing:
+            raise DatasetError(f"{path} lacks the columns {missing} that {self.info.name} should have; remove this shard or collect again.")
+        return np.diff(table["reward"].combine_chunks().offsets.to_numpy())
+
+
+def _read(path: Path, names: list[str] | None = None) -> pa.Table:
+    try:
+        available = pq.read_schema(path).names
+        return pq.read_table(path, columns=None if names is None else [name for name in names if name in available])
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"the shard {path} is damaged ({error}); remove it or collect this environment again.") from error
+
+
+def _steps(column: Column, table: pa.Table, path: Path, count: int) -> np.ndarray:
+    """The values of all steps of a shard ``(count, *shape)``."""
+    array = table[column.name].combine_chunks()
+    if array.type != column.arrow_type:
+        raise DatasetError(f"{path}: column {column.name} has type {array.type}, expected {column.arrow_type} for {column.space}.")
+    flat = array.flatten()
+    if column.is_text:
+        return np.asarray(flat.to_pylist(), dtype=object)
+    scalars = (flat.flatten() if column.shape else flat).to_numpy(zero_copy_only=False)
+    if len(scalars) != count * column.size:
+        raise DatasetError(f"{path}: column {column.name} has {len(scalars)} numbers for {count} steps of shape {column.shape}.")
+    return scalars.reshape(count, *column.shape)
+
+
+def open_dataset(path_or_repo: str | Path, names: list[str] | None = None) -> dict[str, EnvironmentTrajectories]:
+    """Opens a trajectory dataset.
+
+    Args:
+        path_or_repo: a local folder, or the id of a dataset repo on the Hub.
+        names: of environments; all by default.
+
+    Raises:
+        DatasetError: if there is no such dataset or environment, or a shard is damaged.
+    """
+    folder = Path(path_or_repo)
+    if not folder.is_dir():
+        patterns = None if names is None else [f"{name}/*" for name in names]
+        try:
+            folder = Path(snapshot_download(str(path_or_repo), repo_type="dataset", allow_patterns=patterns))
+        except (HfHubHTTPError, HFValidationError, OSError) as error:
+            raise DatasetError(f"{path_or_repo} is neither a folder nor a dataset repo that can be reached: {str(error).splitlines()[0]}") from error
+    found = sorted(path.parent.name for path in folder.glob("*/environment.json") if shards(path.parent))
+    if not found:
+        raise DatasetError(f"{folder} is no trajectory dataset: no <environment>/environment.json with shards in it. Make one with `ldm collect`.")
+    unknown = [name for name in names or [] if name not in found]
+    if unknown:
+        raise DatasetError(f"{folder} has no environment(s) {', '.join(unknown)}; it has: {', '.join(found)}.")
+    chosen = names or found
+    return {name: EnvironmentTrajectories(folder / name) for name in tqdm(chosen, desc="open", disable=len(chosen) < 8, leave=False)}

@@ -1,0 +1,134 @@
+"""Writes episodes as Parquet shards."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import DatasetError
+from ..spaces import describe_difference
+from .schema import Column, EnvironmentInfo, columns, write_atomically
+
+SHARD_STEPS = 50_000
+SHARD_BYTES = 64 * 2**20
+
+
+class TrajectoryWriter:
+    """Appends episodes to the config of one environment; use it as a context manager.
+
+    A shard appears under its name only when it is whole and on the disk. A folder that has shards already is continued.
+
+    Args:
+        folder: of the dataset.
+        info: of the environment.
+
+    Raises:
+        DatasetError: if the folder has data of other spaces, or the disk is full; shards written before stay.
+    """
+
+    def __init__(self, folder: str | Path, info: EnvironmentInfo) -> None:
+        self.folder, self.info = Path(folder) / info.name, info
+        self.columns = columns(*info.spaces)
+        if (self.folder / "environment.json").exists():
+            for which, old, new in zip(("observation", "action"), EnvironmentInfo.load(self.folder).spaces, info.spaces, strict=True):
+                differences = describe_difference(old, new)
+                if differences:
+                    raise DatasetError(
+                        f"{self.folder} holds trajectories of another {which} space ({'; '.join(differences)}). "
+                        "Choose another folder, or remove this one to collect anew."
+                    )
+        self._guard(lambda: (self.folder.mkdir(parents=True, exist_ok=True), info.save(self.folder)))
+        self._episodes: list[dict[str, Any]] = []
+        self._steps = self._bytes = 0
+        self._next = len(shards(self.folder))
+
+    def write(self, episode: dict[str, Any]) -> None:
+        """Adds one episode.
+
+        Args:
+            episode: observation, action, label ``{path: (T, *shape)}``, reward, terminated, truncated ``(T,)``; behaviour (str) and seed (int).
+        """
+        self._episodes.append(episode)
+        self._steps += len(episode["reward"])
+        self._bytes += sum(np.asarray(values).nbytes for values in episode["observation"].values())
+        if self._steps >= SHARD_STEPS or self._bytes >= SHARD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the episodes held so far as one shard."""
+        if not self._episodes:
+            return
+        arrays = {column.name: _list_array(column, self._episodes) for column in self.columns}
+        arrays["behaviour"] = pa.array([str(episode.get("behaviour", "")) for episode in self._episodes])
+        arrays["seed"] = pa.array([int(episode.get("seed", 0)) for episode in self._episodes], pa.int64())
+        path = self.folder / f"train-{self._next:05d}.parquet"
+        self._guard(lambda: _write_table(pa.table(arrays), path))
+        self._next += 1
+        self._episodes, self._steps, self._bytes = [], 0, 0
+
+    def _guard(self, write: Any) -> None:
+        try:
+            write()
+        except OSError as error:
+            for leftover in self.folder.glob(".*.unfinished"):
+                leftover.unlink(missing_ok=True)
+            kept = f"{len(shards(self.folder))} shard(s) written before are kept"
+            raise DatasetError(f"{self.info.name}: writing to {self.folder} failed ({error}); {kept}. Free some space and run it again.") from error
+
+    def __enter__(self) -> TrajectoryWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if not isinstance(error, DatasetError):  # after a full disk there is no point in trying again
+            self.flush()
+
+
+def shards(folder: Path) -> list[Path]:
+    """The Parquet files of a config, in order."""
+    return sorted(folder.glob("train-*.parquet"))
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.unfinished")
+    with temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _list_array(column: Column, episodes: list[dict[str, Any]]) -> pa.Array:
+    """One list entry per episode, one entry in it per step."""
+    values = [np.asarray(episode[column.role] if column.space is None else episode[column.role][column.path]) for episode in episodes]
+    offsets = pa.array(np.concatenate([[0], np.cumsum([len(value) for value in values])]), pa.int32())
+    if column.is_text:
+        flat = pa.array([text for value in values for text in value], pa.string())
+    else:
+        joined = np.concatenate([value.astype(column.dtype).reshape(len(value), -1) for value in values])
+        scalars = pa.array((joined.view(np.uint8) if joined.dtype == bool and column.space is not None else joined).reshape(-1))
+        flat = scalars
+        if column.shape:
+            flat = pa.ListArray.from_arrays(pa.array(np.arange(len(joined) + 1) * column.size, pa.int32()), scalars)
+    return pa.ListArray.from_arrays(offsets, flat)
+
+
+def write_readme(folder: str | Path) -> None:
+    """Writes the dataset's README.md, whose header tells `datasets.load_dataset` the configs found in the folder."""
+    folder = Path(folder)
+    infos = [EnvironmentInfo.load(path.parent) for path in sorted(folder.glob("*/environment.json")) if shards(path.parent)]
+    header = ["---", "task_categories:", "- reinforcement-learning", "tags:", "- ldm_hf", "configs:"]
+    for info in infos:
+        header += [f"- config_name: {json.dumps(info.name)}", "  data_files:", "  - split: train", f"    path: {json.dumps(info.name + '/train-*.parquet')}"]
+    rows = ["| environment | domain | library | licence | random | reference | method |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    for info in infos:
+        random, reference = (info.scores.get(kind, {}).get("mean", float("nan")) for kind in ("random", "reference"))
+        rows.append(f"| {info.name} | {info.domain} | {info.library} {info.version} | {info.licence} | {random:.4g} | {reference:.4g} | {info.reference} |")
+    text = [*header, "---", "", "# Trajectories with the actions of reference policies", "", "Collected with `ldm_hf`; scores are mean returns per episode.", "", *rows, ""]
+    write_atomically(folder / "README.md", "\n".join(text))
