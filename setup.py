@@ -16,6 +16,7 @@ extras = {
         "gym-electric-motor>=3.0",
         "minatar>=1.0.15",
         "ale-py>=0.11",
+        "opencv-python-headless>=4.8",  # Gymnasium's Atari preprocessing resizes with it
         "popgym>=1.0.6",
         "stockpyl>=1.0",
         "pvlib>=0.11",
@@ -41,7 +42,7 @@ setup(
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.6",
-        "transformers>=5,<6",
+        "transformers>=5.24,<6",
         "accelerate>=1.10",
         "datasets>=4",
         "huggingface-hub>=1.0",

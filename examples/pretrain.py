@@ -36,10 +36,16 @@ class Arguments:
     dataset: str = field(metadata={"help": "folder or Hub id of a trajectory dataset"})
     output_dir: str = field(metadata={"help": "where checkpoints and the model are written"})
     preset: str = field(default="ldm-nano", metadata={"help": "ldm-nano, ldm-small or ldm-base"})
-    model: str | None = field(default=None, metadata={"help": "folder or Hub id of a pretrained LDM to start from instead of a preset"})
-    environments: list[str] = field(default_factory=list, metadata={"help": "names of environments; all of the dataset by default"})
+    model: str | None = field(
+        default=None, metadata={"help": "folder or Hub id of a pretrained LDM to start from instead of a preset"}
+    )
+    environments: list[str] = field(
+        default_factory=list, metadata={"help": "names of environments; all of the dataset by default"}
+    )
     max_steps: int = field(default=1000, metadata={"help": "optimiser steps"})
-    segment: int | None = field(default=None, metadata={"help": "steps per segment; by default four windows of the model"})
+    segment: int | None = field(
+        default=None, metadata={"help": "steps per segment; by default four windows of the model"}
+    )
     batch_size: int = field(default=32, metadata={"help": "segments per process and micro-batch"})
     gradient_accumulation_steps: int = 1
     learning_rate: float = 1.5e-3
@@ -50,10 +56,14 @@ class Arguments:
     mixed_precision: str = field(default="auto", metadata={"help": "auto, no or bf16"})
     gradient_checkpointing: bool = False
     num_workers: int = field(default=0, metadata={"help": "processes that prepare batches"})
-    max_minutes: float = field(default=math.inf, metadata={"help": "stop (and save) after this time; the schedule follows the time, too"})
+    max_minutes: float = field(
+        default=math.inf, metadata={"help": "stop (and save) after this time; the schedule follows the time, too"}
+    )
     checkpointing_steps: int = field(default=500, metadata={"help": "0: no checkpoints"})
     keep_checkpoints: int = 2
-    resume_from_checkpoint: str | None = field(default=None, metadata={"help": "a checkpoint folder, or 'latest' of output_dir"})
+    resume_from_checkpoint: str | None = field(
+        default=None, metadata={"help": "a checkpoint folder, or 'latest' of output_dir"}
+    )
     report_to: str = field(default="none", metadata={"help": "trackio, tensorboard, wandb or none"})
     logging_steps: int = 50
 
@@ -67,7 +77,9 @@ def find_checkpoint(args: Arguments) -> Path | None:
         if not (path / "progress.json").exists():
             raise CheckpointError(f"{path} is no checkpoint of examples/pretrain.py (it has no progress.json).")
         return path
-    return max(Path(args.output_dir).glob("checkpoint-*[0-9]"), key=lambda path: int(path.name.split("-")[1]), default=None)
+    return max(
+        Path(args.output_dir).glob("checkpoint-*[0-9]"), key=lambda path: int(path.name.split("-")[1]), default=None
+    )
 
 
 def save_checkpoint(accelerator: Accelerator, args: Arguments, step: int, elapsed: float) -> None:
@@ -76,7 +88,11 @@ def save_checkpoint(accelerator: Accelerator, args: Arguments, step: int, elapse
     unfinished = folder.with_name(f"unfinished-{step}")
     accelerator.save_state(str(unfinished))
     if accelerator.is_main_process:
-        progress = {"step": step, "elapsed": elapsed, "arguments": asdict(args) | {"max_minutes": str(args.max_minutes)}}
+        progress = {
+            "step": step,
+            "elapsed": elapsed,
+            "arguments": asdict(args) | {"max_minutes": str(args.max_minutes)},
+        }
         (unfinished / "progress.json").write_text(json.dumps(progress, indent=2))
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
@@ -143,9 +159,13 @@ def main(args: Arguments) -> None:
     # --- the loop
     micro = args.gradient_accumulation_steps
     steps_per_update = sampler.segment * args.batch_size * micro * accelerator.num_processes
-    loader = DataLoader(batches, batch_size=None, sampler=range(step * micro, len(batches)), num_workers=args.num_workers)
+    loader = DataLoader(
+        batches, batch_size=None, sampler=range(step * micro, len(batches)), num_workers=args.num_workers
+    )
     stream, started = iter(loader), time.monotonic() - elapsed
-    bar = tqdm(total=args.max_steps, initial=step, desc="pretrain", disable=not accelerator.is_main_process, mininterval=1.0)
+    bar = tqdm(
+        total=args.max_steps, initial=step, desc="pretrain", disable=not accelerator.is_main_process, mininterval=1.0
+    )
     log = (Path(args.output_dir) / "training_log.jsonl").open("a") if accelerator.is_main_process else None
     names: list[str] = []
     losses: list[torch.Tensor] = []
@@ -178,7 +198,9 @@ def main(args: Arguments) -> None:
                 "loss": accelerator.reduce(row_losses.nanmean(), "mean").item(),
                 "learning_rate": optimizer.param_groups[0]["lr"],
                 "steps_per_second": steps_per_update * (step - first) / seconds,
-                **{f"loss/{name}": value for name, value in domain_losses(names, row_losses.tolist(), domains).items()},
+                **{
+                    f"loss/{name}": value for name, value in domain_losses(names, row_losses.tolist(), domains).items()
+                },
             }
             names, losses, first = [], [], step
             bar.set_postfix(loss=f"{values['loss']:.3f}", steps_per_s=f"{values['steps_per_second']:.0f}")
@@ -196,7 +218,9 @@ def main(args: Arguments) -> None:
         accelerator.unwrap_model(model).save_pretrained(args.output_dir)
         processor.save_pretrained(args.output_dir)
         summary = {"steps": step, "transitions": step * steps_per_update, "minutes": (time.monotonic() - started) / 60}
-        (Path(args.output_dir) / "training.json").write_text(json.dumps(summary | {"arguments": asdict(args) | {"max_minutes": str(args.max_minutes)}}))
+        (Path(args.output_dir) / "training.json").write_text(
+            json.dumps(summary | {"arguments": asdict(args) | {"max_minutes": str(args.max_minutes)}})
+        )
     accelerator.end_training()
 
 

@@ -265,9 +265,7 @@ class LDMAgent:
         self._check_lanes(parts)
         encoded = self._encode(state, parts, active, reward_known)
         inputs = self.processor(encoded).to(self.model.device)
-        output = self.model(
-            **inputs, past_key_values=state.cache, active=torch.from_numpy(active).to(self.model.device)
-        )
+        output = self.model(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
         logits = output.logits.view(self.num_envs, -1, output.logits.shape[-1]).float().cpu().numpy()
         mask = None if mask is None else _batch_mask(mask, self.num_envs)
         positions = layout.actions.choose(logits, deterministic, self.temperature, self.rng, mask)

@@ -7,6 +7,7 @@ the same leaf never share an id while the table is larger than the leaf (a plain
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from typing import Any
 
@@ -33,7 +34,7 @@ def text_ids(text: str, start: int, buckets: int, length: int) -> np.ndarray:
     pieces = [
         ("whole", text),
         *(("word", word) for word in words),
-        *(("pair", *pair) for pair in zip(words, words[1:], strict=False)),
+        *(("pair", *pair) for pair in itertools.pairwise(words)),
     ]
     ids = np.zeros(length, np.int64)
     for position, piece in enumerate(pieces[:length]):

@@ -27,7 +27,7 @@ class LDMOutput(ModelOutput):
         logits: ``(P, T, num_choices)``, one row per (row of the batch, action element) as listed by ``element_rows``; places
             beyond the size of an element hold the dtype's minimum.
         row_losses: ``(B,)`` cross-entropy in nats, averaged over elements and steps; NaN for a row without labels.
-        past_key_values: the roll-out cache.
+        cache: the roll-out cache.
         hidden_states: of the backbone, if asked for.
         attentions: of the backbone, if asked for.
     """
@@ -35,7 +35,7 @@ class LDMOutput(ModelOutput):
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     row_losses: torch.FloatTensor | None = None
-    past_key_values: RingBufferCache | None = None
+    cache: RingBufferCache | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
@@ -110,7 +110,7 @@ class LDMPreTrainedModel(PreTrainedModel):
     input_modalities = ("time",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["LDMGridStem", "LDMPixelStem", "LDMActionHead"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["cache"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -193,7 +193,7 @@ class LDMModel(LDMPreTrainedModel):
         pixels: torch.Tensor | None = None,
         pixel_rows: torch.Tensor | None = None,
         pixel_slots: torch.Tensor | None = None,
-        past_key_values: RingBufferCache | None = None,
+        cache: RingBufferCache | None = None,
         use_cache: bool | None = None,
         active: torch.Tensor | None = None,
         **kwargs: Any,
@@ -213,7 +213,7 @@ class LDMModel(LDMPreTrainedModel):
             pixels: ``(P, T, 3, size, size)`` uint8 images, placed in the same way.
             pixel_rows: ``(P,)``.
             pixel_slots: ``(P,)``.
-            past_key_values: the cache of a roll-out; then ``T`` is 1.
+            cache: the cache of a roll-out; then ``T`` is 1.
             use_cache: start a roll-out with a new cache if none is given.
             active: ``(B,)`` bool, lanes whose history takes in this step (all by default). Only with a cache.
         """
@@ -231,20 +231,20 @@ class LDMModel(LDMPreTrainedModel):
             pixel_rows,
             pixel_slots,
         )
-        if past_key_values is None and use_cache:
+        if cache is None and use_cache:
             layers = self.config.backbone_config.num_hidden_layers  # type: ignore[union-attr]
-            past_key_values = RingBufferCache(self.config.window, layers, len(embeds), embeds.device)
-        if past_key_values is None:
+            cache = RingBufferCache(self.config.window, layers, len(embeds), embeds.device)
+        if cache is None:
             return self.backbone(inputs_embeds=embeds, use_cache=False, **kwargs)
         outputs = self.backbone(
             inputs_embeds=embeds,
-            attention_mask=past_key_values.attention_mask(embeds.dtype),
-            position_ids=past_key_values.position_ids,
-            past_key_values=past_key_values,
+            attention_mask=cache.attention_mask(embeds.dtype),
+            position_ids=cache.position_ids,
+            cache=cache,
             use_cache=True,
             **kwargs,
         )
-        past_key_values.advance(active, self.backbone.rotary_emb)
+        cache.advance(active, self.backbone.rotary_emb)
         return outputs
 
 
@@ -311,7 +311,7 @@ class LDMForActionPrediction(LDMPreTrainedModel):
             loss=loss,
             logits=logits,
             row_losses=row_losses,
-            past_key_values=outputs.past_key_values,
+            cache=outputs.cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )

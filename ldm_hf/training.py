@@ -43,7 +43,12 @@ class SegmentDataset(Dataset):
         no_task: float = 0.5,
         no_reward: float = 0.05,
     ) -> None:
-        self.trajectories, self.processor, self.sampler, self.num_batches = trajectories, processor, sampler, num_batches
+        self.trajectories, self.processor, self.sampler, self.num_batches = (
+            trajectories,
+            processor,
+            sampler,
+            num_batches,
+        )
         self.unknown_statistics, self.no_task, self.no_reward = unknown_statistics, no_task, no_reward
 
     def __len__(self) -> int:
@@ -55,7 +60,9 @@ class SegmentDataset(Dataset):
         windows = self.sampler.windows(step)
         key = (self.sampler.seed, self.sampler.rank, step, ENCODING_STREAM)
         chances = np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random((len(windows), 3))
-        return self.processor([self.encode(name, start, *row) for (name, start), row in zip(windows, chances, strict=True)])
+        return self.processor(
+            [self.encode(name, start, *row) for (name, start), row in zip(windows, chances, strict=True)]
+        )
 
     def encode(self, name: str, start: int, statistics: float, task: float, reward: float) -> EncodedSteps:
         """Encodes one segment; the three numbers in [0, 1) decide what it is told."""
@@ -79,7 +86,9 @@ def processor_for(config: Any, trajectories: Mapping[str, EnvironmentTrajectorie
     """A processor that knows the spaces, statistics and task texts of a dataset's environments."""
     processor = LDMProcessor.from_config(config)
     for name, stream in trajectories.items():
-        processor.add_environment(name, stream.observation_space, stream.action_space, stream.statistics(), stream.info.task)
+        processor.add_environment(
+            name, stream.observation_space, stream.action_space, stream.statistics(), stream.info.task
+        )
     return processor
 
 

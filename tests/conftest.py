@@ -8,7 +8,9 @@ from hypothesis import HealthCheck, settings
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
 from ldm_hf.spaces import stack
 
-settings.register_profile("ldm", deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, max_examples=40)
+settings.register_profile(
+    "ldm", deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, max_examples=40
+)
 settings.load_profile("ldm")
 torch.set_num_threads(1)
 

@@ -30,19 +30,36 @@ def integer_boxes(draw: st.DrawFn) -> spaces.Box:
 @st.composite
 def images(draw: st.DrawFn) -> spaces.Box:
     height, width = draw(st.integers(16, 40)), draw(st.integers(16, 40))
-    shape = draw(st.sampled_from([(height, width), (height, width, 3), (3, height, width), (height, width, 1), (4, height, width), (2, height, width, 3)]))
+    shape = draw(
+        st.sampled_from(
+            [
+                (height, width),
+                (height, width, 3),
+                (3, height, width),
+                (height, width, 1),
+                (4, height, width),
+                (2, height, width, 3),
+            ]
+        )
+    )
     return spaces.Box(0, 255, shape, dtype=np.uint8)
 
 
 def multi_discretes() -> st.SearchStrategy[spaces.MultiDiscrete]:
     flat = st.lists(st.integers(1, 150), min_size=1, max_size=5).map(spaces.MultiDiscrete)
-    square = st.lists(st.lists(st.integers(1, 9), min_size=2, max_size=2), min_size=2, max_size=3).map(lambda n: spaces.MultiDiscrete(np.array(n)))
+    square = st.lists(st.lists(st.integers(1, 9), min_size=2, max_size=2), min_size=2, max_size=3).map(
+        lambda n: spaces.MultiDiscrete(np.array(n))
+    )
     return flat | square
 
 
 def texts() -> st.SearchStrategy[spaces.Text]:
     sizes = st.tuples(st.integers(0, 3), st.integers(3, 8))
-    return st.builds(lambda size, charset: spaces.Text(size[1], min_length=size[0], charset=charset), sizes, st.sampled_from(["ab", "a", "xyz 09é"]))
+    return st.builds(
+        lambda size, charset: spaces.Text(size[1], min_length=size[0], charset=charset),
+        sizes,
+        st.sampled_from(["ab", "a", "xyz 09é"]),
+    )
 
 
 def primitives(with_images: bool = True) -> st.SearchStrategy[spaces.Space]:
@@ -56,8 +73,10 @@ def nested(leaves: st.SearchStrategy[spaces.Space]) -> st.SearchStrategy[spaces.
     names = st.text("abc.%", min_size=1, max_size=3)
     return st.recursive(
         leaves,
-        lambda children: st.dictionaries(names, children, min_size=1, max_size=3).map(spaces.Dict)
-        | st.lists(children, min_size=1, max_size=3).map(lambda parts: spaces.Tuple(tuple(parts))),
+        lambda children: (
+            st.dictionaries(names, children, min_size=1, max_size=3).map(spaces.Dict)
+            | st.lists(children, min_size=1, max_size=3).map(lambda parts: spaces.Tuple(tuple(parts)))
+        ),
         max_leaves=4,
     )
 

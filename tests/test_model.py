@@ -29,7 +29,10 @@ PER_STEP = ("feedback", "numeric", "categorical", "action_numeric", "grid", "pix
 
 def rich_batch(processor, length=40, rows=2, labels=True):
     layout = EnvironmentLayout(processor, RICH, RICH_ACTION)
-    encoded = [layout.encode_segment(random_steps(RICH, RICH_ACTION, length, seed), known_statistics=False) for seed in range(rows)]
+    encoded = [
+        layout.encode_segment(random_steps(RICH, RICH_ACTION, length, seed), known_statistics=False)
+        for seed in range(rows)
+    ]
     batch = processor(encoded)
     if not labels:
         batch.pop("labels")
@@ -41,7 +44,7 @@ def step_by_step(model, batch, lanes):
     outputs = []
     for step in range(batch["feedback"].shape[1]):
         one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
-        outputs.append(model(**one, past_key_values=cache).logits)
+        outputs.append(model(**one, cache=cache).logits)
     return torch.cat(outputs, dim=1), cache
 
 
@@ -79,7 +82,7 @@ def test_a_reset_lane_equals_a_fresh_one_and_lanes_do_not_see_one_another(model,
         if step == 5:
             cache.reset(torch.tensor([False, True, False]))
         one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
-        outputs.append(model(**one, past_key_values=cache).logits.view(3, -1, 1, 21))
+        outputs.append(model(**one, cache=cache).logits.view(3, -1, 1, 21))
     mixed = torch.cat(outputs, dim=2)
     layout_rows = {name: value[:, 5:] if name in PER_STEP else value for name, value in batch.items()}
     assert largest_difference(mixed[1, :, 5:], model(**layout_rows).logits.view(3, -1, 7, 21)[1]) < 1e-4
@@ -92,9 +95,11 @@ def test_an_inactive_lane_forgets_the_step(model, processor):
     batch = rich_batch(processor, length=10, labels=False)
     expected, _ = step_by_step(model, batch, 2)
     cache = RingBufferCache(model.config.window, 2, 2)
-    for call, step in enumerate([0, 1, 2, 7, 3, 4, 5, 6, 7, 8, 9]):  # step 7 once too early, while the lanes are not active
+    for call, step in enumerate(
+        [0, 1, 2, 7, 3, 4, 5, 6, 7, 8, 9]
+    ):  # step 7 once too early, while the lanes are not active
         one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
-        last = model(**one, past_key_values=cache, active=torch.tensor([call != 3] * 2)).logits
+        last = model(**one, cache=cache, active=torch.tensor([call != 3] * 2)).logits
     assert largest_difference(last, expected[:, -1:]) < 1e-4
 
 
@@ -115,7 +120,9 @@ def test_a_row_does_not_depend_on_its_batch_or_padding(model, processor):
     rich = EnvironmentLayout(processor, RICH, RICH_ACTION)
     plain = EnvironmentLayout(processor, spaces.Box(-1, 1, (9,)), spaces.Discrete(3))
     first = rich.encode_segment(random_steps(RICH, RICH_ACTION, 15), known_statistics=False)
-    second = plain.encode_segment(random_steps(plain.observation_space, plain.action_space, 40), known_statistics=False)
+    second = plain.encode_segment(
+        random_steps(plain.observation_space, plain.action_space, 40), known_statistics=False
+    )
     together, alone = model(**processor([first, second])), [model(**processor([row])) for row in (first, second)]
     for row in range(2):
         assert together.row_losses[row] == pytest.approx(alone[row].loss.item(), abs=1e-5)
@@ -196,7 +203,9 @@ def test_outputs_as_tuple_and_hidden_states(model, processor):
 
 def test_overfits_one_batch(model, processor):
     batch = rich_batch(processor, length=16)
-    batch["labels"] = batch["labels"].round()  # two-hot targets between bins have an entropy that no model can go below
+    batch["labels"] = batch[
+        "labels"
+    ].round()  # two-hot targets between bins have an entropy that no model can go below
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     losses = []
     for _ in range(150):
@@ -212,14 +221,22 @@ def test_overfits_one_batch(model, processor):
 def test_trains_under_an_unmodified_trainer(model, processor, tmp_path):
     batches = [rich_batch(processor, length=8) for _ in range(4)]
     arguments = TrainingArguments(
-        str(tmp_path), per_device_train_batch_size=1, max_steps=3, report_to="none", use_cpu=True, remove_unused_columns=False, logging_steps=1
+        str(tmp_path),
+        per_device_train_batch_size=1,
+        max_steps=3,
+        report_to="none",
+        use_cpu=True,
+        remove_unused_columns=False,
+        logging_steps=1,
     )
     trainer = Trainer(model, arguments, train_dataset=batches, data_collator=lambda batch: dict(batch[0]))
     result = trainer.train()
     assert result.global_step == 3 and np.isfinite(result.training_loss)
 
 
-@pytest.mark.parametrize(("preset", "millions"), [("ldm-nano", (1, 3)), ("ldm-small", (22, 28)), ("ldm-base", (300, 315))])
+@pytest.mark.parametrize(
+    ("preset", "millions"), [("ldm-nano", (1, 3)), ("ldm-small", (22, 28)), ("ldm-base", (300, 315))]
+)
 def test_presets_have_their_published_sizes(preset, millions):
     with torch.device("meta"):
         model = LDMForActionPrediction(LDMConfig.preset(preset))
@@ -239,8 +256,20 @@ def test_configuration_errors(tmp_path):
 
 @torch.no_grad()
 def test_other_backbones_by_configuration_alone(processor):
-    backbone = {"model_type": "mistral", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = LDMConfig(**{**TINY, "backbone_config": backbone | {"num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8, "vocab_size": 1}})
+    backbone = {
+        "model_type": "mistral",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    config = LDMConfig(
+        **{
+            **TINY,
+            "backbone_config": backbone
+            | {"num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8, "vocab_size": 1},
+        }
+    )
     torch.manual_seed(0)
     model = LDMForActionPrediction(config).eval()
     batch = rich_batch(processor, length=35, labels=False)

@@ -95,9 +95,15 @@ def test_encoding_many_steps_equals_encoding_each(processor):
     numbers = layout.observations.numbers(parts)
     whole = layout.observations.encode(parts, numbers)
     for step in range(6):
-        single = layout.observations.encode({path: values[step : step + 1] for path, values in parts.items()}, numbers[step : step + 1])
-        assert np.array_equal(whole.numeric[step], single.numeric[0]) and np.array_equal(whole.categorical[step], single.categorical[0])
-        assert np.array_equal(whole.grid[:, step], single.grid[:, 0]) and torch.equal(whole.pixels[:, step], single.pixels[:, 0])
+        single = layout.observations.encode(
+            {path: values[step : step + 1] for path, values in parts.items()}, numbers[step : step + 1]
+        )
+        assert np.array_equal(whole.numeric[step], single.numeric[0]) and np.array_equal(
+            whole.categorical[step], single.categorical[0]
+        )
+        assert np.array_equal(whole.grid[:, step], single.grid[:, 0]) and torch.equal(
+            whole.pixels[:, step], single.pixels[:, 0]
+        )
     assert whole.grid.shape[:2] == (4, 6)  # three tiles of the view and one of the flags
     assert whole.pixels.shape[:2] == (2, 6)
 
@@ -145,7 +151,7 @@ def test_nan_in_data_names_environment_and_leaf(processor):
     processor.add_environment("Robot-v1", space, spaces.Discrete(2))
     steps = random_steps(space, spaces.Discrete(2), 5)
     steps["observation"]["arm"][2, 1] = np.nan
-    with pytest.raises(NonFiniteError, match="Robot-v1.*'arm'"):
+    with pytest.raises(NonFiniteError, match=r"Robot-v1.*'arm'"):
         processor.layout("Robot-v1").encode_segment(steps)
 
 
@@ -154,7 +160,9 @@ def test_history_is_that_of_the_step_before(processor):
     layout = EnvironmentLayout(processor, space, spaces.Discrete(5))
     steps = random_steps(space, spaces.Discrete(5), 12)
     whole = layout.encode_segment(steps)
-    later = layout.encode_segment({k: ({"": v[""][4:]} if isinstance(v, dict) else v[4:]) for k, v in steps.items()}, has_previous=True)
+    later = layout.encode_segment(
+        {k: ({"": v[""][4:]} if isinstance(v, dict) else v[4:]) for k, v in steps.items()}, has_previous=True
+    )
     assert later.length == 7
     assert np.array_equal(whole.categorical[5:], later.categorical)
     assert np.array_equal(whole.feedback[5:, 3:], later.feedback[:, 3:])

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ldm_hf.errors import SpaceMismatchError, UnsupportedSpaceError
-from ldm_hf.spaces import check_same, describe_difference, flatten, leaves, space_from_json, space_to_json, stack, unflatten
+from ldm_hf.spaces import (
+    check_same,
+    describe_difference,
+    flatten,
+    leaves,
+    space_from_json,
+    space_to_json,
+    stack,
+    unflatten,
+)
 
 from .strategies import observation_spaces
 
@@ -43,7 +52,10 @@ def test_keys_with_dots_do_not_collide():
     assert len({leaf.path for leaf in leaves(space)}) == 2
 
 
-@pytest.mark.parametrize("leaf", [spaces.Sequence(spaces.Discrete(2)), spaces.OneOf((spaces.Discrete(2),)), spaces.Graph(spaces.Discrete(2), None)])
+@pytest.mark.parametrize(
+    "leaf",
+    [spaces.Sequence(spaces.Discrete(2)), spaces.OneOf((spaces.Discrete(2),)), spaces.Graph(spaces.Discrete(2), None)],
+)
 def test_unsupported_leaves_are_named(leaf):
     with pytest.raises(UnsupportedSpaceError, match=rf"{type(leaf).__name__}.*'arm\.1'"):
         leaves(spaces.Dict({"arm": spaces.Tuple((spaces.Discrete(2), leaf))}))
@@ -55,7 +67,7 @@ def test_differences_are_told_leaf_by_leaf():
     text = "; ".join(describe_difference(expected, found))
     assert "image: shape [7, 7, 3] expected, [8, 8, 3] found" in text
     assert "direction: expected, not found" in text and "mission: found, not expected" in text
-    with pytest.raises(SpaceMismatchError, match="observation space of X differs.*direction"):
+    with pytest.raises(SpaceMismatchError, match=r"observation space of X differs.*direction"):
         check_same(expected, found, "the observation space of X")
 
 

@@ -5,4 +5,11 @@ from .schema import EnvironmentInfo
 from .windows import WindowSampler
 from .writer import TrajectoryWriter, write_readme
 
-__all__ = ["EnvironmentInfo", "EnvironmentTrajectories", "TrajectoryWriter", "WindowSampler", "open_dataset", "write_readme"]
+__all__ = [
+    "EnvironmentInfo",
+    "EnvironmentTrajectories",
+    "TrajectoryWriter",
+    "WindowSampler",
+    "open_dataset",
+    "write_readme",
+]

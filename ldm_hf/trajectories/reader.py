@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -54,7 +53,9 @@ class EnvironmentTrajectories:
         self.episode_starts: np.ndarray = np.load(cache / "episodes.npy")
         self._arrays = {column.name: np.load(cache / f"{column.name}.npy", mmap_mode="r") for column in self._columns}
         self._texts = {
-            column.name: np.array(json.loads((cache / f"{column.name}.json").read_text(encoding="utf-8")), dtype=object)
+            column.name: np.array(
+                json.loads((cache / f"{column.name}.json").read_text(encoding="utf-8")), dtype=object
+            )
             for column in self._columns
             if column.is_text
         }
@@ -121,7 +122,9 @@ class EnvironmentTrajectories:
             unfinished.rename(target)
         except OSError as error:
             if not target.exists():  # otherwise another process was faster
-                raise DatasetError(f"decoding {self.info.name} into {target.parent} failed ({error}); set LDM_HF_CACHE to a disk with space.") from error
+                raise DatasetError(
+                    f"decoding {self.info.name} into {target.parent} failed ({error}); set LDM_HF_CACHE to a disk with space."
+                ) from error
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         return target
@@ -134,7 +137,9 @@ class EnvironmentTrajectories:
         arrays, texts = {}, {column.name: {} for column in self._columns if column.is_text}  # type: ignore[var-annotated]
         for column in self._columns:
             dtype, shape = (np.dtype(np.int32), (total,)) if column.is_text else (column.dtype, (total, *column.shape))
-            arrays[column.name] = np.lib.format.open_memmap(folder / f"{column.name}.npy", mode="w+", dtype=dtype, shape=shape)
+            arrays[column.name] = np.lib.format.open_memmap(
+                folder / f"{column.name}.npy", mode="w+", dtype=dtype, shape=shape
+            )
         start = 0
         for path, length in zip(files, lengths, strict=True):
             table = _read(path)
@@ -155,7 +160,9 @@ class EnvironmentTrajectories:
         table = _read(path, [column.name for column in self._columns])
         missing = [column.name for column in self._columns if column.name not in table.column_names]
         if missing:
-            raise DatasetError(f"{path} lacks the columns {missing} that {self.info.name} should have; remove this shard or collect again.")
+            raise DatasetError(
+                f"{path} lacks the columns {missing} that {self.info.name} should have; remove this shard or collect again."
+            )
         return np.diff(table["reward"].combine_chunks().offsets.to_numpy())
 
 
@@ -164,20 +171,26 @@ def _read(path: Path, names: list[str] | None = None) -> pa.Table:
         available = pq.read_schema(path).names
         return pq.read_table(path, columns=None if names is None else [name for name in names if name in available])
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"the shard {path} is damaged ({error}); remove it or collect this environment again.") from error
+        raise DatasetError(
+            f"the shard {path} is damaged ({error}); remove it or collect this environment again."
+        ) from error
 
 
 def _steps(column: Column, table: pa.Table, path: Path, count: int) -> np.ndarray:
     """The values of all steps of a shard ``(count, *shape)``."""
     array = table[column.name].combine_chunks()
     if array.type != column.arrow_type:
-        raise DatasetError(f"{path}: column {column.name} has type {array.type}, expected {column.arrow_type} for {column.space}.")
+        raise DatasetError(
+            f"{path}: column {column.name} has type {array.type}, expected {column.arrow_type} for {column.space}."
+        )
     flat = array.flatten()
     if column.is_text:
         return np.asarray(flat.to_pylist(), dtype=object)
     scalars = (flat.flatten() if column.shape else flat).to_numpy(zero_copy_only=False)
     if len(scalars) != count * column.size:
-        raise DatasetError(f"{path}: column {column.name} has {len(scalars)} numbers for {count} steps of shape {column.shape}.")
+        raise DatasetError(
+            f"{path}: column {column.name} has {len(scalars)} numbers for {count} steps of shape {column.shape}."
+        )
     return scalars.reshape(count, *column.shape)
 
 
@@ -197,12 +210,19 @@ def open_dataset(path_or_repo: str | Path, names: list[str] | None = None) -> di
         try:
             folder = Path(snapshot_download(str(path_or_repo), repo_type="dataset", allow_patterns=patterns))
         except (HfHubHTTPError, HFValidationError, OSError) as error:
-            raise DatasetError(f"{path_or_repo} is neither a folder nor a dataset repo that can be reached: {str(error).splitlines()[0]}") from error
+            raise DatasetError(
+                f"{path_or_repo} is neither a folder nor a dataset repo that can be reached: {str(error).splitlines()[0]}"
+            ) from error
     found = sorted(path.parent.name for path in folder.glob("*/environment.json") if shards(path.parent))
     if not found:
-        raise DatasetError(f"{folder} is no trajectory dataset: no <environment>/environment.json with shards in it. Make one with `ldm collect`.")
+        raise DatasetError(
+            f"{folder} is no trajectory dataset: no <environment>/environment.json with shards in it. Make one with `ldm collect`."
+        )
     unknown = [name for name in names or [] if name not in found]
     if unknown:
         raise DatasetError(f"{folder} has no environment(s) {', '.join(unknown)}; it has: {', '.join(found)}.")
     chosen = names or found
-    return {name: EnvironmentTrajectories(folder / name) for name in tqdm(chosen, desc="open", disable=len(chosen) < 8, leave=False)}
+    return {
+        name: EnvironmentTrajectories(folder / name)
+        for name in tqdm(chosen, desc="open", disable=len(chosen) < 8, leave=False)
+    }

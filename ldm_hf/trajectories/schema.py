@@ -88,7 +88,9 @@ class EnvironmentInfo:
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise DatasetError(f"{path} is missing or damaged ({error}); collect this environment again.") from error
         if info.format_version > FORMAT_VERSION:
-            raise DatasetError(f"{path} has format {info.format_version}, this ldm_hf reads up to {FORMAT_VERSION}: update ldm_hf.")
+            raise DatasetError(
+                f"{path} has format {info.format_version}, this ldm_hf reads up to {FORMAT_VERSION}: update ldm_hf."
+            )
         return info
 
     @property
@@ -117,7 +119,11 @@ class Column:
 
     @property
     def dtype(self) -> np.dtype:
-        return np.dtype(PER_STEP[self.role]) if self.space is None else np.dtype(object if self.is_text else self.space.dtype)  # type: ignore[arg-type]
+        return (
+            np.dtype(PER_STEP[self.role])
+            if self.space is None
+            else np.dtype(object if self.is_text else self.space.dtype)
+        )  # type: ignore[arg-type]
 
     @property
     def arrow_type(self) -> pa.DataType:

@@ -35,11 +35,19 @@ class WindowSampler:
         weights: Mapping[str, float] | None = None,
     ) -> None:
         self.names = sorted(num_steps)
-        self.segment, self.batch_size, self.seed, self.rank, self.world_size = segment, batch_size, seed, rank, world_size
+        self.segment, self.batch_size, self.seed, self.rank, self.world_size = (
+            segment,
+            batch_size,
+            seed,
+            rank,
+            world_size,
+        )
         self._lengths = np.array([num_steps[name] for name in self.names])
         raw = np.array([1.0 if weights is None else weights[name] for name in self.names])
         if not len(raw) or (raw < 0).any() or raw.sum() <= 0:
-            raise ValueError(f"weights must not be negative and not all zero, got {dict(zip(self.names, raw, strict=True))}")
+            raise ValueError(
+                f"weights must not be negative and not all zero, got {dict(zip(self.names, raw, strict=True))}"
+            )
         self._bounds = np.cumsum(raw / raw.sum())
 
     def windows(self, step: int) -> list[tuple[str, int]]:

@@ -37,7 +37,9 @@ class TrajectoryWriter:
         self.folder, self.info = Path(folder) / info.name, info
         self.columns = columns(*info.spaces)
         if (self.folder / "environment.json").exists():
-            for which, old, new in zip(("observation", "action"), EnvironmentInfo.load(self.folder).spaces, info.spaces, strict=True):
+            for which, old, new in zip(
+                ("observation", "action"), EnvironmentInfo.load(self.folder).spaces, info.spaces, strict=True
+            ):
                 differences = describe_difference(old, new)
                 if differences:
                     raise DatasetError(
@@ -80,12 +82,16 @@ class TrajectoryWriter:
             for leftover in self.folder.glob(".*.unfinished"):
                 leftover.unlink(missing_ok=True)
             kept = f"{len(shards(self.folder))} shard(s) written before are kept"
-            raise DatasetError(f"{self.info.name}: writing to {self.folder} failed ({error}); {kept}. Free some space and run it again.") from error
+            raise DatasetError(
+                f"{self.info.name}: writing to {self.folder} failed ({error}); {kept}. Free some space and run it again."
+            ) from error
 
     def __enter__(self) -> TrajectoryWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if not isinstance(error, DatasetError):  # after a full disk there is no point in trying again
             self.flush()
 
@@ -106,13 +112,18 @@ def _write_table(table: pa.Table, path: Path) -> None:
 
 def _list_array(column: Column, episodes: list[dict[str, Any]]) -> pa.Array:
     """One list entry per episode, one entry in it per step."""
-    values = [np.asarray(episode[column.role] if column.space is None else episode[column.role][column.path]) for episode in episodes]
+    values = [
+        np.asarray(episode[column.role] if column.space is None else episode[column.role][column.path])
+        for episode in episodes
+    ]
     offsets = pa.array(np.concatenate([[0], np.cumsum([len(value) for value in values])]), pa.int32())
     if column.is_text:
         flat = pa.array([text for value in values for text in value], pa.string())
     else:
         joined = np.concatenate([value.astype(column.dtype).reshape(len(value), -1) for value in values])
-        scalars = pa.array((joined.view(np.uint8) if joined.dtype == bool and column.space is not None else joined).reshape(-1))
+        scalars = pa.array(
+            (joined.view(np.uint8) if joined.dtype == bool and column.space is not None else joined).reshape(-1)
+        )
         flat = scalars
         if column.shape:
             flat = pa.ListArray.from_arrays(pa.array(np.arange(len(joined) + 1) * column.size, pa.int32()), scalars)
@@ -122,13 +133,35 @@ def _list_array(column: Column, episodes: list[dict[str, Any]]) -> pa.Array:
 def write_readme(folder: str | Path) -> None:
     """Writes the dataset's README.md, whose header tells `datasets.load_dataset` the configs found in the folder."""
     folder = Path(folder)
-    infos = [EnvironmentInfo.load(path.parent) for path in sorted(folder.glob("*/environment.json")) if shards(path.parent)]
+    infos = [
+        EnvironmentInfo.load(path.parent) for path in sorted(folder.glob("*/environment.json")) if shards(path.parent)
+    ]
     header = ["---", "task_categories:", "- reinforcement-learning", "tags:", "- ldm_hf", "configs:"]
     for info in infos:
-        header += [f"- config_name: {json.dumps(info.name)}", "  data_files:", "  - split: train", f"    path: {json.dumps(info.name + '/train-*.parquet')}"]
-    rows = ["| environment | domain | library | licence | random | reference | method |", "| --- | --- | --- | --- | --- | --- | --- |"]
+        header += [
+            f"- config_name: {json.dumps(info.name)}",
+            "  data_files:",
+            "  - split: train",
+            f"    path: {json.dumps(info.name + '/train-*.parquet')}",
+        ]
+    rows = [
+        "| environment | domain | library | licence | random | reference | method |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for info in infos:
         random, reference = (info.scores.get(kind, {}).get("mean", float("nan")) for kind in ("random", "reference"))
-        rows.append(f"| {info.name} | {info.domain} | {info.library} {info.version} | {info.licence} | {random:.4g} | {reference:.4g} | {info.reference} |")
-    text = [*header, "---", "", "# Trajectories with the actions of reference policies", "", "Collected with `ldm_hf`; scores are mean returns per episode.", "", *rows, ""]
+        rows.append(
+            f"| {info.name} | {info.domain} | {info.library} {info.version} | {info.licence} | {random:.4g} | {reference:.4g} | {info.reference} |"
+        )
+    text = [
+        *header,
+        "---",
+        "",
+        "# Trajectories with the actions of reference policies",
+        "",
+        "Collected with `ldm_hf`; scores are mean returns per episode.",
+        "",
+        *rows,
+        "",
+    ]
     write_atomically(folder / "README.md", "\n".join(text))

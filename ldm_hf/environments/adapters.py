@@ -1,0 +1,63 @@
+"""Libraries whose environments are no well-behaved Gymnasium ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+
+class MetaWorldTask(gymnasium.Wrapper):
+    """One Meta-World task whose goal is drawn from its 50 by the seed of `reset` (the library's own wrapper ignores that seed)."""
+
+    def __init__(self, env: gymnasium.Env, tasks: list[Any]) -> None:
+        super().__init__(env)
+        self.tasks = tasks
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        self.env.unwrapped.set_task(self.tasks[self._rng.integers(len(self.tasks))])  # type: ignore[attr-defined]
+        return self.env.reset(seed=seed, options=options)
+
+
+def make_metaworld(task: str, render_mode: str | None = None) -> gymnasium.Env:
+    """A Meta-World v3 task (Yu et al. 2019, McLean et al. 2025) by its name, such as ``reach-v3``."""
+    import metaworld
+
+    benchmark = metaworld.MT1(task, seed=0)
+    env = benchmark.train_classes[task](render_mode=render_mode)
+    return MetaWorldTask(env, benchmark.train_tasks)
+
+
+class GlobalRandomState(gymnasium.Wrapper):
+    """An environment that draws from NumPy's global generator gets a state of its own, seeded by `reset`."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self._state = np.random.RandomState(0).get_state()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self._state = np.random.RandomState(seed).get_state()
+        return self._with_state(lambda: self.env.reset(seed=seed, options=options))
+
+    def step(self, action: Any) -> Any:
+        return self._with_state(lambda: self.env.step(int(action)))  # NASim refuses NumPy's integers
+
+    def _with_state(self, call: Any) -> Any:
+        outside = np.random.get_state()
+        np.random.set_state(self._state)
+        try:
+            return call()
+        finally:
+            self._state = np.random.get_state()
+            np.random.set_state(outside)
+
+
+def make_nasim(scenario: str, render_mode: str | None = None) -> gymnasium.Env:
+    """A network of NASim (Schwartz & Kurniawati 2019) that is fully observed, with flat actions."""
+    import nasim
+
+    return GlobalRandomState(nasim.make_benchmark(scenario, seed=0, fully_obs=True, flat_actions=True, flat_obs=True))

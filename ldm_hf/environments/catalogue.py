@@ -1,0 +1,99 @@
+"""The table of environments. Adding an environment is adding a row to a file in ``catalogue/``."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import yaml
+
+from ..errors import UnknownEnvironmentError
+
+FOLDER = Path(__file__).with_name("catalogue")
+OWN_NAMESPACE = "ldm_hf/"  # ids that this package registers itself
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """One row of the catalogue.
+
+    Args:
+        name: unique; the config of its dataset.
+        env_id: Gymnasium id.
+        library: a key of ``libraries.yaml``.
+        domain: the file that the row stands in.
+        task: one sentence that says what is to be done.
+        kwargs: of `gymnasium.make`.
+        reference: name of the reference policy, a key of `references.POLICIES`; None if there is none.
+        reference_kwargs: its parameters.
+        wrappers: applied in order, keys of `wrappers.WRAPPERS`.
+        max_episode_steps: time limit, where the library's own is too long or missing.
+    """
+
+    name: str
+    env_id: str
+    library: str = "gymnasium"
+    domain: str = "custom"
+    task: str = ""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    reference: str | None = None
+    reference_kwargs: dict[str, Any] = field(default_factory=dict)
+    wrappers: tuple[str, ...] = ()
+    max_episode_steps: int | None = None
+
+    @property
+    def licence(self) -> str:
+        """Of the library."""
+        return libraries().get(self.library, {}).get("licence", "")
+
+    @property
+    def version(self) -> str:
+        """Of the library as installed; empty if it is not."""
+        try:
+            return metadata.version(self.library)
+        except metadata.PackageNotFoundError:
+            return ""
+
+
+@cache
+def libraries() -> dict[str, dict[str, str]]:
+    """``{distribution: {"module", "licence"[, "register"]}}``: what to import so that a library's ids exist."""
+    return yaml.safe_load((FOLDER / "libraries.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def catalogue() -> dict[str, EnvironmentSpec]:
+    """All rows by name, domain after domain."""
+    specs: dict[str, EnvironmentSpec] = {}
+    for path in sorted(FOLDER.glob("*.yaml")):
+        if path.stem == "libraries":
+            continue
+        for row in yaml.safe_load(path.read_text(encoding="utf-8")):
+            spec = EnvironmentSpec(domain=path.stem, **(row | {"wrappers": tuple(row.get("wrappers", ()))}))
+            if spec.name in specs:
+                raise ValueError(f"{path.name}: the name {spec.name} stands in the catalogue twice")
+            specs[spec.name] = spec
+    return specs
+
+
+def get_spec(name: str) -> EnvironmentSpec:
+    """The row of this name; a Gymnasium id that is not in the catalogue becomes a row of its own, without reference.
+
+    Raises:
+        UnknownEnvironmentError: with the closest names.
+    """
+    specs = catalogue()
+    if name in specs:
+        return specs[name]
+    if name in gymnasium.registry:
+        return EnvironmentSpec(name=name.replace("/", "-"), env_id=name)
+    close = difflib.get_close_matches(name, [*specs, *gymnasium.registry], n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise UnknownEnvironmentError(
+        f"no environment {name!r} in the catalogue or in Gymnasium.{hint} `ldm envs list` shows the catalogue."
+    )

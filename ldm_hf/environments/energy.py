@@ -1,0 +1,129 @@
+"""A home with solar panels and a battery under a time-of-use tariff."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+HOURS = 24
+LOAD = np.array(
+    [
+        0.3,
+        0.25,
+        0.25,
+        0.25,
+        0.3,
+        0.4,
+        0.8,
+        1.0,
+        0.8,
+        0.6,
+        0.5,
+        0.5,
+        0.6,
+        0.6,
+        0.5,
+        0.6,
+        0.8,
+        1.2,
+        1.6,
+        1.7,
+        1.5,
+        1.2,
+        0.8,
+        0.5,
+    ]
+)  # kW
+PRICE = np.array(
+    [0.12] * 7 + [0.25] * 10 + [0.45] * 4 + [0.25] * 2 + [0.12]
+)  # per kWh bought: night, day, evening peak
+FEED_IN = 0.06  # per kWh sold
+CLOUD_MEMORY = 0.8  # correlation of the sky's clearness from hour to hour
+
+
+@cache
+def clear_sky(latitude: float, longitude: float, peak_kw: float) -> np.ndarray:
+    """Output in kW of horizontal panels on a clear 21 June by hour of the day, from pvlib's Ineichen model."""
+    import pandas as pd
+    from pvlib.location import Location
+
+    times = pd.date_range("2024-06-21", periods=HOURS, freq="h", tz="UTC")
+    irradiance = (
+        Location(latitude, longitude).get_clearsky(times, model="ineichen", linke_turbidity=3.0)["ghi"].to_numpy()
+    )
+    return peak_kw * irradiance / 1000.0
+
+
+class HomeBatteryEnv(gymnasium.Env):
+    """Charge or discharge a battery each hour so that the bill over three days is small.
+
+    Args:
+        capacity: of the battery in kWh.
+        power: largest charge and discharge in kW.
+        efficiency: of charging.
+        peak_kw: of the panels.
+        latitude: degrees.
+        longitude: degrees.
+    """
+
+    def __init__(
+        self,
+        capacity: float = 8.0,
+        power: float = 3.0,
+        efficiency: float = 0.92,
+        peak_kw: float = 4.0,
+        latitude: float = 47.0,
+        longitude: float = 7.0,
+        render_mode: str | None = None,
+    ) -> None:
+        self.capacity, self.power, self.efficiency, self.render_mode = capacity, power, efficiency, render_mode
+        self.solar = clear_sky(latitude, longitude, peak_kw)
+        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)  # share of `power`; positive charges
+        self.observation_space = spaces.Dict(
+            {
+                "hour": spaces.Discrete(HOURS),
+                "state": spaces.Box(-np.inf, np.inf, (4,), np.float32),  # charge kWh, load kW, solar kW, price
+            }
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.hour = int(self.np_random.integers(HOURS))
+        self.charge = float(self.np_random.uniform(0, self.capacity))
+        self._sky = float(self.np_random.normal())
+        self._draw()
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        bought, self.charge = self.transition(
+            self.charge, float(np.clip(action[0], -1, 1)) * self.power, self.load - self.panels
+        )
+        cost = self.cost(bought, self.hour)
+        self.hour = (self.hour + 1) % HOURS
+        self._draw()
+        return self._observe(), -float(cost), False, False, {}
+
+    def transition(self, charge: Any, power: Any, net_load: Any) -> tuple[Any, Any]:
+        """kWh bought (negative: sold) and the new charge after an hour at ``power`` kW into the battery; works on arrays."""
+        into = np.clip(power, -charge, (self.capacity - charge) / self.efficiency)
+        return net_load + into, charge + np.where(into > 0, self.efficiency * into, into)
+
+    @staticmethod
+    def cost(bought: Any, hour: int) -> Any:
+        """Of ``bought`` kWh in an hour of the day; selling earns the feed-in tariff."""
+        return np.where(bought > 0, bought * PRICE[hour], bought * FEED_IN)
+
+    def _draw(self) -> None:
+        self._sky = CLOUD_MEMORY * self._sky + np.sqrt(1 - CLOUD_MEMORY**2) * self.np_random.normal()
+        self.panels = float(self.solar[self.hour] / (1 + np.exp(-1.5 * self._sky - 0.5)))
+        self.load = float(LOAD[self.hour] * self.np_random.lognormal(0, 0.2))
+
+    def _observe(self) -> dict[str, Any]:
+        state = np.array([self.charge, self.load, self.panels, PRICE[self.hour]], np.float32)
+        return {"hour": np.int64(self.hour), "state": state}

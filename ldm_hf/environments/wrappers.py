@@ -1,0 +1,53 @@
+"""What some libraries need to keep Gymnasium's contract, or to be small enough."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+MISSION_CHARACTERS = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")
+
+
+class TextMission(gymnasium.ObservationWrapper):
+    """MiniGrid's missions as a `Text` leaf: its own MissionSpace is known to no one else."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        assert isinstance(env.observation_space, spaces.Dict)
+        mission = spaces.Text(max_length=200, min_length=0, charset=MISSION_CHARACTERS)
+        self.observation_space = spaces.Dict({**env.observation_space.spaces, "mission": mission})
+
+    def observation(self, observation: Any) -> Any:
+        return observation
+
+
+def rgb_view(env: gymnasium.Env) -> gymnasium.Env:
+    """MiniGrid's partial view as real pixels, 7 x 7 tiles of 8 x 8."""
+    from minigrid.wrappers import RGBImgPartialObsWrapper
+
+    return RGBImgPartialObsWrapper(env, tile_size=8)
+
+
+def atari(env: gymnasium.Env) -> gymnasium.Env:
+    """84 x 84 grey frames, every fourth one (Mnih et al. 2015)."""
+    return gymnasium.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, screen_size=84)
+
+
+class SymbolFloats(gymnasium.ObservationWrapper):
+    """Observations of libraries whose arrays do not have the dtype that their space promises."""
+
+    def observation(self, observation: Any) -> Any:
+        return np.asarray(observation, dtype=self.observation_space.dtype)
+
+
+WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
+    "atari": atari,
+    "cast": SymbolFloats,
+    "rgb_view": rgb_view,
+    "text_mission": TextMission,
+}

@@ -1,0 +1,23 @@
+"""Evaluation: roll-outs with fixed seeds, normalised scores, tables and curves."""
+
+from .evaluate import HELD_OUT_SEED, Target, evaluate
+from .report import print_report, threshold_curve
+from .rollouts import AgentPolicy, Policy, RandomPolicy, ReferencePolicy, rollout
+from .scores import measurement, normalised_score, save_results, summarise
+
+__all__ = [
+    "HELD_OUT_SEED",
+    "AgentPolicy",
+    "Policy",
+    "RandomPolicy",
+    "ReferencePolicy",
+    "Target",
+    "evaluate",
+    "measurement",
+    "normalised_score",
+    "print_report",
+    "rollout",
+    "save_results",
+    "summarise",
+    "threshold_curve",
+]

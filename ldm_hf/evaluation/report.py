@@ -1,0 +1,120 @@
+"""What a person reads of the results: tables and the threshold curve."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import MissingExtraError
+from .scores import THRESHOLDS, VARIANTS, summarise
+
+LABELS = {"": "with task text", "_history_only": "history only"}
+
+
+def environment_table(results: dict[str, Any]) -> Table:
+    """One row per environment: mean returns and normalised scores."""
+    table = Table(title="Mean return per episode; score: 0 % random, 100 % reference")
+    table.add_column("environment", overflow="fold")
+    table.add_column("domain")
+    for header in ("random", "reference", "LDM", "score", "LDM, history only", "score, history only"):
+        table.add_column(header, justify="right")
+    entries = sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0]))
+    for _, group in groupby(entries, key=lambda item: item[1]["domain"]):
+        for name, entry in group:
+            cells = [_number(entry["random"]["mean"]), _number(entry["reference"]["mean"])]
+            for variant in VARIANTS:
+                cells += [_number(entry[f"ldm{variant}"]["mean"]), _score(entry[f"normalised{variant}"])]
+            table.add_row(name, entry["domain"], *cells)
+        table.add_section()
+    return table
+
+
+def domain_table(results: dict[str, Any]) -> Table:
+    """One row per domain and one for all: environments at 50, 80 and 100 % of the reference, interquartile mean."""
+    table = Table(title="Environments at or above a fraction of the reference (history only in brackets)")
+    table.add_column("domain")
+    for header in ("environments", *(f"≥ {threshold} %" for threshold in THRESHOLDS), "IQM", "95 % interval"):
+        table.add_column(header, justify="right")
+    domains = sorted({entry["domain"] for entry in results["environments"].values()})
+    for domain in domains:
+        members = {name: entry for name, entry in results["environments"].items() if entry["domain"] == domain}
+        table.add_row(domain, *_summary_cells(summarise(members)))
+    table.add_section()
+    table.add_row("all", *_summary_cells(results["summary"]), style="bold")
+    return table
+
+
+def print_report(results: dict[str, Any], console: Console | None = None) -> None:
+    """Prints both tables and the environments that failed."""
+    console = console or Console()
+    if results["environments"]:
+        console.print(environment_table(results))
+        console.print(domain_table(results))
+    for message in results.get("failures", {}).values():
+        console.print(f"failed: {message}", style="red", markup=False, highlight=False)
+
+
+def threshold_curve(results: dict[str, Any], path: str | Path) -> None:
+    """Draws how many environments are at or above each fraction of the reference, as a PNG.
+
+    Args:
+        results: of `evaluate`.
+        path: of the PNG; its folder is made.
+
+    Raises:
+        MissingExtraError: without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", extra="eval") from error
+    entries = results["environments"].values()
+    thresholds = np.linspace(0, 1.2, 481)
+    figure = Figure(figsize=(6.4, 4), layout="constrained")  # not pyplot: no state and no display
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for variant, style in zip(VARIANTS, ("-", "--"), strict=True):
+        scores = np.array([entry[f"normalised{variant}"] for entry in entries])
+        at_least = (scores[:, None] >= thresholds).sum(axis=0)
+        axes.plot(100 * thresholds, at_least, style, drawstyle="steps-pre", label=LABELS[variant])
+    for threshold in THRESHOLDS:
+        axes.axvline(threshold, color="0.8", linewidth=0.8, zorder=0)
+    axes.set(
+        xlabel="normalised score (0 %: random, 100 %: reference)",
+        ylabel=f"environments at or above, of {len(entries)}",
+        xlim=(0, 120),
+        ylim=(0, 1.05 * max(len(entries), 1)),
+    )
+    axes.xaxis.set_major_formatter("{x:.0f} %")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, loc="lower left")
+    axes.spines[["top", "right"]].set_visible(False)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150, format="png")
+
+
+def _summary_cells(summary: dict[str, Any]) -> list[str]:
+    def pair(key: str, show: Any) -> str:
+        return f"{show(summary[key])} ({show(summary[f'{key}_history_only'])})"
+
+    counts = [pair(f"at_least_{threshold}", str) for threshold in THRESHOLDS]
+    return [str(summary["n"]), *counts, pair("iqm", _score), pair("iqm_ci", _interval)]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "-" if ends is None else f"{100 * ends[0]:.0f}–{100 * ends[1]:.0f} %"

@@ -1,0 +1,7 @@
+"""Reference policies: what the model is compared with and learns from."""
+
+from .base import Reference
+from .loading import load_reference, method_of
+from .rl import train_reference
+
+__all__ = ["Reference", "load_reference", "method_of", "train_reference"]
