@@ -22,9 +22,9 @@ extras = {
         "pvlib>=0.11",
     ],
     # Task-specific reference policies by reinforcement learning.
-    "reference": ["stable-baselines3>=2.7", "sb3-contrib>=2.7"],
-    # Aggregate scores with confidence intervals, plots, videos.
-    "eval": ["rliable>=1.2", "matplotlib>=3.8", "imageio[ffmpeg]>=2.34"],
+    "reference": ["stable-baselines3>=2.7"],
+    # Interquartile means with confidence intervals, plots, videos.
+    "eval": ["scipy>=1.13", "matplotlib>=3.8", "imageio[ffmpeg]>=2.34"],
     "tracking": ["tensorboard>=2.16"],
     "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "pytest-xdist>=3.6"],
 }

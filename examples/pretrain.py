@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -55,6 +56,9 @@ class Arguments:
     seed: int = 0
     mixed_precision: str = field(default="auto", metadata={"help": "auto, no or bf16"})
     gradient_checkpointing: bool = False
+    cpu_threads: int | None = field(
+        default=None, metadata={"help": "threads of a process that computes on the CPU; by default its share of the cores"}
+    )
     num_workers: int = field(default=0, metadata={"help": "processes that prepare batches"})
     max_minutes: float = field(
         default=math.inf, metadata={"help": "stop (and save) after this time; the schedule follows the time, too"}
@@ -112,7 +116,7 @@ def domain_losses(names: list[str], losses: list[float], domains: dict[str, str]
 
 def main(args: Arguments) -> None:
     """Trains and saves."""
-    precision = best_mixed_precision(Accelerator().device) if args.mixed_precision == "auto" else args.mixed_precision
+    precision = best_mixed_precision(PartialState().device) if args.mixed_precision == "auto" else args.mixed_precision
     accelerator = Accelerator(
         mixed_precision=precision,
         gradient_accumulation_steps=args.gradient_accumulation_steps,
@@ -122,6 +126,8 @@ def main(args: Arguments) -> None:
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     set_seed(args.seed)
+    if accelerator.device.type == "cpu":  # `accelerate launch` sets OMP_NUM_THREADS=1
+        torch.set_num_threads(args.cpu_threads or max(1, (os.cpu_count() or 1) // accelerator.num_processes))
     checkpoint = find_checkpoint(args)
 
     # --- data and model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -39,6 +40,18 @@ class LDMState:
         self.cache.reset(torch.from_numpy(lanes).to(self.cache.lengths.device))
         self.has_previous[lanes] = self.terminated[lanes] = self.truncated[lanes] = False
         self.statistics.reset(lanes)
+
+
+def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMProcessor]:
+    """Model and processor saved in a folder or on the Hub.
+
+    Raises:
+        CheckpointError: if there is no usable model; says why.
+    """
+    try:
+        return LDMForActionPrediction.from_pretrained(path_or_repo), LDMProcessor.from_pretrained(path_or_repo)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"no usable LDM at {path_or_repo!s}: {error}") from error
 
 
 class LDMAgent:
@@ -108,18 +121,14 @@ class LDMAgent:
 
     @classmethod
     def from_pretrained(
-        cls, path_or_repo: str, env: Any, device: str | torch.device | None = None, **kwargs: Any
+        cls, path_or_repo: str | Path, env: Any, device: str | torch.device | None = None, **kwargs: Any
     ) -> LDMAgent:
         """Loads model and processor from a folder or a Hub repo and wraps them in an agent; further arguments as for the class.
 
         Raises:
             CheckpointError: if there is no usable model; says why.
         """
-        try:
-            model = LDMForActionPrediction.from_pretrained(path_or_repo)
-            processor = LDMProcessor.from_pretrained(path_or_repo)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"no usable LDM at {path_or_repo!s}: {error}") from error
+        model, processor = load_model(path_or_repo)
         return cls(model.to(device) if device is not None else model, processor, env, **kwargs)
 
     def _find_layout(

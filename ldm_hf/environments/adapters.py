@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -32,28 +34,30 @@ def make_metaworld(task: str, render_mode: str | None = None) -> gymnasium.Env:
 
 
 class GlobalRandomState(gymnasium.Wrapper):
-    """An environment that draws from NumPy's global generator gets a state of its own, seeded by `reset`."""
+    """An environment that draws from NumPy's global generator gets one of its own, seeded by `reset`."""
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
-        self._state = np.random.RandomState(0).get_state()
+        self._generator = np.random.MT19937(0)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         if seed is not None:
-            self._state = np.random.RandomState(seed).get_state()
-        return self._with_state(lambda: self.env.reset(seed=seed, options=options))
+            self._generator = np.random.MT19937(seed)
+        with self._own_generator():
+            return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> Any:
-        return self._with_state(lambda: self.env.step(int(action)))  # NASim refuses NumPy's integers
+        with self._own_generator():
+            return self.env.step(int(action))  # NASim refuses NumPy's integers
 
-    def _with_state(self, call: Any) -> Any:
-        outside = np.random.get_state()
-        np.random.set_state(self._state)
+    @contextlib.contextmanager
+    def _own_generator(self) -> Iterator[None]:
+        outside = np.random.get_bit_generator()
+        np.random.set_bit_generator(self._generator)
         try:
-            return call()
+            yield
         finally:
-            self._state = np.random.get_state()
-            np.random.set_state(outside)
+            np.random.set_bit_generator(outside)
 
 
 def make_nasim(scenario: str, render_mode: str | None = None) -> gymnasium.Env:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -12,9 +13,10 @@ from typing import Any
 import gymnasium
 import yaml
 
-from ..errors import UnknownEnvironmentError
+from ..errors import LDMError, UnknownEnvironmentError
 
 FOLDER = Path(__file__).with_name("catalogue")
+LIBRARIES = FOLDER / "libraries.yaml"
 OWN_NAMESPACE = "ldm_hf/"  # ids that this package registers itself
 
 
@@ -33,6 +35,8 @@ class EnvironmentSpec:
         reference_kwargs: its parameters.
         wrappers: applied in order, keys of `wrappers.WRAPPERS`.
         max_episode_steps: time limit, where the library's own is too long or missing.
+        max_steps: to collect, where the environment is slow.
+        episodes: to measure a policy with at the least, where returns vary much.
     """
 
     name: str
@@ -45,6 +49,8 @@ class EnvironmentSpec:
     reference_kwargs: dict[str, Any] = field(default_factory=dict)
     wrappers: tuple[str, ...] = ()
     max_episode_steps: int | None = None
+    max_steps: int | None = None
+    episodes: int = 1
 
     @property
     def licence(self) -> str:
@@ -63,21 +69,29 @@ class EnvironmentSpec:
 @cache
 def libraries() -> dict[str, dict[str, str]]:
     """``{distribution: {"module", "licence"[, "register"]}}``: what to import so that a library's ids exist."""
-    return yaml.safe_load((FOLDER / "libraries.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load(LIBRARIES.read_text(encoding="utf-8"))
 
 
 @cache
 def catalogue() -> dict[str, EnvironmentSpec]:
-    """All rows by name, domain after domain."""
+    """All rows by name, domain after domain; then those of the files that ``$LDM_HF_CATALOGUE`` names, for environments of one's own.
+
+    Raises:
+        LDMError: if a row of such a file cannot be read.
+    """
+    own = [Path(path) for path in os.environ.get("LDM_HF_CATALOGUE", "").split(os.pathsep) if path]
     specs: dict[str, EnvironmentSpec] = {}
-    for path in sorted(FOLDER.glob("*.yaml")):
-        if path.stem == "libraries":
+    for path in [*sorted(FOLDER.glob("*.yaml")), *own]:
+        if path == LIBRARIES:
             continue
-        for row in yaml.safe_load(path.read_text(encoding="utf-8")):
-            spec = EnvironmentSpec(domain=path.stem, **(row | {"wrappers": tuple(row.get("wrappers", ()))}))
-            if spec.name in specs:
-                raise ValueError(f"{path.name}: the name {spec.name} stands in the catalogue twice")
-            specs[spec.name] = spec
+        try:
+            for row in yaml.safe_load(path.read_text(encoding="utf-8")):
+                spec = EnvironmentSpec(**({"domain": path.stem} | row | {"wrappers": tuple(row.get("wrappers", ()))}))
+                if spec.name in specs:
+                    raise ValueError(f"the name {spec.name} stands in the catalogue twice")
+                specs[spec.name] = spec
+        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+            raise LDMError(f"the catalogue {path} cannot be read: {error}") from error
     return specs
 
 
@@ -90,8 +104,8 @@ def get_spec(name: str) -> EnvironmentSpec:
     specs = catalogue()
     if name in specs:
         return specs[name]
-    if name in gymnasium.registry:
-        return EnvironmentSpec(name=name.replace("/", "-"), env_id=name)
+    if name in gymnasium.registry or ":" in name:  # "module:Id-v0": Gymnasium imports the module first
+        return EnvironmentSpec(name=name.replace("/", "-").replace(":", "-"), env_id=name)
     close = difflib.get_close_matches(name, [*specs, *gymnasium.registry], n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise UnknownEnvironmentError(

@@ -69,7 +69,9 @@ def make(name: str | EnvironmentSpec, render_mode: str | None = None) -> gymnasi
         _register("ldm_hf")
     try:
         with quiet():
-            rendering = {} if render_mode is None else {"render_mode": render_mode}  # some constructors know no such argument
+            rendering = (
+                {} if render_mode is None else {"render_mode": render_mode}
+            )  # some constructors know no such argument
             env = gymnasium.make(
                 spec.env_id,
                 max_episode_steps=spec.max_episode_steps,

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import torch
 from tqdm.auto import tqdm
 
-from ..agent import LDMAgent
-from ..errors import CheckpointError, DatasetError, EnvironmentFailure, LDMError
+from ..agent import LDMAgent, load_model
+from ..errors import DatasetError, LDMError
 from ..modeling_ldm import LDMForActionPrediction
+from ..parallel import run_tasks
 from ..processing_ldm import LDMProcessor
 from ..trajectories.schema import EnvironmentInfo
+from ..versions import versions
 from .rollouts import AgentPolicy, Policy, RandomPolicy, ReferencePolicy, rollout
 from .scores import VARIANTS, measurement, normalised_score, save_results, summarise
 
 logger = logging.getLogger(__name__)
 
 HELD_OUT_SEED = 1_000_000  # far from the seeds of collected episodes
-PACKAGES = ("ldm_hf", "torch", "transformers", "gymnasium", "numpy")
 
 
 @dataclass(frozen=True)
@@ -41,6 +37,7 @@ class Target:
     task: str
     make_env: Callable[[], gymnasium.Env]
     make_reference: Callable[[], Any]
+    episodes: int = 1  # at the least, where returns vary much
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,7 @@ def catalogue_target(name: str, references_folder: str | Path) -> Target:
         task=spec.task or "",
         make_env=lambda: make(spec),
         make_reference=lambda: load_reference(spec, Path(references_folder)),
+        episodes=spec.episodes,
     )
 
 
@@ -128,10 +126,10 @@ def evaluate(
         "environments": {},
         "summary": summarise({}),
         "command": command or _own_command(),
-        "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        "versions": versions(),
     }
     with tqdm(total=len(names), desc="evaluate", unit="environment", disable=not progress) as bar:
-        for name, outcome in _outcomes(tasks, jobs):
+        for name, outcome in run_tasks(_work, tasks, jobs):
             if isinstance(outcome, dict):
                 results["environments"][name] = outcome
             else:
@@ -165,15 +163,14 @@ def evaluate_environment(
     Raises:
         LDMError: if something cannot be measured; names the environment.
     """
-    known = target.name in processor.environments
 
-    def measure(policy: Policy, label: str) -> dict[str, Any]:
+    def measure(policy: Policy, label: str, num_envs: int) -> dict[str, Any]:
         returns = rollout(
             target.make_env,
             policy,
-            measuring.episodes,
+            max(measuring.episodes, target.episodes),
             measuring.seed,
-            measuring.num_envs,
+            num_envs,
             target.name,
             measuring.progress,
         )
@@ -182,51 +179,37 @@ def evaluate_environment(
 
     def policy_of(task: str | None) -> AgentPolicy:
         return AgentPolicy(
-            lambda spaces, lanes: LDMAgent(
-                model, processor, spaces, environment=target.name if known else None, task=task, num_envs=lanes
-            )
+            lambda spaces, lanes: make_agent(model, processor, target.name, task, spaces, num_envs=lanes)
         )
 
     entry: dict[str, Any] = {"domain": target.domain}
     baselines = {"random": RandomPolicy(), "reference": ReferencePolicy(target.make_reference)}
     for label, policy in baselines.items():
-        entry[label] = (recorded or {}).get(label) or measure(policy, label)
+        entry[label] = (recorded or {}).get(label) or measure(policy, label, num_envs=1)  # nothing to batch
     random, reference = entry["random"]["mean"], entry["reference"]["mean"]
     normalised_score(random, random, reference, target.name)  # no need to measure the model where there is no scale
-    tasks = (None if known else target.task, "")  # None: the text that the model was trained with
-    for variant, task in zip(VARIANTS, tasks, strict=True):
-        measured = entry[f"ldm{variant}"] = measure(policy_of(task), f"ldm{variant}")
+    for variant, task in zip(VARIANTS, (target.task or None, ""), strict=True):
+        measured = entry[f"ldm{variant}"] = measure(policy_of(task), f"ldm{variant}", measuring.num_envs)
         entry[f"normalised{variant}"] = normalised_score(measured["mean"], random, reference, target.name)
     return entry
 
 
-def load_model(path: str) -> tuple[LDMForActionPrediction, LDMProcessor]:
-    """Model and processor saved in a folder or on the Hub.
+def make_agent(
+    model: LDMForActionPrediction, processor: LDMProcessor, name: str, task: str | None, env: Any, **kwargs: Any
+) -> LDMAgent:
+    """An agent that uses what the model knows of the environment ``name``; if it knows nothing, the task text given.
 
-    Raises:
-        CheckpointError: if there is no usable model.
+    Args:
+        model: the pretrained model.
+        processor: saved with it.
+        name: of the environment.
+        task: text for an environment that the model does not know; ``""`` acts from history alone in any.
+        env: as `LDMAgent` takes it.
+        **kwargs: further arguments of `LDMAgent`.
     """
-    try:
-        return LDMForActionPrediction.from_pretrained(path), LDMProcessor.from_pretrained(path)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"no usable LDM at {path}: {error}") from error
-
-
-def _outcomes(tasks: dict[str, tuple], jobs: int) -> Iterator[tuple[str, dict[str, Any] | LDMError]]:
-    """Entries or errors, as they come."""
-    if jobs == 1:
-        for name, task in tasks.items():
-            yield name, _work(*task)
-        return
-    # Spawned, since forking a process in which torch has started threads can hang.
-    pool: Executor = ProcessPoolExecutor(
-        min(jobs, len(tasks)), multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    )
-    with pool:
-        futures: dict[Future, str] = {pool.submit(_work, *task): name for name, task in tasks.items()}
-        for future in as_completed(futures):
-            name, error = futures[future], future.exception()
-            yield name, future.result() if error is None else EnvironmentFailure(name, "its worker process", error)
+    if name in processor.environments:
+        return LDMAgent(model, processor, env, environment=name, task="" if task == "" else None, **kwargs)
+    return LDMAgent(model, processor, env, task=task, **kwargs)
 
 
 def _work(
@@ -236,15 +219,9 @@ def _work(
     measuring: Measuring,
     recorded: dict[str, dict[str, Any]],
     find: Callable[[str, str | Path], Target],
-) -> dict[str, Any] | LDMError:
-    try:
-        model, processor = load_model(model_path)
-        return evaluate_environment(model, processor, find(name, references_folder), measuring, recorded)
-    except LDMError as error:
-        return error
-    except Exception as error:  # of a reference policy, or a mistake of ours: the other environments go on
-        logger.debug("%s", name, exc_info=True)
-        return EnvironmentFailure(name, "evaluation", error)
+) -> dict[str, Any]:
+    model, processor = load_model(model_path)
+    return evaluate_environment(model, processor, find(name, references_folder), measuring, recorded)
 
 
 def _recorded(dataset: str | Path | None, name: str, measuring: Measuring) -> dict[str, dict[str, Any]]:

@@ -52,16 +52,19 @@ def normalised_score(score: Any, random: float, reference: float, name: str = "e
 
 def interquartile_mean(scores: Any, axis: int = 0) -> Any:
     """Mean of the middle half (Agarwal et al., 2021, https://arxiv.org/abs/2108.13264)."""
-    # SciPy and not rliable: rliable 1.2 imports arch<8, which fails on import with pandas 3. `trim_mean` is what
-    # rliable calls, too.
+    return _stats().trim_mean(scores, proportiontocut=0.25, axis=axis)
+
+
+def _stats() -> Any:
+    # SciPy and not rliable: rliable 1.2 imports arch<8, which fails on import with pandas 3. What rliable calls is in SciPy, too.
     try:
         from scipy import stats
     except ImportError as error:
         raise MissingExtraError("scipy", extra="eval") from error
-    return stats.trim_mean(scores, proportiontocut=0.25, axis=axis)
+    return stats
 
 
-def interval(returns: list[np.ndarray], confidence: float = 0.95, seed: int = 0) -> list[float]:
+def interval(returns: list[np.ndarray], confidence: float = 0.95, seed: int = 0) -> list[float] | None:
     """Confidence interval of the interquartile mean by the stratified percentile bootstrap.
 
     Episodes are drawn anew within each environment; the environments themselves stay, as does the scale from random to
@@ -74,13 +77,18 @@ def interval(returns: list[np.ndarray], confidence: float = 0.95, seed: int = 0)
         seed: of the resampling.
 
     Returns:
-        Lower and upper end.
+        Lower and upper end; None if an environment has a single episode.
     """
-    rng = np.random.default_rng(seed)
-    draws = [rng.integers(len(values), size=(RESAMPLES, len(values))) for values in returns]
-    means = np.stack([values[draw].mean(axis=1) for values, draw in zip(returns, draws, strict=True)])
-    tail = (1 - confidence) / 2
-    return [float(end) for end in np.quantile(interquartile_mean(means), [tail, 1 - tail])]
+
+    def statistic(*samples: np.ndarray, axis: int) -> np.ndarray:
+        return interquartile_mean(np.stack([sample.mean(axis=axis) for sample in samples]))
+
+    if all(len(values) > 1 for values in returns):
+        found = _stats().bootstrap(
+            returns, statistic, n_resamples=RESAMPLES, confidence_level=confidence, method="percentile", rng=seed
+        )
+        return [float(found.confidence_interval.low), float(found.confidence_interval.high)]
+    return None  # of one episode nobody can tell how much another would differ
 
 
 def summarise(environments: dict[str, dict[str, Any]]) -> dict[str, Any]:

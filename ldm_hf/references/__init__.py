@@ -2,6 +2,5 @@
 
 from .base import Reference
 from .loading import load_reference, method_of
-from .rl import train_reference
 
-__all__ = ["Reference", "load_reference", "method_of", "train_reference"]
+__all__ = ["Reference", "load_reference", "method_of"]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 
 from ..environments import EnvironmentSpec, make
 from ..errors import LDMError
-from . import control, driving, operations, scripted, tabular
+from . import control, driving, operations, planning, scripted, tabular
 from .base import Reference
-from .rl import ReinforcementLearned
 
 POLICIES: dict[str, Callable[..., Reference]] = {
     "atari_freeway": scripted.AtariFreeway,
+    "attack_planner": planning.AttackPlanner,
     "babyai_bot": scripted.BabyAIBot,
     "base_stock": operations.BaseStock,
     "battery_program": operations.BatteryProgram,
@@ -38,7 +39,22 @@ def method_of(spec: EnvironmentSpec) -> str:
     """tabular, scripted, heuristic, planner, rl or none."""
     if spec.reference is None:
         return "none"
-    return "rl" if spec.reference == "rl" else POLICIES[spec.reference].method  # type: ignore[attr-defined]
+    return "rl" if spec.reference == "rl" else _policy(spec).method  # type: ignore[attr-defined]
+
+
+def _policy(spec: EnvironmentSpec) -> Callable[..., Reference]:
+    """The class of a reference: a key of `POLICIES`, or ``module:Class`` of the user's own."""
+    name = str(spec.reference)
+    if name in POLICIES:
+        return POLICIES[name]
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        known = ", ".join(["rl", *POLICIES])
+        raise LDMError(
+            f"{spec.name}: no reference policy {name!r} ({error}); give 'module:Class' or one of: {known}"
+        ) from error
 
 
 def load_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
@@ -59,7 +75,9 @@ def load_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
     env = make(spec)
     try:
         if spec.reference == "rl":
+            from .rl import ReinforcementLearned  # needs torch
+
             return ReinforcementLearned.load(Path(folder) / spec.name, env, spec.name)
-        return POLICIES[spec.reference](env, **spec.reference_kwargs)
+        return _policy(spec)(env, **spec.reference_kwargs)
     finally:
         env.close()

@@ -11,10 +11,12 @@ import gymnasium
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
 
 from ..environments import EnvironmentSpec, make
 from ..environments.making import quiet
-from ..errors import CheckpointError, MissingExtraError
+from ..errors import CheckpointError, LDMError, MissingExtraError
+from ..parallel import run_tasks
 from ..spaces import describe_difference, space_from_json, space_to_json
 from .base import Reference
 
@@ -213,6 +215,22 @@ def train_reference(spec: EnvironmentSpec, folder: str | Path, seed: int = 0, fo
         json.dumps(data | {"net_arch": options["net_arch"], "record": record}, indent=2), encoding="utf-8"
     )
     return record
+
+
+def train_references(
+    specs: list[EnvironmentSpec], folder: str | Path, jobs: int = 1, seed: int = 0, force: bool = False
+) -> tuple[dict[str, dict[str, Any]], dict[str, LDMError]]:
+    """Trains several references at a time, see `train_reference`; returns records and errors by environment."""
+    tasks = {spec.name: (spec, str(folder), seed, force) for spec in specs}
+    records, failures = {}, {}
+    with tqdm(total=len(tasks), desc="reference", unit="policy") as bar:
+        for name, outcome in run_tasks(train_reference, tasks, jobs):
+            bar.update()
+            if isinstance(outcome, LDMError):
+                failures[name] = outcome
+            else:
+                records[name] = outcome
+    return records, failures
 
 
 class _BudgetSpent(Exception):

@@ -95,7 +95,9 @@ class MinAtarFreeway(Reference):
         reached: dict[tuple[int, int], str] = {}
         for frame in range(self.horizon):
             following: dict[tuple[int, int], str] = {}
-            for row, wait, first in [(game.pos, game.move_timer, "")] if frame == 0 else [(*k, v) for k, v in reached.items()]:
+            for row, wait, first in (
+                [(game.pos, game.move_timer, "")] if frame == 0 else [(*k, v) for k, v in reached.items()]
+            ):
                 for move, shift in (("u", -1), ("n", 0), ("d", 1)):
                     if shift and wait:
                         continue

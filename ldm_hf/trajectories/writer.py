@@ -101,6 +101,14 @@ def shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("train-*.parquet"))
 
 
+def stored(folder: Path) -> tuple[int, int]:
+    """Episodes and steps in the shards of a config; zeros where there are none."""
+    rewards = [pq.read_table(path, columns=["reward"])["reward"] for path in shards(folder)]
+    return sum(len(column) for column in rewards), sum(
+        len(chunk.flatten()) for column in rewards for chunk in column.chunks
+    )
+
+
 def _write_table(table: pa.Table, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.unfinished")
     with temporary.open("wb") as file:

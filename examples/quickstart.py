@@ -1,0 +1,92 @@
+#!/usr/bin/env python
+"""The whole road in minutes: collect, pretrain, load, evaluate.
+
+    python examples/quickstart.py
+
+Collects trajectories of a dozen environments with their reference policies, pretrains **one** transformer on all of them, loads it back with
+`from_pretrained`, and scores it in every environment against its reference policy and against random actions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from ldm_hf.cli import run
+from ldm_hf.collection import Plan, collect
+from ldm_hf.environments import get_spec
+from ldm_hf.errors import LDMError
+from ldm_hf.evaluation import evaluate, print_report, threshold_curve
+
+ENVIRONMENTS = (
+    "CartPole-v1",  # real numbers in, a choice out
+    "Pendulum-v1",  # a real number out
+    "LunarLanderContinuous-v3",
+    "Taxi-v4",  # 500 numbered states
+    "CliffWalking-v1",
+    "BabyAI-GoToRedBallNoDists-v0",  # a symbolic view and a sentence
+    "BabyAI-GoToLocalS5N2-v0",
+    "BabyAI-GoToRedBallNoDists-pixels",  # the same world as pixels
+    "metaworld-reach-v3",  # a robot arm
+    "metaworld-window-close-v3",
+    "BaseStock-v0",  # inventory
+    "HomeBattery-v0",  # energy
+    "StocksTrending-v0",  # trading
+    "nasim-tiny",  # cybersecurity
+    "popgym-RepeatPreviousEasy-v0",  # memory
+)
+console = Console()
+
+
+def main() -> None:
+    """Runs the four stages."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("outputs/quickstart"))
+    parser.add_argument("--steps-per-env", type=int, default=12_000)
+    parser.add_argument("--minutes", type=float, default=4.0, help="of pretraining")
+    parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--environments", nargs="+", default=list(ENVIRONMENTS))
+    args = parser.parse_args()
+    started = time.monotonic()
+    data, model, results_file = args.output / "trajectories", args.output / "model", args.output / "results.json"
+
+    console.rule("1. Collect: reference policies play, clean and perturbed, and label every step")
+    specs = [get_spec(name) for name in args.environments]
+    for error in collect(specs, Plan(str(data), steps=args.steps_per_env), jobs=2).values():
+        raise error
+
+    console.rule("2. Pretrain: one transformer on all of them")
+    command = ["accelerate.commands.launch", "--num_processes", "1", "examples/pretrain.py"]
+    options = {
+        "dataset": data,
+        "output_dir": model,
+        "max_minutes": args.minutes,
+        "max_steps": 3000,
+        "batch_size": 16,
+        "checkpointing_steps": 0,
+    }
+    flags = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+    if subprocess.run([sys.executable, "-m", *command, *flags, "--environments", *args.environments]).returncode:
+        raise LDMError("pretraining failed; its message stands above")
+
+    console.rule("3. Load it back and evaluate: random, reference, LDM, on the same held-out seeds")
+    results = evaluate(model, args.environments, episodes=args.episodes, jobs=2, dataset=data, output=results_file)
+    print_report(results, console)
+    threshold_curve(results, args.output / "curve.png")
+
+    summary = results["summary"]
+    console.print(
+        f"\nOne model of one set of weights reached at least 80 % of the reference policy in {summary['at_least_80']} of "
+        f"{summary['n']} environments, after {(time.monotonic() - started) / 60:.1f} minutes in all.\n"
+        f"model {model} · results {results_file} · curve {args.output / 'curve.png'}\n"
+        f"Watch it: ldm play --model {model} --env CartPole-v1 --video cartpole.mp4"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

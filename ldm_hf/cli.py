@@ -1,0 +1,206 @@
+"""The console command ``ldm``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .errors import LDMError, UnknownEnvironmentError
+
+app = typer.Typer(
+    help="Large Decision Models: environments, reference policies, trajectories, evaluation.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+envs = typer.Typer(help="The catalogue of environments.", no_args_is_help=True)
+app.add_typer(envs, name="envs")
+console = Console()
+
+Ids = Annotated[
+    list[str] | None, typer.Option("--ids", help="Names or Gymnasium ids; may be repeated, or separated by commas.")
+]
+Domain = Annotated[str | None, typer.Option(help="Only environments of this domain.")]
+Library = Annotated[str | None, typer.Option(help="Only environments of this library.")]
+References = Annotated[Path, typer.Option(help="Folder of trained reference policies.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
+
+
+def select(ids: list[str] | None, domain: str | None, library: str | None) -> list[Any]:
+    """Rows of the catalogue.
+
+    Raises:
+        UnknownEnvironmentError: if there is none of a name, or none that fits.
+    """
+    from .environments import catalogue, get_spec
+
+    names = [name for part in ids or [] for name in part.split(",")]
+    rows = [get_spec(name) for name in names] or list(catalogue().values())
+    chosen = [row for row in rows if domain in (None, row.domain) and library in (None, row.library)]
+    if not chosen:
+        raise UnknownEnvironmentError(
+            f"no environment of domain {domain} and library {library}; `ldm envs list` shows the catalogue"
+        )
+    return chosen
+
+
+@envs.command("list")
+def list_environments(
+    domain: Domain = None,
+    library: Library = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """Shows the catalogue."""
+    from .references import method_of
+
+    rows = select(None, domain, library)
+    if as_json:
+        fields = ("name", "env_id", "kwargs", "library", "domain", "licence", "task")
+        entries = [{field: getattr(row, field) for field in fields} | {"reference": method_of(row)} for row in rows]
+        print(json.dumps(entries, indent=2))
+        return
+    table = Table(title=f"{len(rows)} environments")
+    for header in ("name", "domain", "library", "licence", "reference"):
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(row.name, row.domain, row.library, row.licence, method_of(row))
+    console.print(table)
+
+
+@app.command()
+def reference(
+    ids: Ids = None,
+    domain: Domain = None,
+    library: Library = None,
+    references: References = Path("outputs/references"),
+    jobs: Jobs = 2,
+    seed: int = 0,
+    force: Annotated[bool, typer.Option(help="Train again what is there already.")] = False,
+) -> None:
+    """Trains the reference policies that are learned by reinforcement learning; skips those that are there already."""
+    from .references.rl import train_references
+
+    rows = [row for row in select(ids, domain, library) if row.reference == "rl"]
+    if not rows:
+        console.print("Nothing to train: the references of these environments need no training.")
+        return
+    records, failures = train_references(rows, references, jobs, seed, force)
+    table = Table(title=f"Policies in {references}")
+    for header in ("name", "algorithm", "seconds", "steps", "return"):
+        table.add_column(header, justify="left" if header == "name" else "right")
+    for name, record in records.items():
+        cells = (record["algorithm"], f"{record['seconds']:.0f}", f"{record['steps']:,}", f"{record['score']:.4g}")
+        table.add_row(name, *cells)
+    console.print(table)
+    _exit_with(failures)
+
+
+@app.command()
+def collect(
+    ids: Ids = None,
+    domain: Domain = None,
+    library: Library = None,
+    output: Annotated[Path, typer.Option(help="Folder of the dataset; continued if there is one.")] = Path(
+        "outputs/trajectories"
+    ),
+    steps_per_env: Annotated[int, typer.Option(min=1, help="Steps of each environment.")] = 20_000,
+    references: References = Path("outputs/references"),
+    jobs: Jobs = 2,
+    seed: int = 0,
+) -> None:
+    """Collects trajectories of reference policies, with their action as label of every step."""
+    from .collection import Plan
+    from .collection import collect as collect_all
+
+    rows = [row for row in select(ids, domain, library) if row.reference is not None or ids]
+    failures = collect_all(rows, Plan(str(output), str(references), steps_per_env, seed), jobs)
+    console.print(f"{len(rows) - len(failures)} environments in {output}")
+    _exit_with(failures)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="Folder or Hub id of a pretrained LDM.")],
+    ids: Ids = None,
+    output: Annotated[Path, typer.Option(help="JSON; the threshold curve lies beside it as PNG.")] = Path(
+        "outputs/results.json"
+    ),
+    dataset: Annotated[
+        Path | None, typer.Option(help="Trajectories whose scores of random and reference are reused.")
+    ] = None,
+    references: References = Path("outputs/references"),
+    episodes: Annotated[int, typer.Option(min=1, help="Per policy and environment.")] = 20,
+    num_envs: Annotated[int, typer.Option(min=1, help="Environments in lock step.")] = 10,
+    jobs: Jobs = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the first episode; by default far from those of collection.")
+    ] = None,
+) -> None:
+    """Scores a model against random actions and reference policies, with its task text and from history alone."""
+    from .evaluation import HELD_OUT_SEED, print_report, threshold_curve
+    from .evaluation import evaluate as evaluate_model
+
+    results = evaluate_model(
+        model,
+        [name for part in ids or [] for name in part.split(",")] or None,
+        references,
+        episodes=episodes,
+        seed=HELD_OUT_SEED if seed is None else seed,
+        num_envs=num_envs,
+        jobs=jobs,
+        dataset=dataset,
+        output=output,
+    )
+    print_report(results)
+    threshold_curve(results, output.with_suffix(".png"))
+    console.print(f"Results in {output}, curve in {output.with_suffix('.png')}")
+    if "failures" in results:
+        raise typer.Exit(1)
+
+
+@app.command()
+def play(
+    model: Annotated[str, typer.Option(help="Folder or Hub id of a pretrained LDM.")],
+    env: Annotated[str, typer.Option(help="Name in the catalogue or Gymnasium id.")],
+    video: Annotated[Path | None, typer.Option(help="MP4 or GIF to write; without it a window opens.")] = None,
+    episodes: Annotated[int, typer.Option(min=1)] = 1,
+    seed: int = 0,
+) -> None:
+    """Lets a model play and shows it."""
+    from .playing import play as play_episodes
+
+    returns = play_episodes(model, env, video, episodes, seed)
+    console.print(f"returns: {', '.join(f'{value:.4g}' for value in returns)}")
+    if video:
+        console.print(f"video in {video}")
+
+
+def _exit_with(failures: dict[str, LDMError]) -> None:
+    for error in failures.values():
+        console.print(f"failed: {error}", style="red", markup=False, highlight=False)
+    if failures:
+        raise typer.Exit(1)
+
+
+def run(command: Callable[..., Any]) -> None:
+    """Runs a command; an error that a user can cure becomes one line without a stack trace."""
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        command()
+    except LDMError as error:
+        sys.exit(f"error: {error}")
+
+
+def main() -> None:
+    """Entry point of ``ldm``."""
+    run(app)

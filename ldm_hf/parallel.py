@@ -1,0 +1,96 @@
+"""The same work for many environments: in this process, or in a pool of others, with progress and errors by name."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from typing import Any
+
+from .errors import EnvironmentFailure, LDMError
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+_report: Callable[[int], None] = lambda amount: None  # noqa: E731 - replaced below
+
+
+def report(amount: int) -> None:
+    """Called by the work: so much more is done."""
+    _report(amount)
+
+
+def run_tasks(
+    function: Callable[..., Any],
+    tasks: Mapping[str, tuple],
+    jobs: int = 1,
+    on_progress: Callable[[int], None] = lambda amount: None,
+) -> Iterator[tuple[str, Any | LDMError]]:
+    """Calls ``function(*arguments)`` for every task.
+
+    Args:
+        function: the work; can be pickled if ``jobs > 1``.
+        tasks: arguments by the name of the environment.
+        jobs: processes; 1 works in this process.
+        on_progress: receives what the work tells `report`.
+
+    Yields:
+        ``(name, result)`` as they come; an error instead of the result where the work raised one. Other tasks go on.
+    """
+    if jobs == 1:
+        _set_report(on_progress)
+        for name, arguments in tasks.items():
+            yield name, _attempt(name, function, arguments)
+        return
+    # Spawned, since forking a process in which torch has started threads can hang.
+    context = multiprocessing.get_context("spawn")
+    counter, told = context.Value("q", 0), 0
+    with ProcessPoolExecutor(min(jobs, max(len(tasks), 1)), context, _start_worker, (counter,)) as pool:
+        names: dict[Future, str] = {
+            pool.submit(_attempt, name, function, arguments): name for name, arguments in tasks.items()
+        }
+        waiting = set(names)
+        try:
+            while waiting:
+                finished, waiting = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
+                on_progress(counter.value - told)
+                told = counter.value
+                for future in finished:
+                    name, error = names[future], future.exception()
+                    yield name, future.result() if error is None else EnvironmentFailure(name, "its process", error)
+        except (KeyboardInterrupt, GeneratorExit):
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _attempt(name: str, function: Callable[..., Any], arguments: tuple) -> Any | LDMError:
+    try:
+        return function(*arguments)
+    except LDMError as error:
+        return error
+    except Exception as error:  # of a library, or a mistake of ours: the other environments go on
+        logger.debug("%s", name, exc_info=True)
+        return EnvironmentFailure(name, "an unforeseen way", error)
+
+
+def _set_report(function: Callable[[int], None]) -> None:
+    global _report
+    _report = function
+
+
+def _start_worker(counter: Any) -> None:
+    """One thread each, since there are as many processes as cores; what libraries print goes nowhere."""
+    import torch
+
+    torch.set_num_threads(1)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(silence, stream)
+
+    def add(amount: int) -> None:
+        with counter.get_lock():
+            counter.value += amount
+
+    _set_report(add)
