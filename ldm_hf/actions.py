@@ -1,7 +1,7 @@
 """From an action space to elements and back: what the action head chooses, and what `env.step` gets.
 
 An *element* is one scalar choice. It is predicted as a position on a line of ``size`` places: the number of the choice for discrete elements, a
-(fractional) bin for continuous ones, which train with two-hot targets (Bellemare et al. 2017; Hafner et al. 2023) and decode to the
+(fractional) bin for continuous ones, which train towards a narrow Gaussian (HL-Gauss, Farebrother et al. 2024) and decode to the
 expectation around the most likely bin. A Discrete of more choices than the head has logits is written in several digits; one
 character of a Text is one element, too.
 """
@@ -21,7 +21,7 @@ from .spaces import Leaf, leaf_array, leaves
 
 UNBOUNDED = 1e6  # a Box wider than this is squashed like an unbounded one
 SYMLOG_RANGE = math.log1p(1e4)  # |action| up to 10,000 in an unbounded direction
-NEIGHBOURS = 2  # bins on each side of the most likely one that the expectation is taken over
+NEIGHBOURS = 3  # bins on each side of the most likely one that the expectation is taken over
 
 
 def _symlog(x: np.ndarray) -> np.ndarray:
@@ -41,6 +41,7 @@ class _ChoiceLeaf:
         space = leaf.space
         self.path, self.space, self.base = leaf.path, space, base
         shape = space.shape or ()
+        low: int | np.ndarray
         if isinstance(space, spaces.Discrete):
             n, low = np.array([int(space.n)], object), int(space.start)
         elif isinstance(space, spaces.MultiDiscrete):
@@ -84,7 +85,7 @@ class _ChoiceLeaf:
 
     def decode(self, positions: np.ndarray) -> np.ndarray:
         flat = np.zeros((len(positions), len(self.n)), np.int64)
-        np.add.at(flat, (slice(None), self.scalar), positions.astype(np.int64) * self.weight)
+        np.add.at(flat.T, self.scalar, (positions.astype(np.int64) * self.weight).T)
         return (flat + self.low).reshape(len(positions), *(self.space.shape or ())).astype(self.space.dtype)
 
 

@@ -129,7 +129,9 @@ class LDMAgent:
             CheckpointError: if there is no usable model; says why.
         """
         model, processor = load_model(path_or_repo)
-        return cls(model.to(device) if device is not None else model, processor, env, **kwargs)
+        if device is not None:
+            model.to(device)  # type: ignore[arg-type]  # transformers' decorator of `to` loses `self`
+        return cls(model, processor, env, **kwargs)
 
     def _find_layout(
         self,
@@ -155,7 +157,7 @@ class LDMAgent:
         """An empty history for every lane."""
         config, lanes = self.model.config, self.num_envs
         return LDMState(
-            cache=RingBufferCache(config.window, config.backbone_config.num_hidden_layers, lanes, self.model.device),  # type: ignore[union-attr]
+            cache=RingBufferCache(config.window, config.backbone_config.num_hidden_layers, lanes, self.model.device),
             positions=np.zeros((lanes, len(self.layout.actions.sizes)), np.float32),
             reward=np.zeros(lanes),
             terminated=np.zeros(lanes, bool),
@@ -337,11 +339,7 @@ class LDMAgent:
     def _to_actions(self, positions: np.ndarray, batched: bool | None = None) -> Any:
         parts = self.layout.actions.decode(positions)
         if not (self.batched if batched is None else batched):
-            # [()] makes a NumPy scalar of a 0-d array and leaves arrays and text as they are
-            parts = {
-                path: values[0][()] if isinstance(values[0], np.ndarray | np.generic) else values[0]
-                for path, values in parts.items()
-            }
+            parts = {path: values[0] for path, values in parts.items()}
         return unflatten(self.layout.action_space, parts)
 
 

@@ -19,6 +19,8 @@ class RingBufferLayer(CacheLayerMixin):
     """Keys and values ``(B, H, W, d)`` of one layer; row ``b`` is written at slot ``lengths[b] % W``."""
 
     is_sliding = True
+    keys: torch.Tensor
+    values: torch.Tensor
 
     def __init__(self, cache: RingBufferCache) -> None:
         super().__init__()
@@ -42,9 +44,9 @@ class RingBufferLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         slots = self._lengths % self._window
-        self.keys[self._rows, :, slots] = key_states[:, :, 0]  # type: ignore[index]
-        self.values[self._rows, :, slots] = value_states[:, :, 0]  # type: ignore[index]
-        return self.keys, self.values  # type: ignore[return-value]
+        self.keys[self._rows, :, slots] = key_states[:, :, 0]
+        self.values[self._rows, :, slots] = value_states[:, :, 0]
+        return self.keys, self.values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self._window, 0
@@ -65,6 +67,8 @@ class RingBufferCache(Cache):
         lanes: environments stepped together.
         device: where the model is.
     """
+
+    layers: list[Any]  # of RingBufferLayer
 
     def __init__(self, window: int, num_layers: int, lanes: int, device: torch.device | str = "cpu") -> None:
         self.window = window

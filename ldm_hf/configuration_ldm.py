@@ -135,7 +135,7 @@ class LDMConfig(PreTrainedConfig):
         return cls(**({"backbone_config": backbone} | values | overrides))
 
 
-def _qwen3(sizes: dict[str, int], initializer_range: float) -> Qwen3Config:
+def _qwen3(sizes: dict[str, Any], initializer_range: float) -> Qwen3Config:
     """A Qwen3-style decoder with sliding-window attention in every layer and no vocabulary (it is fed embeddings)."""
     return Qwen3Config(
         **sizes,

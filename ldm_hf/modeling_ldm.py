@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from .cache_ldm import RingBufferCache
 from .configuration_ldm import LDMConfig
@@ -16,6 +16,7 @@ from .configuration_ldm import LDMConfig
 NUM_FEEDBACK = 6  # two scales of the reward, is it known, terminated, truncated, is there a previous step
 NUM_SLOTS = 64  # tiles and images of one observation that are told apart
 KERNELS, STRIDES = (8, 4, 3), (4, 2, 1)
+SMOOTHING = 1.0  # bins: standard deviation of the target of a continuous element (HL-Gauss, Imani & White 2018, Farebrother et al. 2024)
 
 
 @dataclass
@@ -26,18 +27,18 @@ class LDMOutput(ModelOutput):
         loss: mean over rows (environments) of ``row_losses``, when labels are given.
         logits: ``(P, T, num_choices)``, one row per (row of the batch, action element) as listed by ``element_rows``; places
             beyond the size of an element hold the dtype's minimum.
-        row_losses: ``(B,)`` cross-entropy in nats, averaged over elements and steps; NaN for a row without labels.
+        row_losses: ``(B,)`` in nats, averaged over elements and steps; NaN for a row without labels.
         cache: the roll-out cache.
         hidden_states: of the backbone, if asked for.
         attentions: of the backbone, if asked for.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    row_losses: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    row_losses: torch.Tensor | None = None
     cache: RingBufferCache | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 def symlog(x: torch.Tensor) -> torch.Tensor:
@@ -107,7 +108,7 @@ class LDMPreTrainedModel(PreTrainedModel):
     config: LDMConfig
     base_model_prefix = "model"
     main_input_name = "feedback"
-    input_modalities = ("time",)
+    input_modalities = ["time"]
     supports_gradient_checkpointing = True
     _no_split_modules = ["LDMGridStem", "LDMPixelStem", "LDMActionHead"]
     _skip_keys_device_placement = ["cache"]
@@ -137,7 +138,7 @@ class LDMModel(LDMPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.bag
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: Any) -> None:
         self.bag = value
 
     def _bag(self, ids: torch.Tensor) -> torch.Tensor:
@@ -285,6 +286,7 @@ class LDMForActionPrediction(LDMPreTrainedModel):
         element_rows: torch.Tensor,
         element_ids: torch.Tensor,
         element_sizes: torch.Tensor,
+        element_continuous: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
@@ -297,15 +299,15 @@ class LDMForActionPrediction(LDMPreTrainedModel):
             element_rows: ``(P,)`` the row of the batch that an action element belongs to.
             element_ids: ``(P,)`` ids of the elements.
             element_sizes: ``(P,)`` number of choices or bins.
-            labels: ``(P, T)`` positions of the reference's action in ``[0, size - 1]``; negative: no label. A fractional position trains
-                the two bins around it in proportion (two-hot).
+            element_continuous: ``(P,)`` bool, elements whose choices are bins of a line: their labels may be fractional.
+            labels: ``(P, T)`` positions of the reference's action in ``[0, size - 1]``; negative: no label.
             return_dict: False for a tuple.
         """
         outputs = self.model(feedback=feedback, signature=signature, **kwargs)
         logits = self.action_head(outputs.last_hidden_state, element_rows, element_ids, element_sizes)
         loss = row_losses = None
         if labels is not None:
-            row_losses = self._row_losses(logits, labels, element_rows, len(feedback))
+            row_losses = self._row_losses(logits, labels, element_rows, len(feedback), element_continuous)
             loss = row_losses.nanmean()
         output = LDMOutput(
             loss=loss,
@@ -320,22 +322,28 @@ class LDMForActionPrediction(LDMPreTrainedModel):
         return output if return_dict else output.to_tuple()
 
     @staticmethod
-    def _row_losses(logits: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
-        """Cross-entropy with two-hot targets, averaged over the elements and labelled steps of each row: ``(B,)``.
+    def _row_losses(
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        rows: torch.Tensor,
+        count: int,
+        continuous: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Cross-entropy of choices, divergence from a Gaussian around the label for bins, averaged over the elements and labelled steps of
+        each row: ``(B,)``.
 
         A row weighs the same however many elements its action has.
         """
         labelled = labels >= 0
         position = labels.clamp(min=0)
-        lower = position.floor().long()
-        upper = (lower + 1).clamp(max=logits.shape[-1] - 1)
-        fraction = position - lower
-        # logits minus log-sum-exp at two places, rather than a whole (P, T, choices) log-softmax kept for the backward pass twice
-        chosen = logits.gather(-1, torch.stack([lower, upper], dim=-1))
-        log_likelihood = chosen - logits.logsumexp(-1, keepdim=True)
-        # where(): a place beyond the element has weight 0, and 0 * (-inf) is NaN
-        second = torch.where(fraction > 0, fraction * log_likelihood[..., 1], 0.0)
-        nll = -((1 - fraction) * log_likelihood[..., 0] + second) * labelled
+        log_p = logits.log_softmax(-1)
+        nll = -log_p.gather(-1, position.long()[..., None]).squeeze(-1)
+        if continuous is not None and continuous.any():
+            distance = torch.arange(logits.shape[-1], device=logits.device) - position[continuous][..., None]
+            target = (-0.5 * (distance / SMOOTHING) ** 2).log_softmax(-1)
+            divergence = (target.exp() * (target - log_p[continuous])).sum(-1)
+            nll = nll.masked_scatter(continuous[:, None].expand_as(nll), divergence)
+        nll = nll * labelled
         sums = nll.new_zeros(count).index_add(0, rows, nll.sum(1))
         counts = nll.new_zeros(count).index_add(0, rows, labelled.sum(1).to(nll.dtype))
         return sums / counts.masked_fill(counts == 0, float("nan"))

@@ -262,7 +262,7 @@ class ObservationEncoder:
         if self.num_numeric <= self.limits.max_numeric:
             return values
         folded = np.zeros((len(values), self.limits.max_numeric), np.float32)
-        np.add.at(folded, (slice(None), self._column), values * self._sign)
+        np.add.at(folded.T, self._column, (values * self._sign).T)
         return folded
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from gymnasium.wrappers import HumanRendering
@@ -40,7 +41,8 @@ def play(model: str, name: str, video: str | Path | None = None, episodes: int =
     if video is None:
         env = HumanRendering(env)
     frames: list[np.ndarray] = []
-    returns, feedback = [], (None, None, None)
+    returns: list[float] = []
+    feedback: tuple[Any, Any, Any] = (None, None, None)
     for index in range(episodes):
         observation, info = env.reset(seed=seed + index)
         returns.append(0.0)

@@ -227,9 +227,13 @@ class EnvironmentLayout:
         terminated, truncated = np.asarray(steps["terminated"], bool), np.asarray(steps["truncated"], bool)
         if not with_reward:
             terminated = truncated = terminated | truncated
-        previous = [_shift(values, has_previous) for values in (positions, reward, scale, terminated, truncated)]
         told = np.arange(len(reward) - first) >= 1 - first
-        ids, numeric, feedback = self.encode_history(*previous, has_previous=told, reward_known=with_reward)
+        positions, reward, scale, terminated, truncated = (
+            _shift(values, has_previous) for values in (positions, reward, scale, terminated, truncated)
+        )
+        ids, numeric, feedback = self.encode_history(
+            positions, reward, scale, terminated, truncated, has_previous=told, reward_known=with_reward
+        )
         return EncodedSteps(
             layout=self,
             observation=observation,
@@ -338,9 +342,13 @@ class LDMProcessor(ProcessorMixin):
                     f"the model knows no environment {name!r}. Known: {known}. Leave the name out to act without statistics."
                 )
             entry = self.environments[name]
-            spaces = (space_from_json(entry[which]) for which in ("observation_space", "action_space"))
             self._layouts[name] = EnvironmentLayout(
-                self, *spaces, name=name, statistics=entry["statistics"], task=entry["task"]
+                self,
+                space_from_json(entry["observation_space"]),
+                space_from_json(entry["action_space"]),
+                name=name,
+                statistics=entry["statistics"],
+                task=entry["task"],
             )
         return self._layouts[name]
 
@@ -369,7 +377,7 @@ def _pad(arrays: list[np.ndarray], shape: tuple[int, ...]) -> torch.Tensor | Non
         return None
     out = np.zeros((len(arrays), *shape), arrays[0].dtype)
     for row, array in enumerate(arrays):
-        out[(row, *(slice(size) for size in array.shape))] = array
+        out[row][tuple(slice(size) for size in array.shape)] = array
     return torch.from_numpy(out)
 
 
@@ -393,6 +401,7 @@ def _batch(rows: list[EncodedSteps]) -> dict[str, Any]:
         ),
         "element_ids": torch.from_numpy(np.concatenate([row.layout.actions.ids for row in rows])),
         "element_sizes": torch.from_numpy(np.concatenate([row.layout.actions.sizes for row in rows])),
+        "element_continuous": torch.from_numpy(np.concatenate([row.layout.actions.continuous for row in rows])),
     }
     if all(row.labels is not None for row in rows):
         labels = np.full((len(batch["element_rows"]), steps), -1, np.float32)

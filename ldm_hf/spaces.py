@@ -193,8 +193,8 @@ def space_from_json(data: dict[str, Any]) -> gymnasium.Space:
             max_length=data["max_length"], min_length=data["min_length"], charset=frozenset(data["charset"])
         )
     if kind == "Box":
-        bounds = (_array_from_json(data[bound], data["shape"], dtype) for bound in ("low", "high"))
-        return spaces.Box(*bounds, shape=tuple(data["shape"]), dtype=dtype.type)
+        low, high = (_array_from_json(data[bound], data["shape"], dtype) for bound in ("low", "high"))
+        return spaces.Box(low, high, shape=tuple(data["shape"]), dtype=dtype.type)
     if kind == "Discrete":
         other = {} if dtype == np.int64 else {"dtype": dtype.type}  # Gymnasium 1.2 knows int64 only
         return spaces.Discrete(data["n"], start=data["start"], **other)

@@ -10,6 +10,7 @@ from ldm_hf import LDMConfig, LDMForActionPrediction, LDMModel
 from ldm_hf import cache_ldm as cache_module
 from ldm_hf.cache_ldm import RingBufferCache
 from ldm_hf.configuration_ldm import PRESETS
+from ldm_hf.modeling_ldm import SMOOTHING
 from ldm_hf.processing_ldm import EnvironmentLayout
 
 from .conftest import TINY, random_steps
@@ -131,16 +132,31 @@ def test_a_row_does_not_depend_on_its_batch_or_padding(model, processor):
 
 
 def test_loss_weighs_elements_and_rows_equally():
+    torch.manual_seed(0)
     logits = torch.randn(4, 3, 21)
-    rows, labels = torch.tensor([0, 0, 0, 1]), torch.tensor([[0.0, 5, 7.5], [1, 2, 3], [20, 0, -1], [4, -1, -1]])
+    rows, labels = torch.tensor([0, 0, 0, 1]), torch.tensor([[0, 5, 7], [1, 2, 3], [20, 0, -1], [4, -1, -1]]).float()
     row_losses = LDMForActionPrediction._row_losses(logits, labels, rows, 3)
     log_p = logits.log_softmax(-1)
-    expected = -(log_p[3, 0, 4])
-    assert row_losses[1] == pytest.approx(expected.item(), abs=1e-5)
-    two_hot = -(log_p[0, 2, 7] + log_p[0, 2, 8]) / 2
-    others = [log_p[0, 0, 0], log_p[0, 1, 5], *(log_p[1, t, t + 1] for t in range(3)), log_p[2, 0, 20], log_p[2, 1, 0]]
-    assert row_losses[0] == pytest.approx(((two_hot - sum(others)) / 8).item(), abs=1e-5)
+    assert row_losses[1] == pytest.approx(-log_p[3, 0, 4].item(), abs=1e-5)
+    chosen = [
+        *(log_p[0, t, (0, 5, 7)[t]] for t in range(3)),
+        *(log_p[1, t, t + 1] for t in range(3)),
+        log_p[2, 0, 20],
+        log_p[2, 1, 0],
+    ]
+    assert row_losses[0] == pytest.approx(-sum(chosen).item() / 8, abs=1e-5)
     assert row_losses[2].isnan()
+
+
+def test_continuous_labels_are_met_exactly_by_a_gaussian_around_them():
+    labels = torch.tensor([[10.3, 0.0], [10.3, 0.0]])
+    continuous = torch.tensor([True, False])
+    places = torch.arange(21) - labels[:1, :, None]
+    logits = torch.cat([-0.5 * (places / SMOOTHING) ** 2, torch.zeros(1, 2, 21)])
+    losses = LDMForActionPrediction._row_losses(logits, labels, torch.tensor([0, 1]), 2, continuous)
+    assert losses.tolist() == pytest.approx([0, np.log(21)], abs=1e-5)
+    shifted = LDMForActionPrediction._row_losses(logits.roll(1, -1), labels, torch.tensor([0, 1]), 2, continuous)
+    assert shifted[0] > 0.3
 
 
 @torch.no_grad()
@@ -208,7 +224,7 @@ def test_overfits_one_batch(model, processor):
     ].round()  # two-hot targets between bins have an entropy that no model can go below
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     losses = []
-    for _ in range(150):
+    for _ in range(300):
         loss = model(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

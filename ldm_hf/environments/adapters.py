@@ -29,8 +29,8 @@ def make_metaworld(task: str, render_mode: str | None = None) -> gymnasium.Env:
     import metaworld
 
     benchmark = metaworld.MT1(task, seed=0)
-    env = benchmark.train_classes[task](render_mode=render_mode)
-    return MetaWorldTask(env, benchmark.train_tasks)
+    env_class: Any = benchmark.train_classes[task]
+    return MetaWorldTask(env_class(render_mode=render_mode), benchmark.train_tasks)
 
 
 class GlobalRandomState(gymnasium.Wrapper):
@@ -52,12 +52,13 @@ class GlobalRandomState(gymnasium.Wrapper):
 
     @contextlib.contextmanager
     def _own_generator(self) -> Iterator[None]:
-        outside = np.random.get_bit_generator()
-        np.random.set_bit_generator(self._generator)
+        numpy_random: Any = np.random  # the type stubs do not export these two functions
+        outside = numpy_random.get_bit_generator()
+        numpy_random.set_bit_generator(self._generator)
         try:
             yield
         finally:
-            np.random.set_bit_generator(outside)
+            numpy_random.set_bit_generator(outside)
 
 
 def make_nasim(scenario: str, render_mode: str | None = None) -> gymnasium.Env:

@@ -46,6 +46,8 @@ class SimulatedStocksEnv(StocksEnv):
         window_size: prices seen at once.
     """
 
+    prices: np.ndarray  # of StocksEnv, which is untyped
+
     def __init__(
         self, process: str = "reverting", steps: int = 100, window_size: int = 4, render_mode: str | None = None
     ) -> None:

@@ -183,7 +183,7 @@ def evaluate_environment(
         )
 
     entry: dict[str, Any] = {"domain": target.domain}
-    baselines = {"random": RandomPolicy(), "reference": ReferencePolicy(target.make_reference)}
+    baselines: dict[str, Policy] = {"random": RandomPolicy(), "reference": ReferencePolicy(target.make_reference)}
     for label, policy in baselines.items():
         entry[label] = (recorded or {}).get(label) or measure(policy, label, num_envs=1)  # nothing to batch
     random, reference = entry["random"]["mean"], entry["reference"]["mean"]

@@ -92,7 +92,7 @@ def threshold_curve(results: dict[str, Any], path: str | Path) -> None:
         ylim=(0, 1.05 * max(len(entries), 1)),
     )
     axes.xaxis.set_major_formatter("{x:.0f} %")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("y", integer=True)
     axes.legend(frameon=False, loc="lower left")
     axes.spines[["top", "right"]].set_visible(False)
     path = Path(path)

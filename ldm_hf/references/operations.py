@@ -87,14 +87,14 @@ class BatteryProgram(Reference):
     method = "planner"
 
     def __init__(self, env: gymnasium.Env, discount: float = 0.999, sweeps: int = 15) -> None:
-        self.model: Any = env.unwrapped
-        self.discount = discount
-        self.charges = np.linspace(0, self.model.capacity, 33)
-        self.powers = np.linspace(-1, 1, 41) * self.model.power
+        model: Any = env.unwrapped
+        self.model, self.discount = model, discount
+        self.charges = np.linspace(0, model.capacity, 33)
+        self.powers = np.linspace(-1, 1, 41) * model.power
         expected_clearness = float(
             (1 / (1 + np.exp(-1.5 * np.random.default_rng(0).normal(size=10_000) - 0.5))).mean()
         )
-        net_load = LOAD * np.exp(0.2**2 / 2) - self.model.solar * expected_clearness
+        net_load = LOAD * np.exp(0.2**2 / 2) - model.solar * expected_clearness
         self.values = np.zeros((HOURS, len(self.charges)))
         for hour in [*range(HOURS - 1, -1, -1)] * sweeps:
             self.values[hour] = self._costs(self.charges[:, None], net_load[hour], hour).min(1)

@@ -24,7 +24,7 @@ class AttackPlanner(Reference):
 
     def __init__(self, env: gymnasium.Env) -> None:
         self.simulator: Any = env.unwrapped
-        space = self.simulator.action_space
+        space: Any = self.simulator.action_space
         self.choices = [_Choice(index, space.get_action(index)) for index in range(space.n)]
         self.plans: dict[bytes, int] = {}
 

@@ -83,19 +83,21 @@ class ReinforcementLearned(Reference):
             )
         try:
             data = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
-            saved = [space_from_json(data[which]) for which in ("observation_space", "action_space")]
+            observation_space, action_space = (
+                space_from_json(data[which]) for which in ("observation_space", "action_space")
+            )
             weights = load_file(folder / "policy.safetensors")
         except Exception as error:
             raise CheckpointError(
                 f"{name}: the reference policy in {folder} is damaged ({error}); remove the folder and train it again."
             ) from error
-        for space, expected in zip(saved, (env.observation_space, env.action_space), strict=True):
-            differences = describe_difference(space, expected)
+        for saved, expected in ((observation_space, env.observation_space), (action_space, env.action_space)):
+            differences = describe_difference(saved, expected)
             if differences:
                 raise CheckpointError(
                     f"{name}: the reference policy was trained for other spaces: {'; '.join(differences)}"
                 )
-        policy = ActorCriticPolicy(*saved, lambda _: 0.0, net_arch=data["net_arch"])
+        policy = ActorCriticPolicy(observation_space, action_space, lambda _: 0.0, net_arch=data["net_arch"])
         policy.load_state_dict({key: value for key, value in weights.items() if not key.startswith("normalize.")})
         policy.eval()
         mean, deviation = (
@@ -172,6 +174,7 @@ def train_reference(spec: EnvironmentSpec, folder: str | Path, seed: int = 0, fo
             self.due = elapsed + options["seconds"] / EVALUATIONS
             if options["normalize"]:
                 evaluation.obs_rms = training.obs_rms
+            score: Any  # a float, as no list of returns is asked for
             score, _ = evaluate_policy(
                 self.model, evaluation, n_eval_episodes=EVALUATION_EPISODES, deterministic=True, warn=False
             )

@@ -19,7 +19,8 @@ class BabyAIBot(Reference):
         from minigrid.utils.baby_ai_bot import BabyAIBot as Bot
 
         self._make = lambda: Bot(env)
-        self.bot, self.last = Bot(env), None
+        self.bot = Bot(env)
+        self.last: Any = None
 
     def executed(self, action: Any) -> None:
         self.last = action
@@ -45,7 +46,9 @@ class MetaWorld(Reference):
     def __init__(self, env: gymnasium.Env) -> None:
         from metaworld.policies import ENV_POLICY_MAP
 
-        self.policy = ENV_POLICY_MAP[env.spec.kwargs["task"]]()  # type: ignore[union-attr]
+        spec: Any = env.spec
+        policy: Any = ENV_POLICY_MAP[spec.kwargs["task"]]
+        self.policy = policy()
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
         action = self.policy.get_action(np.asarray(observation, np.float64))

@@ -123,7 +123,7 @@ class Column:
             np.dtype(PER_STEP[self.role])
             if self.space is None
             else np.dtype(object if self.is_text else self.space.dtype)
-        )  # type: ignore[arg-type]
+        )
 
     @property
     def arrow_type(self) -> pa.DataType:

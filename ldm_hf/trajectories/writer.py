@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -46,7 +47,7 @@ class TrajectoryWriter:
                         f"{self.folder} holds trajectories of another {which} space ({'; '.join(differences)}). "
                         "Choose another folder, or remove this one to collect anew."
                     )
-        self._guard(lambda: (self.folder.mkdir(parents=True, exist_ok=True), info.save(self.folder)))
+        self._guard(self._save_info)
         self._episodes: list[dict[str, Any]] = []
         self._steps = self._bytes = 0
         self._next = len(shards(self.folder))
@@ -75,7 +76,11 @@ class TrajectoryWriter:
         self._next += 1
         self._episodes, self._steps, self._bytes = [], 0, 0
 
-    def _guard(self, write: Any) -> None:
+    def _save_info(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.info.save(self.folder)
+
+    def _guard(self, write: Callable[[], None]) -> None:
         try:
             write()
         except OSError as error:
