@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, broadcast, set_seed
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
@@ -49,7 +49,7 @@ class Arguments:
     )
     batch_size: int = field(default=32, metadata={"help": "segments per process and micro-batch"})
     gradient_accumulation_steps: int = 1
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup_steps: int = 100
     max_grad_norm: float = 1.0
@@ -57,7 +57,8 @@ class Arguments:
     mixed_precision: str = field(default="auto", metadata={"help": "auto, no or bf16"})
     gradient_checkpointing: bool = False
     cpu_threads: int | None = field(
-        default=None, metadata={"help": "threads of a process that computes on the CPU; by default its share of the cores"}
+        default=None,
+        metadata={"help": "threads of a process that computes on the CPU; by default its share of the cores"},
     )
     num_workers: int = field(default=0, metadata={"help": "processes that prepare batches"})
     max_minutes: float = field(
@@ -68,7 +69,9 @@ class Arguments:
     resume_from_checkpoint: str | None = field(
         default=None, metadata={"help": "a checkpoint folder, or 'latest' of output_dir"}
     )
-    report_to: str = field(default="none", metadata={"help": "trackio, tensorboard, wandb or none"})
+    report_to: str = field(
+        default="none", metadata={"choices": ["none", "trackio", "tensorboard", "wandb"], "help": "experiment tracker"}
+    )
     logging_steps: int = 50
 
 
@@ -125,6 +128,10 @@ def main(args: Arguments) -> None:
         # a batch without pixel observations leaves the pixel stem without gradient
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    if args.report_to != "none" and not accelerator.log_with:
+        raise LDMError(
+            f"--report_to {args.report_to}: this tracker is not installed. Install it with: pip install {args.report_to}"
+        )
     set_seed(args.seed)
     if accelerator.device.type == "cpu":  # `accelerate launch` sets OMP_NUM_THREADS=1
         torch.set_num_threads(args.cpu_threads or max(1, (os.cpu_count() or 1) // accelerator.num_processes))
@@ -180,6 +187,8 @@ def main(args: Arguments) -> None:
     out_of_time = False
     while step < args.max_steps and not out_of_time:
         share_of_time = (time.monotonic() - started) / (60 * args.max_minutes)
+        if accelerator.num_processes > 1:  # clocks differ, and all must stop at the same step
+            share_of_time = broadcast(torch.tensor(share_of_time, device=accelerator.device)).item()
         position = max(step, int(share_of_time * args.max_steps))
         for group in optimizer.param_groups:
             group["lr"] = args.learning_rate * cosine_with_warmup(position, args.warmup_steps, args.max_steps)

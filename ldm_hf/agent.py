@@ -50,7 +50,7 @@ def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMPro
     """
     try:
         return LDMForActionPrediction.from_pretrained(path_or_repo), LDMProcessor.from_pretrained(path_or_repo)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"no usable LDM at {path_or_repo!s}: {error}") from error
 
 
