@@ -179,7 +179,13 @@ def main(args: Arguments) -> None:
     bar = tqdm(
         total=args.max_steps, initial=step, desc="pretrain", disable=not accelerator.is_main_process, mininterval=1.0
     )
-    log = (Path(args.output_dir) / "training_log.jsonl").open("a") if accelerator.is_main_process else None
+    log = None
+    if accelerator.is_main_process:
+        path = Path(args.output_dir) / "training_log.jsonl"
+        if checkpoint is not None and path.exists():  # what was logged after the checkpoint will be logged again
+            lines = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
+            path.write_text("".join(lines))
+        log = path.open("a")
     names: list[str] = []
     losses: list[torch.Tensor] = []
     logged_at, first = time.monotonic(), step

@@ -83,6 +83,19 @@ class _ChoiceLeaf:
         logits[at_edge, self.last[element] + 1 :] = -np.inf
         return logits
 
+    def only(self, logits: np.ndarray, element: int, chosen: np.ndarray, legal: np.ndarray) -> np.ndarray:
+        """Forbids digits from which no choice of ``legal`` (N, n) can be reached, given the digits ``chosen`` (N, element) before."""
+        first = element
+        while not self.leading[first]:
+            first -= 1
+        weight, codes = self.weight[element], np.arange(legal.shape[1])
+        prefix = (chosen[:, first:element] * self.weight[first:element]).sum(axis=1).astype(np.int64)
+        open_codes = legal & (codes - codes % (weight * self.base) == prefix[:, None])
+        reachable = np.zeros(logits.shape, bool)
+        rows, places = np.nonzero(open_codes)
+        reachable[rows, places // weight % self.base] = True
+        return np.where(reachable, logits, -np.inf)
+
     def decode(self, positions: np.ndarray) -> np.ndarray:
         flat = np.zeros((len(positions), len(self.n)), np.int64)
         np.add.at(flat.T, self.scalar, (positions.astype(np.int64) * self.weight).T)
@@ -245,13 +258,15 @@ class ActionCodec:
         """
         logits = np.asarray(logits, np.float64)[:, : len(self.sizes)].copy()
         logits[:, np.arange(self.choices) >= self.sizes[:, None]] = -np.inf
-        if mask is not None:
-            logits = self._apply_mask(logits, mask)
+        legal = None if mask is None else self._legal(mask, len(logits))
         positions = np.zeros(logits.shape[:2], np.float32)
         for element, (leaf, index) in enumerate(self.owner):
             scores = logits[:, element]
             if isinstance(leaf, _ChoiceLeaf):
-                scores = leaf.limit(scores, index, positions[:, element - index : element])
+                chosen = positions[:, element - index : element]
+                scores = leaf.limit(scores, index, chosen)
+                if legal is not None:
+                    scores = leaf.only(scores, index, chosen, legal[element])
             if not deterministic:
                 assert rng is not None, "sampling needs a random generator"
                 scores = scores / temperature + rng.gumbel(size=scores.shape)
@@ -270,19 +285,20 @@ class ActionCodec:
         weights[:, 1:][places[:, 1:] == places[:, :-1]] = 0  # at the border the same bin must not count twice
         return (weights * places).sum(axis=1) / weights.sum(axis=1)
 
-    def _apply_mask(self, logits: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        sizes = self.sizes
-        if mask.shape != (len(logits), int(sizes.sum())) or self.continuous.any():
+    def _legal(self, mask: np.ndarray, lanes: int) -> list[np.ndarray]:
+        """Legal choices ``(N, n)`` of every element's scalar; a mask that allows nothing says nothing."""
+        counts = [n for leaf in self.leaves if isinstance(leaf, _ChoiceLeaf) for n in leaf.n]
+        if mask.shape != (lanes, sum(counts)) or self.continuous.any():
             raise SpaceMismatchError(
-                f"action_mask has shape {mask.shape}, expected {(len(logits), int(sizes.sum()))}: one entry for each choice of {self.space}"
+                f"action_mask has shape {mask.shape}, expected {(lanes, sum(counts))}: one entry for each choice of {self.space}"
             )
-        start = 0
-        for element, size in enumerate(sizes):
-            legal = mask[:, start : start + size].astype(bool)
-            legal = legal | ~legal.any(axis=1, keepdims=True)  # a mask that allows nothing says nothing
-            logits[:, element, :size][~legal] = -np.inf
-            start += int(size)
-        return logits
+        parts = np.split(mask.astype(bool), np.cumsum(counts)[:-1], axis=1)
+        digits = [digits for leaf in self.leaves if isinstance(leaf, _ChoiceLeaf) for digits in leaf.digits]
+        return [
+            part | ~part.any(axis=1, keepdims=True)
+            for part, count in zip(parts, digits, strict=True)
+            for _ in range(count)
+        ]
 
     def decode(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """Positions ``(N, E)`` -> actions ``{path: (N, *shape)}``, each a member of its leaf's space."""

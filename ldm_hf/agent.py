@@ -11,6 +11,8 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
 from .cache_ldm import RingBufferCache
 from .errors import CheckpointError, SpaceMismatchError
@@ -34,6 +36,11 @@ class LDMState:
     truncated: np.ndarray  # (B,)
     has_previous: np.ndarray  # (B,) False until a lane has acted
     statistics: RunningStatistics
+    reward_known: np.ndarray  # (B,) False where an episode was broken off before its last reward was told
+
+    @property
+    def lanes(self) -> int:
+        return len(self.reward)
 
     def clear(self, lanes: np.ndarray) -> None:
         """Forgets the history of the lanes where ``lanes`` ``(B,)`` bool is True."""
@@ -49,9 +56,16 @@ def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMPro
         CheckpointError: if there is no usable model; says why.
     """
     try:
-        return LDMForActionPrediction.from_pretrained(path_or_repo), LDMProcessor.from_pretrained(path_or_repo)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        loaded: Any = LDMForActionPrediction.from_pretrained(path_or_repo, output_loading_info=True)
+        (model, loading), processor = loaded, LDMProcessor.from_pretrained(path_or_repo)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise CheckpointError(f"no usable LDM at {path_or_repo!s}: {error}") from error
+    if loading["missing_keys"]:  # transformers would draw them at random
+        missing = sorted(loading["missing_keys"])
+        raise CheckpointError(
+            f"no usable LDM at {path_or_repo!s}: it lacks {len(missing)} weights, {missing[0]} first"
+        )
+    return model, processor
 
 
 class LDMAgent:
@@ -112,7 +126,8 @@ class LDMAgent:
         else:
             observation_space, action_space = env.observation_space, env.action_space
         self.num_envs = num_envs or 1
-        spec = getattr(env, "spec", None)
+        # a vector made from a list of functions has no spec, its environments have
+        spec = getattr(env, "spec", None) or getattr(next(iter(getattr(env, "envs", ())), None), "spec", None)
         self.layout = self._find_layout(observation_space, action_space, environment, getattr(spec, "id", None))
         self.task_ids = self.layout.task_ids if task is None else self.layout.encode_task(task)
         self.known_statistics = self.layout.mean is not None
@@ -153,9 +168,9 @@ class LDMAgent:
         check_same(layout.action_space, action_space, f"the action space of {environment}")
         return layout
 
-    def new_state(self) -> LDMState:
+    def new_state(self, lanes: int | None = None) -> LDMState:
         """An empty history for every lane."""
-        config, lanes = self.model.config, self.num_envs
+        config, lanes = self.model.config, lanes or self.num_envs
         return LDMState(
             cache=RingBufferCache(config.window, config.backbone_config.num_hidden_layers, lanes, self.model.device),
             positions=np.zeros((lanes, len(self.layout.actions.sizes)), np.float32),
@@ -164,6 +179,7 @@ class LDMAgent:
             truncated=np.zeros(lanes, bool),
             has_previous=np.zeros(lanes, bool),
             statistics=RunningStatistics(lanes, self.layout.observations.num_numeric),
+            reward_known=np.ones(lanes, bool),
         )
 
     def reset(self) -> None:
@@ -202,21 +218,25 @@ class LDMAgent:
         active = np.ones(lanes, bool)
         if reward is None:  # env.reset() was called: nothing came back with this observation
             self._ended[:] = False
-            state.truncated |= state.has_previous & ~state.terminated  # an episode that its user broke off
+            # An episode that its user broke off: its last reward was never told. After an end, everything was.
+            broken_off = state.has_previous & ~state.terminated & ~state.truncated
+            state.truncated = state.truncated | broken_off
+            state.reward_known = ~broken_off
         else:
             reward, terminated, truncated = (
                 np.broadcast_to(np.asarray(v), (lanes,)) for v in (reward, terminated, truncated)
             )
             # After NEXT_STEP autoreset, the step after an end only resets: its reward and flags say nothing.
-            told = ~self._ended
+            told = ~self._ended & state.has_previous
+            state.reward_known = state.reward_known | told
             state.reward = np.where(told, reward, state.reward)
             state.terminated = np.where(told, terminated, state.terminated)
             state.truncated = np.where(told, truncated, state.truncated)
             if self.batched and self.autoreset == AutoresetMode.NEXT_STEP:
-                self._ended = told & (terminated | truncated)
+                self._ended = ~self._ended & (terminated | truncated)
                 active = ~self._ended  # this observation is the last of its episode: no action is taken on it
         mask = None if info is None else info.get("action_mask")
-        positions = self._step(state, observation, active, True, self.deterministic, mask)
+        positions = self._step(state, observation, active, state.reward_known, self.deterministic, mask)
         return self._to_actions(positions)
 
     def predict(
@@ -240,12 +260,11 @@ class LDMAgent:
         leaf = self.layout.observation_space
         batched = self.batched or self._is_batched(leaf, observation)
         if state is None:
-            if batched and not self.batched:
-                self.num_envs = len(next(iter(flatten(leaf, observation).values())))
-            state = self.new_state()
+            lanes = len(next(iter(flatten(leaf, observation).values()))) if batched and not self.batched else None
+            state = self.new_state(lanes)
         elif episode_start is not None:
             state.terminated = state.truncated = np.asarray(episode_start, bool) & state.has_previous
-        active = np.ones(self.num_envs, bool)
+        active = np.ones(state.lanes, bool)
         positions = self._step(state, observation, active, False, deterministic, None, batched)
         return self._to_actions(positions, batched), state
 
@@ -262,7 +281,7 @@ class LDMAgent:
         state: LDMState,
         observation: Any,
         active: np.ndarray,
-        reward_known: bool,
+        reward_known: np.ndarray | bool,
         deterministic: bool,
         mask: Any,
         batched: bool | None = None,
@@ -273,19 +292,20 @@ class LDMAgent:
         if not (self.batched if batched is None else batched):
             parts = {path: [value] for path, value in parts.items()}
         parts = as_parts(layout.observation_space, parts)
-        self._check_lanes(parts)
+        self._check_lanes(parts, state.lanes)
+        parts = self._repair_pixels(parts)
         encoded = self._encode(state, parts, active, reward_known)
         inputs = self.processor(encoded).to(self.model.device)
         output = self.model(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
-        logits = output.logits.view(self.num_envs, -1, output.logits.shape[-1]).float().cpu().numpy()
-        mask = None if mask is None else _batch_mask(mask, self.num_envs)
+        logits = output.logits.view(state.lanes, -1, output.logits.shape[-1]).float().cpu().numpy()
+        mask = None if mask is None else _batch_mask(mask, state.lanes)
         positions = layout.actions.choose(logits, deterministic, self.temperature, self.rng, mask)
         state.positions = np.where(active[:, None], positions, state.positions)
         state.has_previous = state.has_previous | active
         return positions
 
     def _encode(
-        self, state: LDMState, parts: dict[str, np.ndarray], active: np.ndarray, reward_known: bool
+        self, state: LDMState, parts: dict[str, np.ndarray], active: np.ndarray, reward_known: np.ndarray | bool
     ) -> EncodedSteps:
         layout = self.layout
         numbers = None
@@ -297,11 +317,11 @@ class LDMAgent:
                 numbers = standardise(numbers, layout.mean, layout.std)
             else:
                 numbers = state.statistics.observe(numbers, active)
-        reward = np.nan_to_num(np.asarray(state.reward, np.float64))
+        reward = np.nan_to_num(np.asarray(state.reward, np.float64), posinf=0.0, neginf=0.0)
         scale = (
             layout.reward_rms
             if layout.reward_rms is not None
-            else state.statistics.reward_scale(reward, active & state.has_previous)
+            else state.statistics.reward_scale(reward, active & state.has_previous & reward_known)
         )
         observation = layout.observations.encode(parts, numbers)
         ids, numeric, feedback = layout.encode_history(
@@ -316,24 +336,36 @@ class LDMAgent:
             self.task_ids,
         )
 
+    def _repair_pixels(self, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Pixels that are NaN or infinite become black."""
+        for leaf in self.layout.observations.pixels:
+            values = parts[leaf.path]
+            if not leaf.uint8 and not np.isfinite(values).all():
+                self._warn_once()
+                parts = parts | {leaf.path: np.where(np.isfinite(values), values, leaf.low).astype(values.dtype)}
+        return parts
+
+    def _warn_once(self) -> None:
+        if not self._warned:
+            logger.warning(
+                "%s: observations with NaN or infinity; they are taken as the mean of the environment's data (pixels as black).",
+                self.layout.name,
+            )
+            self._warned = True
+
     def _finite(self, numbers: np.ndarray, finite: np.ndarray) -> np.ndarray:
         """NaN and infinity become the scalar's mean (0 without statistics), with one warning: a roll-out should not die of a broken sensor."""
         if finite.all():
             return numbers
-        if not self._warned:
-            logger.warning(
-                "%s: observations with NaN or infinity; they are taken as the mean of the environment's data.",
-                self.layout.name,
-            )
-            self._warned = True
+        self._warn_once()
         return np.where(finite, numbers, 0.0 if self.layout.mean is None else self.layout.mean)
 
-    def _check_lanes(self, parts: dict[str, np.ndarray]) -> None:
+    def _check_lanes(self, parts: dict[str, np.ndarray], lanes: int) -> None:
         for (path, values), shape in zip(parts.items(), _leaf_shapes(self.layout.observation_space), strict=True):
-            if values.shape != (self.num_envs, *shape):
+            if values.shape != (lanes, *shape):
                 raise SpaceMismatchError(
                     f"{self.layout.name}: the observation at leaf '{path or '(root)'}' has shape {values.shape}, expected "
-                    f"{(self.num_envs, *shape)} for {self.num_envs} lane(s) of {self.layout.observation_space}"
+                    f"{(lanes, *shape)} for {lanes} lane(s) of {self.layout.observation_space}"
                 )
 
     def _to_actions(self, positions: np.ndarray, batched: bool | None = None) -> Any:
@@ -355,6 +387,8 @@ def _batch_mask(mask: Any, lanes: int) -> np.ndarray:
     if isinstance(mask, tuple):
         mask = np.concatenate([np.asarray(part).reshape(lanes, -1) for part in mask], axis=1)
     mask = np.asarray(mask)
-    if mask.dtype == object:
-        mask = np.stack(list(mask))
+    if mask.dtype == object:  # one entry a lane; None where a lane has no mask
+        rows = [None if row is None else np.concatenate([np.ravel(part) for part in row]) for row in mask]
+        nothing = np.zeros(max((len(row) for row in rows if row is not None), default=0))
+        mask = np.stack([nothing if row is None else row for row in rows])
     return mask.reshape(lanes, -1)

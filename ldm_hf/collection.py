@@ -6,6 +6,7 @@ actions are executed for short whiles, while the label stays what the reference 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,13 +133,15 @@ def record_episode(
         As `TrajectoryWriter.write` takes it.
     """
     rng = np.random.default_rng((seed, 1))
-    env.action_space.seed(int(rng.integers(2**31)))
     observations, actions, labels, rewards = [], [], [], []
     terminated = truncated = False
     foreign, remaining = None, 0
     call = "reset"
     try:
         observation, info = env.reset(seed=seed)
+        env.action_space.seed(
+            int(rng.integers(2**31))
+        )  # after the reset: some environments make their spaces anew in it
         reference.reset(env)
         while not (terminated or truncated):
             call = "its reference policy"
@@ -149,9 +152,10 @@ def record_episode(
             remaining = max(remaining - 1, 0)
             if action is not label:
                 reference.executed(action)
-            observations.append(observation)
-            actions.append(action)
-            labels.append(label)
+            # copies, since an environment may write what comes next into the same arrays
+            observations.append(copy.deepcopy(observation))
+            actions.append(copy.deepcopy(action))
+            labels.append(copy.deepcopy(label))
             call = "step"
             observation, reward, terminated, truncated, info = env.step(action)
             rewards.append(float(reward))

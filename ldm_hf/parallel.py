@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Any
@@ -44,25 +45,37 @@ def run_tasks(
         for name, arguments in tasks.items():
             yield name, _attempt(name, function, arguments)
         return
-    # Spawned, since forking a process in which torch has started threads can hang.
+    # Spawned, since forking a process in which torch has started threads can hang. One process a pool: if it crashes, only its own task has failed.
     context = multiprocessing.get_context("spawn")
     counter, told = context.Value("q", 0), 0
-    with ProcessPoolExecutor(min(jobs, max(len(tasks), 1)), context, _start_worker, (counter,)) as pool:
-        names: dict[Future, str] = {
-            pool.submit(_attempt, name, function, arguments): name for name, arguments in tasks.items()
-        }
-        waiting = set(names)
-        try:
-            while waiting:
-                finished, waiting = wait(waiting, POLL_SECONDS, FIRST_COMPLETED)
-                on_progress(counter.value - told)
-                told = counter.value
-                for future in finished:
-                    name, error = names[future], future.exception()
-                    yield name, future.result() if error is None else EnvironmentFailure(name, "its process", error)
-        except (KeyboardInterrupt, GeneratorExit):
+    waiting = deque(tasks.items())
+    running: dict[Future, tuple[str, ProcessPoolExecutor]] = {}
+
+    def start(pool: ProcessPoolExecutor) -> None:
+        name, arguments = waiting.popleft()
+        running[pool.submit(_attempt, name, function, arguments)] = name, pool
+
+    def new_pool() -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, context, _start_worker, (counter,))
+
+    try:
+        for _ in range(min(jobs, len(tasks))):
+            start(new_pool())
+        while running:
+            finished, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
+            on_progress(counter.value - told)
+            told = counter.value
+            for future in finished:
+                name, pool = running.pop(future)
+                error = future.exception()
+                if error is not None or not waiting:
+                    pool.shutdown(wait=False)
+                if waiting:
+                    start(pool if error is None else new_pool())
+                yield name, future.result() if error is None else EnvironmentFailure(name, "its process", error)
+    finally:
+        for _, pool in running.values():
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _attempt(name: str, function: Callable[..., Any], arguments: tuple) -> Any | LDMError:

@@ -10,7 +10,7 @@ from gymnasium.wrappers import HumanRendering
 
 from .agent import load_model
 from .environments import get_spec, make
-from .errors import LDMError, MissingExtraError
+from .errors import EnvironmentFailure, LDMError, MissingExtraError
 from .evaluation.evaluate import make_agent
 
 
@@ -32,24 +32,38 @@ def play(model: str, name: str, video: str | Path | None = None, episodes: int =
         MissingExtraError: without imageio.
     """
     spec = get_spec(name)
-    env = make(spec, render_mode="rgb_array")
-    if "rgb_array" not in env.metadata.get("render_modes", []):
+    try:
+        env = make(spec, render_mode="rgb_array")
+        drawn = "rgb_array" in env.metadata.get("render_modes", [])
+    except EnvironmentFailure:
+        env = make(spec)  # if it can be made without: its constructor does not know the mode
+        drawn = False
+    if not drawn:
+        env.close()
         raise LDMError(
             f"{spec.name} has no picture (no render mode 'rgb_array'); `ldm evaluate` scores a model in it."
         )
     agent = make_agent(*load_model(model), spec.name, spec.task or None, env)
     if video is None:
         env = HumanRendering(env)
+
+    def call(which: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return getattr(env, which)(*args, **kwargs)
+        except Exception as error:  # also of a machine that cannot draw
+            raise EnvironmentFailure(spec.name, which, error) from error
+
     frames: list[np.ndarray] = []
     returns: list[float] = []
     feedback: tuple[Any, Any, Any] = (None, None, None)
     for index in range(episodes):
-        observation, info = env.reset(seed=seed + index)
+        observation, info = call("reset", seed=seed + index)
         returns.append(0.0)
         while True:
             if video is not None:
-                frames.append(np.asarray(env.render()))
-            observation, reward, terminated, truncated, info = env.step(agent.act(observation, *feedback, info))
+                frames.append(_pixels(call("render")))
+            action = agent.act(observation, *feedback, info)
+            observation, reward, terminated, truncated, info = call("step", action)
             feedback = (reward, terminated, truncated)
             returns[-1] += float(reward)
             if terminated or truncated:
@@ -59,6 +73,12 @@ def play(model: str, name: str, video: str | Path | None = None, episodes: int =
     if video is not None:
         _write(Path(video), frames, fps)
     return returns
+
+
+def _pixels(frame: Any) -> np.ndarray:
+    """uint8; real numbers are taken to lie between 0 and 1."""
+    frame = np.asarray(frame)
+    return frame if frame.dtype == np.uint8 else (255 * np.clip(frame, 0, 1)).astype(np.uint8)
 
 
 def _write(path: Path, frames: list[np.ndarray], fps: float) -> None:

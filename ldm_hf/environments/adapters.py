@@ -16,6 +16,7 @@ class MetaWorldTask(gymnasium.Wrapper):
     def __init__(self, env: gymnasium.Env, tasks: list[Any]) -> None:
         super().__init__(env)
         self.tasks = tasks
+        self._rng = np.random.default_rng()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         if seed is not None:
@@ -30,7 +31,10 @@ def make_metaworld(task: str, render_mode: str | None = None) -> gymnasium.Env:
 
     benchmark = metaworld.MT1(task, seed=0)
     env_class: Any = benchmark.train_classes[task]
-    return MetaWorldTask(env_class(render_mode=render_mode), benchmark.train_tasks)
+    env = env_class(render_mode=render_mode)
+    env.set_task(benchmark.train_tasks[0])  # makes the goal visible, whose bounds the space made before does not have
+    env.observation_space = env.sawyer_observation_space
+    return MetaWorldTask(env, benchmark.train_tasks)
 
 
 class GlobalRandomState(gymnasium.Wrapper):

@@ -95,6 +95,15 @@ def catalogue() -> dict[str, EnvironmentSpec]:
     return specs
 
 
+def _library_of(env_id: str) -> str:
+    """The package that an id which is not in the catalogue comes from; its licence is not known."""
+    module, colon, _ = env_id.partition(":")
+    if not colon:
+        entry_point = gymnasium.spec(env_id).entry_point
+        module = entry_point if isinstance(entry_point, str) else getattr(entry_point, "__module__", "")
+    return module.partition(":")[0].partition(".")[0]
+
+
 def get_spec(name: str) -> EnvironmentSpec:
     """The row of this name; a Gymnasium id that is not in the catalogue becomes a row of its own, without reference.
 
@@ -105,7 +114,7 @@ def get_spec(name: str) -> EnvironmentSpec:
     if name in specs:
         return specs[name]
     if name in gymnasium.registry or ":" in name:  # "module:Id-v0": Gymnasium imports the module first
-        return EnvironmentSpec(name=name.replace("/", "-").replace(":", "-"), env_id=name)
+        return EnvironmentSpec(name.replace("/", "-").replace(":", "-"), env_id=name, library=_library_of(name))
     close = difflib.get_close_matches(name, [*specs, *gymnasium.registry], n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise UnknownEnvironmentError(

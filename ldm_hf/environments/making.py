@@ -28,8 +28,10 @@ def quiet() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         level = logging.root.level
-        yield
-        logging.root.setLevel(level)
+        try:
+            yield
+        finally:
+            logging.root.setLevel(level)
 
 
 @cache

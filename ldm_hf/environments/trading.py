@@ -59,8 +59,8 @@ class SimulatedStocksEnv(StocksEnv):
         super().reset(seed=seed if seed is None else seed % 2**31)  # seeds np_random
         self.df = pd.DataFrame({"Close": simulate(self.np_random, len(self.prices), self.process)})
         self.prices, self.signal_features = self._process_data()
-        return self._get_observation(), {}
+        return self._get_observation().copy(), {}  # else a view of the array of all prices
 
     def step(self, action: Any) -> Any:
         observation, reward, terminated, truncated, _ = super().step(int(action))
-        return observation, float(reward), terminated, truncated, {}
+        return observation.copy(), float(reward), terminated, truncated, {}

@@ -45,9 +45,18 @@ class SymbolFloats(gymnasium.ObservationWrapper):
         return np.asarray(observation, dtype=self.observation_space.dtype)
 
 
+class ForgetLastAction(gymnasium.Wrapper):
+    """MinAtar repeats actions now and then, in the first step of an episode the last one of the episode before: no seed would tell which."""
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        self.unwrapped.game.last_action = 0  # type: ignore[attr-defined]
+        return self.env.reset(**kwargs)
+
+
 WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "atari": atari,
     "cast": SymbolFloats,
+    "forget_last_action": ForgetLastAction,
     "rgb_view": rgb_view,
     "text_mission": TextMission,
 }

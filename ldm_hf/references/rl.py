@@ -87,6 +87,8 @@ class ReinforcementLearned(Reference):
                 space_from_json(data[which]) for which in ("observation_space", "action_space")
             )
             weights = load_file(folder / "policy.safetensors")
+            policy = ActorCriticPolicy(observation_space, action_space, lambda _: 0.0, net_arch=data["net_arch"])
+            policy.load_state_dict({key: value for key, value in weights.items() if not key.startswith("normalize.")})
         except Exception as error:
             raise CheckpointError(
                 f"{name}: the reference policy in {folder} is damaged ({error}); remove the folder and train it again."
@@ -97,8 +99,6 @@ class ReinforcementLearned(Reference):
                 raise CheckpointError(
                     f"{name}: the reference policy was trained for other spaces: {'; '.join(differences)}"
                 )
-        policy = ActorCriticPolicy(observation_space, action_space, lambda _: 0.0, net_arch=data["net_arch"])
-        policy.load_state_dict({key: value for key, value in weights.items() if not key.startswith("normalize.")})
         policy.eval()
         mean, deviation = (
             weights[key].numpy() if key in weights else None for key in ("normalize.mean", "normalize.deviation")

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from tqdm.auto import tqdm
 
-from ..errors import DatasetError
+from ..errors import DatasetError, UnsupportedSpaceError
 from ..observations import leaf_kind
 from .schema import ROLES, Column, EnvironmentInfo, columns
-from .writer import shards
+from .writer import read_table, shards
 
+CACHE_FORMAT = 2
 STATISTICS_STEPS = 200_000  # enough for means and deviations; more would only cost time
 
 
@@ -47,16 +47,21 @@ class EnvironmentTrajectories:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.info = EnvironmentInfo.load(self.folder)
-        self.observation_space, self.action_space = self.info.spaces
+        try:
+            self.observation_space, self.action_space = self.info.spaces
+        except (UnsupportedSpaceError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise DatasetError(
+                f"{self.folder / 'environment.json'} describes no space that can be built ({error}); collect this environment again."
+            ) from error
         self._columns = columns(self.observation_space, self.action_space)
         cache = self._decoded()
         self.episode_starts: np.ndarray = np.load(cache / "episodes.npy")
-        self._arrays = {column.name: np.load(cache / f"{column.name}.npy", mmap_mode="r") for column in self._columns}
+        self._arrays = {
+            column.name: np.load(cache / f"{index}.npy", mmap_mode="r") for index, column in enumerate(self._columns)
+        }
         self._texts = {
-            column.name: np.array(
-                json.loads((cache / f"{column.name}.json").read_text(encoding="utf-8")), dtype=object
-            )
-            for column in self._columns
+            column.name: np.array(json.loads((cache / f"{index}.json").read_text(encoding="utf-8")), dtype=object)
+            for index, column in enumerate(self._columns)
             if column.is_text
         }
 
@@ -111,7 +116,7 @@ class EnvironmentTrajectories:
         if not files:
             raise DatasetError(f"{self.folder} has no train-*.parquet; collect this environment again.")
         state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        described = json.dumps([state, self.info.observation_space, self.info.action_space])
+        described = json.dumps([CACHE_FORMAT, state, self.info.observation_space, self.info.action_space])
         target = cache_folder() / f"{self.info.name}-{hashlib.sha256(described.encode()).hexdigest()[:24]}"
         if target.exists():
             return target
@@ -135,17 +140,17 @@ class EnvironmentTrajectories:
         np.save(folder / "episodes.npy", starts)
         total = int(starts[-1])
         arrays, texts = {}, {column.name: {} for column in self._columns if column.is_text}  # type: ignore[var-annotated]
-        for column in self._columns:
+        for index, column in enumerate(self._columns):  # numbers as file names: keys of a Dict may hold slashes
             dtype, shape = (np.dtype(np.int32), (total,)) if column.is_text else (column.dtype, (total, *column.shape))
             arrays[column.name] = np.lib.format.open_memmap(
-                folder / f"{column.name}.npy", mode="w+", dtype=dtype, shape=shape
+                folder / f"{index}.npy", mode="w+", dtype=dtype, shape=shape
             )
         start = 0
         for path, length in zip(files, lengths, strict=True):
-            table = _read(path)
+            table = read_table(path)
             stop = start + int(length.sum())
             for column in self._columns:
-                values = _steps(column, table, path, int(length.sum()))
+                values = _steps(column, table, path, length)
                 if column.is_text:
                     codes = texts[column.name]
                     values = np.array([codes.setdefault(text, len(codes)) for text in values], np.int32)
@@ -153,11 +158,12 @@ class EnvironmentTrajectories:
             start = stop
         for array in arrays.values():
             array.flush()
-        for name, codes in texts.items():
-            (folder / f"{name}.json").write_text(json.dumps(list(codes)), encoding="utf-8")
+        for index, column in enumerate(self._columns):
+            if column.is_text:
+                (folder / f"{index}.json").write_text(json.dumps(list(texts[column.name])), encoding="utf-8")
 
     def _lengths(self, path: Path) -> np.ndarray:
-        table = _read(path, [column.name for column in self._columns])
+        table = read_table(path, [column.name for column in self._columns])
         missing = [column.name for column in self._columns if column.name not in table.column_names]
         if missing:
             raise DatasetError(
@@ -166,24 +172,16 @@ class EnvironmentTrajectories:
         return np.diff(table["reward"].combine_chunks().offsets.to_numpy())
 
 
-def _read(path: Path, names: list[str] | None = None) -> pa.Table:
-    try:
-        available = pq.read_schema(path).names
-        return pq.read_table(path, columns=None if names is None else [name for name in names if name in available])
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(
-            f"the shard {path} is damaged ({error}); remove it or collect this environment again."
-        ) from error
-
-
-def _steps(column: Column, table: pa.Table, path: Path, count: int) -> np.ndarray:
-    """The values of all steps of a shard ``(count, *shape)``."""
+def _steps(column: Column, table: pa.Table, path: Path, lengths: np.ndarray) -> np.ndarray:
+    """The values of all steps of a shard ``(sum(lengths), *shape)``."""
     array = table[column.name].combine_chunks()
     if array.type != column.arrow_type:
         raise DatasetError(
             f"{path}: column {column.name} has type {array.type}, expected {column.arrow_type} for {column.space}."
         )
-    flat = array.flatten()
+    if not np.array_equal(np.diff(array.offsets.to_numpy()), lengths):
+        raise DatasetError(f"{path}: column {column.name} and the rewards have episodes of different lengths.")
+    flat, count = array.flatten(), int(lengths.sum())
     if column.is_text:
         return np.asarray(flat.to_pylist(), dtype=object)
     scalars = (flat.flatten() if column.shape else flat).to_numpy(zero_copy_only=False)

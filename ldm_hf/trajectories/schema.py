@@ -83,14 +83,15 @@ class EnvironmentInfo:
         path = folder / "environment.json"
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
+            version = int(data.get("format_version", FORMAT_VERSION))
+            if version > FORMAT_VERSION:  # before the fields, which may have changed
+                raise DatasetError(
+                    f"{path} has format {version}, this ldm_hf reads up to {FORMAT_VERSION}: update ldm_hf."
+                )
             known = {item.name for item in fields(cls)}
             info = cls(**{name: value for name, value in data.items() if name in known})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise DatasetError(f"{path} is missing or damaged ({error}); collect this environment again.") from error
-        if info.format_version > FORMAT_VERSION:
-            raise DatasetError(
-                f"{path} has format {info.format_version}, this ldm_hf reads up to {FORMAT_VERSION}: update ldm_hf."
-            )
         return info
 
     @property

@@ -35,6 +35,8 @@ class TrajectoryWriter:
     """
 
     def __init__(self, folder: str | Path, info: EnvironmentInfo) -> None:
+        if not info.name or Path(info.name).name != info.name or info.name == "..":
+            raise DatasetError(f"{info.name!r} cannot be the name of an environment's folder; choose one without '/'.")
         self.folder, self.info = Path(folder) / info.name, info
         self.columns = columns(*info.spaces)
         if (self.folder / "environment.json").exists():
@@ -50,19 +52,39 @@ class TrajectoryWriter:
         self._guard(self._save_info)
         self._episodes: list[dict[str, Any]] = []
         self._steps = self._bytes = 0
-        self._next = len(shards(self.folder))
+        self._failed = False
+        # not the number of shards: a damaged one may have been removed
+        numbers = [path.stem.split("-")[1] for path in shards(self.folder)]
+        self._next = max((int(number) + 1 for number in numbers if number.isdigit()), default=0)
 
     def write(self, episode: dict[str, Any]) -> None:
         """Adds one episode.
 
         Args:
             episode: observation, action, label ``{path: (T, *shape)}``, reward, terminated, truncated ``(T,)``; behaviour (str) and seed (int).
+
+        Raises:
+            DatasetError: if the episode does not fit the spaces, or the disk is full.
         """
+        self._check(episode)
         self._episodes.append(episode)
         self._steps += len(episode["reward"])
         self._bytes += sum(np.asarray(values).nbytes for values in episode["observation"].values())
         if self._steps >= SHARD_STEPS or self._bytes >= SHARD_BYTES:
             self.flush()
+
+    def _check(self, episode: dict[str, Any]) -> None:
+        length = len(episode["reward"])
+        if not length:
+            raise DatasetError(f"{self.info.name}: an episode without steps cannot be written.")
+        for column in self.columns:
+            values = episode.get(column.role)
+            values = values if column.space is None else (values or {}).get(column.path)
+            found = None if values is None else np.shape(values)
+            if found != (length, *column.shape):
+                raise DatasetError(
+                    f"{self.info.name}: {column.name} of an episode of {length} steps has shape {found}, expected {(length, *column.shape)}."
+                )
 
     def flush(self) -> None:
         """Writes the episodes held so far as one shard."""
@@ -73,6 +95,7 @@ class TrajectoryWriter:
         arrays["seed"] = pa.array([int(episode.get("seed", 0)) for episode in self._episodes], pa.int64())
         path = self.folder / f"train-{self._next:05d}.parquet"
         self._guard(lambda: _write_table(pa.table(arrays), path))
+        self._failed = False
         self._next += 1
         self._episodes, self._steps, self._bytes = [], 0, 0
 
@@ -84,6 +107,7 @@ class TrajectoryWriter:
         try:
             write()
         except OSError as error:
+            self._failed = True
             for leftover in self.folder.glob(".*.unfinished"):
                 leftover.unlink(missing_ok=True)
             kept = f"{len(shards(self.folder))} shard(s) written before are kept"
@@ -97,7 +121,7 @@ class TrajectoryWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not isinstance(error, DatasetError):  # after a full disk there is no point in trying again
+        if not self._failed:  # after a full disk there is no point in trying again
             self.flush()
 
 
@@ -108,10 +132,25 @@ def shards(folder: Path) -> list[Path]:
 
 def stored(folder: Path) -> tuple[int, int]:
     """Episodes and steps in the shards of a config; zeros where there are none."""
-    rewards = [pq.read_table(path, columns=["reward"])["reward"] for path in shards(folder)]
+    rewards = [read_table(path, ["reward"])["reward"] for path in shards(folder)]
     return sum(len(column) for column in rewards), sum(
         len(chunk.flatten()) for column in rewards for chunk in column.chunks
     )
+
+
+def read_table(path: Path, names: list[str] | None = None) -> pa.Table:
+    """Those of the columns ``names`` that a shard has (all by default).
+
+    Raises:
+        DatasetError: if the shard is damaged.
+    """
+    try:
+        available = pq.read_schema(path).names
+        return pq.read_table(path, columns=None if names is None else [name for name in names if name in available])
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(
+            f"the shard {path} is damaged ({error}); remove it or collect this environment again."
+        ) from error
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
@@ -146,6 +185,7 @@ def _list_array(column: Column, episodes: list[dict[str, Any]]) -> pa.Array:
 def write_readme(folder: str | Path) -> None:
     """Writes the dataset's README.md, whose header tells `datasets.load_dataset` the configs found in the folder."""
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     infos = [
         EnvironmentInfo.load(path.parent) for path in sorted(folder.glob("*/environment.json")) if shards(path.parent)
     ]

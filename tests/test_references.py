@@ -1,0 +1,318 @@
+"""Reference policies: better than random, right where the answer is known, and saved without pickle."""
+
+import json
+import pickle
+from dataclasses import replace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from safetensors.torch import load_file, save_file
+
+from ldm_hf.collection import record_episode
+from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, make
+from ldm_hf.errors import CheckpointError, EnvironmentFailure
+from ldm_hf.evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
+from ldm_hf.references import load_reference
+from ldm_hf.references.rl import train_reference, train_references
+from ldm_hf.references.tabular import value_iteration
+
+SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
+
+
+def rows() -> list:
+    """Names of the catalogue whose reference needs no training; those of slow libraries are marked."""
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] if spec.library in SLOW_LIBRARIES else [])
+        for name, spec in catalogue().items()
+        if spec.reference != "rl"
+    ]
+
+
+def returns(spec: EnvironmentSpec, policy, episodes: int, seed: int = HELD_OUT_SEED) -> np.ndarray:
+    return rollout(lambda: make(spec), policy, episodes, seed, num_envs=1, name=spec.name)
+
+
+# --- all that need no training -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", rows())
+def test_references_are_clearly_better_than_random(name):
+    spec = get_spec(name)
+    few = spec.library in ("metaworld", "ale-py", "MinAtar") or name == "highway-fast-v0"
+    episodes = max(spec.episodes, 6 if few else 20)
+    random = returns(spec, RandomPolicy(), episodes)
+    reference = returns(spec, ReferencePolicy(lambda: load_reference(spec, "nowhere")), episodes)
+    error = np.sqrt((random.var() + reference.var()) / episodes)
+    assert reference.mean() - random.mean() > 3 * error
+
+
+@pytest.mark.parametrize("name", rows())
+def test_actions_of_references_are_members_of_the_space(name):
+    env = make(name)
+    reference = load_reference(get_spec(name), "nowhere")
+    observation, info = env.reset(seed=0)
+    reference.reset(env)
+    for _ in range(15):
+        action = reference.act(env, observation, info)
+        assert env.action_space.contains(action)
+        observation, _, terminated, truncated, info = env.step(action)
+        if terminated or truncated:
+            observation, info = env.reset()
+            reference.reset(env)
+    env.close()
+
+
+# --- where the answer is known -------------------------------------------------------------------------------------
+
+
+def test_value_iteration_solves_a_small_problem():
+    table = {
+        0: {0: [(1.0, 0, 1.0, False)], 1: [(1.0, 1, 5.0, True)]},
+        1: {0: [(0.5, 0, 0.0, False), (0.5, 1, 1.0, False)], 1: [(1.0, 0, 0.5, True)]},
+    }
+    # By hand, at a discount of 1/2: V(0) = 5 (leave at once), and V(1) = (0 + V(0)/2)/2 + (1 + V(1)/2)/2 = 7/3.
+    q = value_iteration(table, discount=0.5, tolerance=1e-12)
+    np.testing.assert_allclose(q, [[1 + 0.5 * 5, 5], [7 / 3, 0.5]], atol=1e-9)
+
+
+def test_value_iteration_agrees_with_the_linear_equations_of_its_policy():
+    table = make("FrozenLake-v1").unwrapped.P
+    q = value_iteration(table, discount=0.99)
+    policy = q.round(8).argmax(1)
+    transition, reward = np.zeros((16, 16)), np.zeros(16)
+    for state, action in enumerate(policy):
+        for probability, following, gain, terminated in table[state][action]:
+            transition[state, following] += probability * (not terminated)
+            reward[state] += probability * gain
+    np.testing.assert_allclose(np.linalg.solve(np.eye(16) - 0.99 * transition, reward), q.max(1), atol=1e-6)
+
+
+def test_blackjack_reaches_the_published_value_of_basic_strategy():
+    spec = get_spec("Blackjack-v1")
+    found = returns(spec, ReferencePolicy(lambda: load_reference(spec, "nowhere")), episodes=20_000)
+    assert found.mean() == pytest.approx(-0.046, abs=3 * found.std() / np.sqrt(20_000))  # no splitting, no doubling
+
+
+def test_linear_feedback_keeps_the_pole_up_to_the_end():
+    spec = get_spec("CartPole-v1")
+    assert (returns(spec, ReferencePolicy(lambda: load_reference(spec, "nowhere")), episodes=20) == 500).all()
+
+
+@pytest.mark.parametrize("name", ["HomeBattery-v0", "HomeBattery-small-v0"])
+def test_the_battery_program_saves_money(name):
+    class Idle:
+        reset = staticmethod(lambda env: None)
+        act = staticmethod(lambda env, observation, info: np.zeros(1, np.float32))
+
+    spec = get_spec(name)
+    idle, planned = (
+        returns(spec, ReferencePolicy(policy), episodes=20)
+        for policy in (Idle, lambda: load_reference(spec, "nowhere"))
+    )
+    assert (planned > idle).all()  # the same days
+
+
+def test_the_memory_games_are_played_without_a_mistake():
+    for name in ("popgym-RepeatPreviousEasy-v0", "popgym-RepeatFirstEasy-v0"):
+        spec = get_spec(name)
+        found = returns(spec, ReferencePolicy(lambda spec=spec: load_reference(spec, "nowhere")), episodes=5)
+        np.testing.assert_allclose(found, 1.0)
+
+
+# --- after foreign actions -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["BabyAI-PickupDist-v0", "BabyAI-OpenDoorColor-v0", "BabyAI-GoToLocalS7N4-v0"])
+def test_the_babyai_bot_keeps_going_after_foreign_actions(name):
+    spec = get_spec(name)
+    env, reference = make(spec), load_reference(spec, "nowhere")
+    foreign = 0
+    for seed in range(40):
+        episode = record_episode(env, reference, seed, share=0.3, name=name)
+        foreign += (episode["action"][""] != episode["label"][""]).sum()
+        assert episode["reward"].sum() > 0  # the mission is accomplished all the same
+    assert foreign > 5
+    for seed in range(5):  # all actions are foreign, so that there may be no plan any more: still an answer
+        episode = record_episode(env, reference, seed, share=3.0, name=name)
+        assert all(env.action_space.contains(label) for label in episode["label"][""])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_the_attack_planner_takes_the_network(share):
+    spec = get_spec("nasim-tiny")
+    env, reference = make(spec), load_reference(spec, "nowhere")
+    episodes = [record_episode(env, reference, seed, share, spec.name) for seed in range(10)]
+    assert all(episode["terminated"][-1] for episode in episodes)
+    scores = [episode["reward"].sum() for episode in episodes]
+    bound = env.unwrapped.get_score_upper_bound()  # as if no exploit ever failed and no detour was needed
+    assert np.mean(scores) >= (0.97 if share == 0 else 0.9) * bound
+    assert max(scores) <= bound
+
+
+def test_the_freeway_planner_crosses_often():
+    spec = get_spec("MinAtar-Freeway")
+    scores = returns(spec, ReferencePolicy(lambda: load_reference(spec, "nowhere")), episodes=4)
+    assert scores.min() >= 10
+
+
+# --- reinforcement learning ------------------------------------------------------------------------------------------
+
+SPEC = replace(
+    get_spec("CartPole-v1"),
+    reference="rl",
+    # ends at the first evaluation that reaches the target
+    reference_kwargs={
+        "n_envs": 4,
+        "n_steps": 128,
+        "normalize": True,
+        "net_arch": [32, 16],
+        "seconds": 12,
+        "target": 60,
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("references")
+    return folder, train_reference(SPEC, folder, seed=1)
+
+
+def copied(trained, tmp_path):
+    """A folder of one's own with the trained policy."""
+    folder = tmp_path / "references"
+    (folder / SPEC.name).mkdir(parents=True)
+    for path in (trained[0] / SPEC.name).iterdir():
+        (folder / SPEC.name / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_training_tells_what_it_did(trained):
+    folder, record = trained
+    assert {"method": "rl", "algorithm": "PPO", "seed": 1}.items() <= record.items()
+    assert record["steps"] > 0 and 0 < record["seconds"] < 60 and np.isfinite(record["score"])
+    assert record["hyperparameters"]["n_steps"] == 128 and record["hyperparameters"]["gamma"] == 0.99
+    assert json.loads((folder / SPEC.name / "policy.json").read_text())["record"] == record
+
+
+def test_policies_are_saved_and_loaded_without_pickle(trained, monkeypatch):
+    folder, _ = trained
+    assert {path.name for path in (folder / SPEC.name).iterdir()} == {"policy.json", "policy.safetensors"}
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("unpickled")
+
+    for module, name in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
+        monkeypatch.setattr(module, name, refuse)
+    assert load_reference(SPEC, folder).method == "rl"
+
+
+def test_a_loaded_policy_acts_as_its_weights_say(trained):
+    folder, _ = trained
+    reference, weights = load_reference(SPEC, folder), load_file(folder / SPEC.name / "policy.safetensors")
+    rng = np.random.default_rng(0)
+    chosen, expected = [], []
+    for _ in range(200):
+        observation = rng.normal(size=4).astype(np.float32) * [1.0, 1.0, 0.2, 1.5]
+        chosen.append(int(reference.act(None, observation.astype(np.float32), {})))
+        hidden = torch.from_numpy(observation.astype(np.float32))
+        hidden = ((hidden - weights["normalize.mean"]) / weights["normalize.deviation"]).clip(-10, 10)
+        for layer in ("mlp_extractor.policy_net.0", "mlp_extractor.policy_net.2"):
+            hidden = torch.tanh(weights[f"{layer}.weight"] @ hidden + weights[f"{layer}.bias"])
+        expected.append(int((weights["action_net.weight"] @ hidden + weights["action_net.bias"]).argmax()))
+    assert chosen == expected
+    assert set(chosen) == {0, 1}
+
+
+def test_a_loaded_policy_scores_as_in_training(trained):
+    folder, record = trained
+    loaded = returns(SPEC, ReferencePolicy(lambda: load_reference(SPEC, folder)), episodes=10)
+    assert loaded.mean() > 0.5 * record["score"]  # other episodes, the same policy
+    assert loaded.mean() > 1.2 * returns(SPEC, RandomPolicy(), episodes=10).mean()
+
+
+def test_a_policy_is_refused_where_the_spaces_differ(trained):
+    folder, _ = trained
+
+    class Narrow(gymnasium.ObservationWrapper):
+        observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+
+        def observation(self, observation):
+            return observation[:3]
+
+    from ldm_hf.references.rl import ReinforcementLearned
+
+    with pytest.raises(CheckpointError, match=r"CartPole-v1: .*other spaces.*shape \[4\] expected, \[3\] found"):
+        ReinforcementLearned.load(folder / SPEC.name, Narrow(make(SPEC)), SPEC.name)
+    continuous = replace(SPEC, env_id="MountainCarContinuous-v0")
+    with pytest.raises(CheckpointError, match=r"other spaces"):
+        load_reference(continuous, folder)
+
+
+def test_a_missing_policy_tells_the_command(tmp_path):
+    with pytest.raises(CheckpointError, match="ldm reference --ids CartPole-v1"):
+        load_reference(SPEC, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("policy.json", b'{"observation_space": '),
+        ("policy.json", b"{}"),
+        ("policy.safetensors", b"\x08\x00\x00"),
+        ("policy.safetensors", None),
+    ],
+)
+def test_a_damaged_policy_is_named(trained, tmp_path, name, content):
+    folder = copied(trained, tmp_path)
+    path = folder / SPEC.name / name
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"CartPole-v1: .*damaged.*remove the folder and train it again"):
+        load_reference(SPEC, folder)
+
+
+@pytest.mark.parametrize("damage", ["other weights", "no net_arch"])
+def test_files_that_do_not_fit_together_are_a_damaged_policy(trained, tmp_path, damage):
+    folder = copied(trained, tmp_path)
+    if damage == "other weights":
+        path = folder / SPEC.name / "policy.safetensors"
+        weights = load_file(path)
+        del weights["action_net.weight"]
+        save_file(weights, path)
+    else:
+        path = folder / SPEC.name / "policy.json"
+        data = json.loads(path.read_text())
+        del data["net_arch"]
+        path.write_text(json.dumps(data))
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_reference(SPEC, folder)
+
+
+def test_a_policy_that_is_there_is_not_trained_again(trained, tmp_path, monkeypatch):
+    import stable_baselines3
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("trained")
+
+    folder = copied(trained, tmp_path)
+    monkeypatch.setattr(stable_baselines3, "PPO", refuse)
+    assert train_reference(SPEC, folder) == trained[1]
+    with pytest.raises(AssertionError, match="trained"):
+        train_reference(SPEC, folder, force=True)
+
+
+def test_one_failure_does_not_stop_the_training_of_others(trained, tmp_path):
+    folder = copied(trained, tmp_path)
+    broken = replace(SPEC, name="Plant", kwargs={"nonsense": 1})
+    records, failures = train_references([broken, SPEC], folder)
+    assert records == {"CartPole-v1": trained[1]}
+    assert list(failures) == ["Plant"] and isinstance(failures["Plant"], EnvironmentFailure)
+    assert not (folder / "Plant").exists()

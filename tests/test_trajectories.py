@@ -1,0 +1,583 @@
+"""Trajectories: what is written is what is read, by us and by `datasets`; crashes and damage; windows."""
+
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ldm_hf.errors import DatasetError
+from ldm_hf.spaces import space_to_json
+from ldm_hf.trajectories import (
+    EnvironmentInfo,
+    EnvironmentTrajectories,
+    TrajectoryWriter,
+    WindowSampler,
+    open_dataset,
+    reader,
+    write_readme,
+    writer,
+)
+from ldm_hf.trajectories.schema import FORMAT_VERSION
+from ldm_hf.trajectories.writer import shards, stored
+
+from .conftest import random_steps
+from .strategies import action_spaces, observation_spaces
+
+OBSERVATION = spaces.Dict(
+    {
+        "x": spaces.Box(-1, 1, (3,)),
+        "image": spaces.Box(0, 255, (4, 5, 3), np.uint8),
+        "flag": spaces.Box(0, 1, (2,), bool),
+        "big": spaces.Box(0, 2**64 - 1, (2,), np.uint64),
+        "level": spaces.Discrete(7, start=-3),
+        "says": spaces.Text(6, min_length=0, charset="aé "),
+    }
+)
+ACTION = spaces.Tuple([spaces.MultiDiscrete([3, 5]), spaces.Box(-2, 2, (1,), np.float64)])
+POINT, CHOICE = spaces.Box(-1, 1, (2,)), spaces.Discrete(3)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
+
+
+def describe(observation_space=POINT, action_space=CHOICE, name="Toy-v0", **further):
+    return EnvironmentInfo(name, name, space_to_json(observation_space), space_to_json(action_space), **further)
+
+
+def make_episodes(observation_space=POINT, action_space=CHOICE, lengths=(4, 1, 6), seed=0):
+    return [
+        random_steps(observation_space, action_space, length, seed + index) | {"behaviour": "clean", "seed": index}
+        for index, length in enumerate(lengths)
+    ]
+
+
+def write(folder, episodes, info=None, shard_each=False):
+    """Writes episodes, by choice one a shard; returns the folder of the environment."""
+    info = info or describe()
+    with TrajectoryWriter(folder, info) as out:
+        for episode in episodes:
+            out.write(episode)
+            if shard_each:
+                out.flush()
+    return Path(folder) / info.name
+
+
+def join(episodes):
+    """The stream that these episodes make."""
+    stream = {}
+    for name in ("observation", "action", "label"):
+        stream[name] = {
+            path: np.concatenate([episode[name][path] for episode in episodes]) for path in episodes[0][name]
+        }
+    for name in ("reward", "terminated", "truncated"):
+        stream[name] = np.concatenate([episode[name] for episode in episodes])
+    return stream
+
+
+def assert_same_steps(found, expected, start=0, stop=None):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        leaves = values.items() if isinstance(values, dict) else [("", values)]
+        for path, array in leaves:
+            other = found[name][path] if isinstance(values, dict) else found[name]
+            assert other.dtype == array.dtype, (name, path)
+            assert np.array_equal(other, array[start:stop]), (name, path)
+
+
+def change_shard(folder, change):
+    """Rewrites the first shard of an environment."""
+    path = shards(folder)[0]
+    pq.write_table(change(pq.read_table(path)), path)
+    return path
+
+
+def change_description(folder, **values):
+    path = folder / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+# --- writing and reading ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(observation_spaces, action_spaces, st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(0, 99))
+def test_what_is_read_is_what_was_written(observation_space, action_space, lengths, seed):
+    episodes = make_episodes(observation_space, action_space, lengths, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        write(folder, episodes, describe(observation_space, action_space), shard_each=seed % 2 == 0)
+        stream = open_dataset(folder)["Toy-v0"]
+        assert stream.observation_space == observation_space and stream.action_space == action_space
+        assert np.diff(stream.episode_starts).tolist() == lengths
+        assert_same_steps(stream.slice(0, sum(lengths)), join(episodes))
+
+
+def test_datasets_reads_the_very_same_values(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    folder = tmp_path / "data"
+    episodes = make_episodes(OBSERVATION, ACTION, (5, 2, 3))
+    write(folder, episodes, describe(OBSERVATION, ACTION, "Rich-v0"), shard_each=True)
+    write(folder, make_episodes(lengths=(2,)), describe(name="Plain-v0"))
+    write_readme(folder)
+    assert datasets.get_dataset_config_names(str(folder)) == ["Plain-v0", "Rich-v0"]
+    rows = datasets.load_dataset(str(folder), "Rich-v0", split="train", cache_dir=str(tmp_path / "datasets"))
+    assert rows["behaviour"][:] == ["clean"] * 3 and rows["seed"][:] == [0, 1, 2]
+    stream = open_dataset(folder)["Rich-v0"]
+    for index, row in enumerate(rows):
+        steps = stream.slice(*stream.episode_starts[index : index + 2])
+        for role in ("observation", "action", "label"):
+            for path, values in steps[role].items():
+                plain = np.array(row[f"{role}.{path}"], values.dtype)
+                # one flat list a step, whatever the shape of the leaf
+                assert np.array_equal(plain.reshape(values.shape), values), (role, path)
+        for name in ("reward", "terminated", "truncated"):
+            assert np.array_equal(np.array(row[name], steps[name].dtype), steps[name]), name
+
+
+def test_a_root_leaf_has_a_column_without_a_path(tmp_path):
+    folder = write(tmp_path, make_episodes())
+    assert pq.read_schema(shards(folder)[0]).names == [
+        *("observation", "action", "label", "reward", "terminated", "truncated", "behaviour", "seed")
+    ]
+
+
+def test_a_slice_goes_over_the_ends_of_episodes_and_shards(tmp_path):
+    episodes = make_episodes(OBSERVATION, ACTION, (4, 1, 6))
+    write(tmp_path, episodes, describe(OBSERVATION, ACTION), shard_each=True)
+    stream, whole = open_dataset(tmp_path)["Toy-v0"], join(episodes)
+    for start, stop in [(0, 1), (3, 5), (2, 11), (4, 5), (10, 11)]:
+        assert_same_steps(stream.slice(start, stop), whole, start, stop)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 2), (0, 12), (3, 3), (5, 4)])
+def test_a_slice_outside_the_stream_is_an_error(tmp_path, start, stop):
+    write(tmp_path, make_episodes())
+    with pytest.raises(IndexError, match="Toy-v0"):
+        open_dataset(tmp_path)["Toy-v0"].slice(start, stop)
+
+
+def test_sessions_continue_a_folder(tmp_path, monkeypatch):
+    episodes = make_episodes(lengths=(3, 2, 4, 1, 5, 2))
+    monkeypatch.setattr(writer, "SHARD_STEPS", 4)
+    for session in (episodes[:3], episodes[3:4], [], episodes[4:]):
+        folder = write(tmp_path, session)
+    assert [path.name for path in shards(folder)] == [f"train-{index:05d}.parquet" for index in range(5)]
+    stream = open_dataset(tmp_path)["Toy-v0"]
+    assert stream.episode_starts.tolist() == [0, 3, 5, 9, 10, 15, 17]
+    assert_same_steps(stream.slice(0, 17), join(episodes))
+
+
+def test_large_observations_make_shards_early(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "SHARD_BYTES", 100)  # an episode of 7 points has 56 bytes
+    folder = write(tmp_path, make_episodes(lengths=(7, 7, 7)))
+    assert [pq.read_metadata(path).num_rows for path in shards(folder)] == [2, 1]
+
+
+def test_stored_counts_episodes_and_steps(tmp_path):
+    assert stored(tmp_path / "Toy-v0") == (0, 0)
+    folder = write(tmp_path, make_episodes(lengths=(4, 1, 6)), shard_each=True)
+    write(tmp_path, make_episodes(lengths=(2, 3)))
+    assert stored(folder) == (5, 16)
+
+
+def test_statistics_are_those_of_all_steps(tmp_path):
+    space = spaces.Dict({"x": spaces.Box(-1, 1, (2, 2)), "count": spaces.Box(0, 10**9, (), np.int64), "d": CHOICE})
+    episodes = make_episodes(space, lengths=(30, 20))
+    write(tmp_path, episodes, describe(space), shard_each=True)
+    statistics, whole = open_dataset(tmp_path)["Toy-v0"].statistics(), join(episodes)
+    assert statistics["observation"].keys() == {"x", "count"}  # choices are not standardised
+    for path, values in statistics["observation"].items():
+        scalars = whole["observation"][path].astype(np.float64).reshape(50, -1)
+        np.testing.assert_allclose(values["mean"], scalars.mean(0))
+        np.testing.assert_allclose(values["std"], scalars.std(0))
+    assert statistics["reward"]["mean"] == pytest.approx(whole["reward"].mean(dtype=np.float64))
+    assert statistics["reward"]["std"] == pytest.approx(whole["reward"].std(dtype=np.float64))
+
+
+def test_episode_returns_are_sums_of_rewards(tmp_path):
+    episodes = make_episodes(lengths=(4, 1, 6))
+    write(tmp_path, episodes, shard_each=True)
+    expected = [episode["reward"].astype(np.float64).sum() for episode in episodes]
+    np.testing.assert_allclose(open_dataset(tmp_path)["Toy-v0"].episode_returns(), expected, atol=1e-12)
+
+
+def test_the_description_survives(tmp_path):
+    info = describe(task="go", domain="control", kwargs={"size": 3}, scores={"random": {"mean": 1.5}})
+    folder = write(tmp_path, make_episodes(), info)
+    assert EnvironmentInfo.load(folder) == info
+
+
+@pytest.mark.parametrize("key", ["walker/position", "k" * 300], ids=["slash", "long"])
+def test_any_key_of_an_observation_can_be_stored(tmp_path, key):
+    space = spaces.Dict({key: POINT})
+    episodes = make_episodes(space)
+    write(tmp_path, episodes, describe(space))
+    assert_same_steps(open_dataset(tmp_path)["Toy-v0"].slice(0, 11), join(episodes))
+
+
+# --- what goes wrong while writing -----------------------------------------------------------------------------------------------
+
+
+def disk_full(table, file, **kwargs):
+    file.write(b"PAR1half of a shard")
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_names_the_environment_and_keeps_earlier_shards(tmp_path, monkeypatch):
+    first, second = make_episodes(lengths=(3, 4))
+    folder = write(tmp_path, [first])
+    before = shards(folder)[0].read_bytes()
+    monkeypatch.setattr(writer.pq, "write_table", disk_full)
+    with pytest.raises(
+        DatasetError, match=r"^Toy-v0: .*No space left on device.*1 shard\(s\) written before are kept"
+    ):
+        write(tmp_path, [second])
+    assert {path.name for path in folder.iterdir()} == {"environment.json", "train-00000.parquet"}
+    assert shards(folder)[0].read_bytes() == before
+
+
+def test_writing_goes_on_when_there_is_space_again(tmp_path, monkeypatch):
+    first, second = make_episodes(lengths=(3, 4))
+    out = TrajectoryWriter(tmp_path, describe())
+    out.write(first)
+    with monkeypatch.context() as patch, pytest.raises(DatasetError):
+        patch.setattr(writer.pq, "write_table", disk_full)
+        out.flush()
+    out.write(second)
+    out.flush()
+    assert_same_steps(open_dataset(tmp_path)["Toy-v0"].slice(0, 7), join([first, second]))
+
+
+def test_a_killed_process_leaves_no_half_shard(tmp_path, monkeypatch):
+    first, second = make_episodes(lengths=(3, 4))
+    folder = write(tmp_path, [first])
+
+    def killed(table, file, **kwargs):
+        file.write(b"PAR1half of a shard")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(writer.pq, "write_table", killed)
+        write(tmp_path, [second])
+    assert stored(folder) == (1, 3)
+    write(tmp_path, [second])
+    assert {path.name for path in folder.iterdir()} == {
+        *("environment.json", "train-00000.parquet", "train-00001.parquet")
+    }
+
+
+def test_an_error_in_the_loop_keeps_the_episodes_before_it(tmp_path):
+    with pytest.raises(ZeroDivisionError), TrajectoryWriter(tmp_path, describe()) as out:
+        out.write(make_episodes()[0])
+        raise ZeroDivisionError
+    assert stored(tmp_path / "Toy-v0") == (1, 4)
+
+
+def test_a_folder_that_cannot_be_made_is_a_dataset_error(tmp_path):
+    (tmp_path / "Toy-v0").write_text("a file")
+    with pytest.raises(DatasetError, match=r"Toy-v0: writing to .* failed"):
+        TrajectoryWriter(tmp_path, describe())
+
+
+@pytest.mark.parametrize(
+    ("observation_space", "action_space", "message"),
+    [
+        (spaces.Box(-1, 1, (3,)), CHOICE, r"another observation space \(\(root\): shape \[2\] expected, \[3\] found"),
+        (POINT, spaces.Discrete(4), r"another action space \(\(root\): n 3 expected, 4 found\)"),
+        (POINT, spaces.Dict({"a": CHOICE}), r"another action space \(\(root\): Discrete expected, Dict found\)"),
+    ],
+)
+def test_other_spaces_are_not_mixed_in(tmp_path, observation_space, action_space, message):
+    folder = write(tmp_path, make_episodes())
+    with pytest.raises(DatasetError, match=message):
+        TrajectoryWriter(tmp_path, describe(observation_space, action_space))
+    assert EnvironmentInfo.load(folder) == describe()
+
+
+def test_a_removed_shard_does_not_cost_another_one(tmp_path):
+    """Our own messages tell people to remove a damaged shard and to collect again."""
+    episodes = make_episodes(lengths=(1, 2, 3, 4))
+    folder = write(tmp_path, episodes[:3], shard_each=True)
+    shards(folder)[1].unlink()
+    write(tmp_path, episodes[3:])
+    assert sorted(np.diff(open_dataset(tmp_path)["Toy-v0"].episode_starts)) == [1, 3, 4]
+
+
+def wrong_shape(episode):
+    episode["observation"][""] = np.zeros((4, 3), np.float32)
+
+
+def one_observation_more(episode):
+    episode["observation"][""] = np.zeros((5, 2), np.float32)
+
+
+def no_label(episode):
+    episode["label"] = {}
+
+
+def no_steps(episode):
+    for role in ("observation", "action", "label"):
+        episode[role] = {"": episode[role][""][:0]}
+    for name in ("reward", "terminated", "truncated"):
+        episode[name] = episode[name][:0]
+
+
+@pytest.mark.parametrize("spoil", [wrong_shape, one_observation_more, no_label, no_steps])
+@pytest.mark.parametrize("alone", [False, True], ids=["in a shard with others", "alone in a shard"])
+def test_an_episode_that_does_not_fit_is_refused_and_others_are_kept(tmp_path, spoil, alone):
+    good, bad = make_episodes(lengths=(4, 4))
+    spoil(bad)
+    with pytest.raises(DatasetError, match="Toy-v0"):
+        write(tmp_path, [good, bad], shard_each=alone)
+    assert stored(tmp_path / "Toy-v0") == (1, 4)
+
+
+def test_a_name_that_is_no_folder_name_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="ALE/Pong-v5"):
+        TrajectoryWriter(tmp_path, describe(name="ALE/Pong-v5"))
+
+
+# --- what goes wrong while reading -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [0, 20, -40], ids=["empty", "start", "all but the end"])
+def test_a_truncated_shard_is_named(tmp_path, kept):
+    folder = write(tmp_path, make_episodes(), shard_each=True)
+    path = shards(folder)[1]
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DatasetError, match=r"train-00001\.parquet is damaged"):
+        open_dataset(tmp_path)
+
+
+def test_a_truncated_shard_is_named_when_collection_goes_on(tmp_path):
+    folder = write(tmp_path, make_episodes())
+    shards(folder)[0].write_bytes(b"PAR1")
+    with pytest.raises(DatasetError, match=r"train-00000\.parquet is damaged"):
+        stored(folder)
+
+
+def drop_labels(table):
+    return table.drop_columns(["label"])
+
+
+def double_precision(table):
+    return table.set_column(0, "observation", table["observation"].cast(pa.list_(pa.list_(pa.float64()))))
+
+
+def three_numbers_a_step(table):
+    steps = [[[*step, 0.0] for step in episode] for episode in table["observation"].to_pylist()]
+    return table.set_column(0, "observation", pa.array(steps, pa.list_(pa.list_(pa.float32()))))
+
+
+def other_episodes(table):
+    """As many steps as there are rewards, but cut into other episodes."""
+    return table.set_column(0, "observation", pa.array(table["observation"].to_pylist()[::-1], table.schema[0].type))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (drop_labels, r"lacks the columns \['label'\] that Toy-v0 should have"),
+        (double_precision, r"column observation has type list<.*double.*, expected list<.*float"),
+        (three_numbers_a_step, r"column observation has 33 numbers for 11 steps of shape \(2,\)"),
+        (other_episodes, "observation"),
+    ],
+)
+def test_a_shard_that_does_not_fit_the_spaces_is_named(tmp_path, change, message):
+    path = change_shard(write(tmp_path, make_episodes()), change)
+    with pytest.raises(DatasetError, match=message) as caught:
+        open_dataset(tmp_path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_shard_with_too_many_texts_is_named(tmp_path):
+    space = spaces.Text(5)
+    folder = write(tmp_path, make_episodes(space), describe(space))
+    change_shard(folder, lambda table: table.set_column(0, "observation", pa.array([["a"] * 5, ["b"], ["c"] * 6])))
+    with pytest.raises(DatasetError, match=r"train-00000\.parquet"):
+        open_dataset(tmp_path)
+
+
+def test_a_folder_that_is_no_dataset(tmp_path):
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "photo.png").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"is no trajectory dataset.*ldm collect"):
+        open_dataset(tmp_path)
+    with pytest.raises(DatasetError, match="neither a folder nor a dataset repo"):
+        open_dataset(tmp_path / "missing")
+
+
+def test_an_environment_without_shards_is_left_out_or_named(tmp_path):
+    write(tmp_path, make_episodes())
+    empty = write(tmp_path, [], describe(name="Empty-v0"))
+    assert list(open_dataset(tmp_path)) == ["Toy-v0"]
+    with pytest.raises(DatasetError, match=r"Empty-v0 has no train-\*\.parquet"):
+        EnvironmentTrajectories(empty)
+
+
+def test_an_unknown_name_tells_the_known_ones(tmp_path):
+    for name in ("A-v0", "B-v0"):
+        write(tmp_path, make_episodes(), describe(name=name))
+    assert list(open_dataset(tmp_path, ["B-v0"])) == ["B-v0"]
+    with pytest.raises(DatasetError, match=r"no environment\(s\) C-v0; it has: A-v0, B-v0"):
+        open_dataset(tmp_path, ["A-v0", "C-v0"])
+
+
+def test_a_missing_description_is_an_error(tmp_path):
+    folder = write(tmp_path, make_episodes())
+    (folder / "environment.json").unlink()
+    with pytest.raises(DatasetError, match=r"environment\.json is missing or damaged"):
+        EnvironmentTrajectories(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', '{"name": "Toy-v0"}'])
+def test_a_damaged_description_is_named(tmp_path, text):
+    folder = write(tmp_path, make_episodes())
+    (folder / "environment.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"Toy-v0/environment\.json is missing or damaged"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("space", [None, {}, {"type": "Box"}, {"type": "Future"}], ids=str)
+def test_a_damaged_space_names_its_file(tmp_path, space):
+    change_description(write(tmp_path, make_episodes()), observation_space=space)
+    with pytest.raises(DatasetError, match=r"Toy-v0/environment\.json"):
+        open_dataset(tmp_path)
+
+
+def test_a_later_format_asks_for_an_update(tmp_path):
+    folder = write(tmp_path, make_episodes())
+    change_description(folder, format_version=FORMAT_VERSION + 1, something_new=1)
+    with pytest.raises(DatasetError, match=f"has format {FORMAT_VERSION + 1}.*update ldm_hf"):
+        open_dataset(tmp_path)
+    with pytest.raises(DatasetError, match="update ldm_hf"):  # and is not overwritten
+        TrajectoryWriter(tmp_path, describe())
+
+
+def test_a_later_format_with_other_fields_asks_for_an_update(tmp_path):
+    folder = write(tmp_path, make_episodes())
+    (folder / "environment.json").write_text(json.dumps({"format_version": FORMAT_VERSION + 1, "id": "Toy-v0"}))
+    with pytest.raises(DatasetError, match="update ldm_hf"):
+        open_dataset(tmp_path)
+
+
+def test_unknown_fields_of_this_format_are_ignored(tmp_path):
+    folder = write(tmp_path, make_episodes())
+    change_description(folder, remark="made by hand")
+    assert EnvironmentInfo.load(folder) == describe()
+
+
+# --- the decoded cache -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture()
+def decodings(monkeypatch):
+    """The files that each decoding read."""
+    calls, decode = [], EnvironmentTrajectories._decode
+
+    def counted(self, files, folder):
+        calls.append([path.name for path in files])
+        decode(self, files, folder)
+
+    monkeypatch.setattr(EnvironmentTrajectories, "_decode", counted)
+    return calls
+
+
+def test_decoded_columns_are_used_again(tmp_path, decodings):
+    write(tmp_path / "data", make_episodes())
+    for _ in range(3):
+        stream = open_dataset(tmp_path / "data")["Toy-v0"]
+    assert len(decodings) == 1
+    assert_same_steps(stream.slice(0, 11), join(make_episodes()))
+    assert [path.name[:7] for path in (tmp_path / "cache").iterdir()] == ["Toy-v0-"]
+
+
+def test_decoded_columns_are_made_anew_when_shards_change(tmp_path, decodings):
+    folder = write(tmp_path / "data", make_episodes(lengths=(4, 2)))
+    open_dataset(tmp_path / "data")
+    write(tmp_path / "data", make_episodes(lengths=(3,)))
+    assert open_dataset(tmp_path / "data")["Toy-v0"].num_steps == 9
+    shards(folder)[1].unlink()
+    write(tmp_path / "data", make_episodes(lengths=(3,), seed=7))
+    stream = open_dataset(tmp_path / "data")["Toy-v0"]
+    assert_same_steps(stream.slice(6, 9), join(make_episodes(lengths=(3,), seed=7)))
+    assert len(decodings) == 3
+
+
+def test_a_decoding_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
+    write(tmp_path / "data", make_episodes())
+
+    def disk_full_at_copying(column, *args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(DatasetError, match=r"Toy-v0.*No space left.*LDM_HF_CACHE"):
+        patch.setattr(reader, "_steps", disk_full_at_copying)
+        open_dataset(tmp_path / "data")
+    assert not list((tmp_path / "cache").iterdir())
+    assert open_dataset(tmp_path / "data")["Toy-v0"].num_steps == 11
+
+
+# --- windows ---------------------------------------------------------------------------------------------------------------------
+
+LENGTHS = {"long": 1000, "middle": 60, "short": 5}
+
+
+def test_windows_of_a_step_depend_on_seed_and_step_alone():
+    forward, backward = (WindowSampler(LENGTHS, 16, 6, seed=3) for _ in range(2))
+    first = [forward.windows(step) for step in range(20)]
+    assert first == [backward.windows(step) for step in reversed(range(20))][::-1]
+    assert len({str(windows) for windows in first}) == 20
+    assert WindowSampler(LENGTHS, 16, 6, seed=4).windows(0) != first[0]
+    assert WindowSampler(dict(reversed(LENGTHS.items())), 16, 6, seed=3).windows(0) == first[0]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 6])
+def test_ranks_together_draw_what_a_single_process_draws(ranks):
+    whole = WindowSampler(LENGTHS, 16, 6, seed=1)
+    parts = [WindowSampler(LENGTHS, 16, 6 // ranks, seed=1, rank=rank, world_size=ranks) for rank in range(ranks)]
+    for step in range(10):
+        assert [window for part in parts for window in part.windows(step)] == whole.windows(step)
+
+
+def shares(sampler, steps):
+    counts = Counter(name for step in range(steps) for name, _ in sampler.windows(step))
+    total = sum(counts.values())
+    return {name: counts[name] / total for name in sampler.names}
+
+
+def test_environments_weigh_the_same_whatever_their_length():
+    sampler = WindowSampler(LENGTHS, 16, 8)
+    for step in range(20):  # 8 / 3: two or three of each in every batch
+        assert set(Counter(name for name, _ in sampler.windows(step)).values()) <= {2, 3}
+    assert shares(sampler, 600) == pytest.approx(dict.fromkeys(LENGTHS, 1 / 3), abs=0.01)
+
+
+def test_weights_are_honoured():
+    sampler = WindowSampler(LENGTHS, 16, 5, weights={"long": 0, "middle": 3, "short": 1})
+    assert shares(sampler, 800) == pytest.approx({"long": 0, "middle": 0.75, "short": 0.25}, abs=0.01)
+
+
+@pytest.mark.parametrize("weights", [dict.fromkeys(LENGTHS, 0.0), {"long": -1, "middle": 1, "short": 1}])
+def test_impossible_weights_are_an_error(weights):
+    with pytest.raises(ValueError, match="weights must not be negative and not all zero"):
+        WindowSampler(LENGTHS, 16, 5, weights=weights)
+
+
+def test_windows_lie_inside_their_streams_and_reach_both_ends():
+    starts = {name: set() for name in LENGTHS}
+    sampler = WindowSampler(LENGTHS, 57, 6)
+    for step in range(200):
+        for name, start in sampler.windows(step):
+            starts[name].add(start)
+    assert starts["middle"] == {0, 1, 2, 3}
+    assert starts["short"] == {0}  # shorter than a segment: its beginning
+    assert min(starts["long"]) >= 0 and 900 < max(starts["long"]) <= 1000 - 57
