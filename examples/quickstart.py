@@ -21,7 +21,7 @@ from ldm_hf.cli import run
 from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec
 from ldm_hf.errors import LDMError
-from ldm_hf.evaluation import evaluate, print_report, threshold_curve
+from ldm_hf.evaluation import evaluate, markdown_report, print_report, threshold_curve
 
 ENVIRONMENTS = (
     "CartPole-v1",  # real numbers in, a choice out
@@ -78,6 +78,7 @@ def main() -> None:
     results = evaluate(model, args.environments, episodes=args.episodes, jobs=2, dataset=data, output=results_file)
     print_report(results, console)
     threshold_curve(results, args.output / "curve.png")
+    (args.output / "results.md").write_text(markdown_report(results), encoding="utf-8")
 
     summary = results["summary"]
     console.print(

@@ -146,7 +146,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Scores a model against random actions and reference policies, with its task text and from history alone."""
-    from .evaluation import HELD_OUT_SEED, print_report, threshold_curve
+    from .evaluation import HELD_OUT_SEED, markdown_report, print_report, threshold_curve
     from .evaluation import evaluate as evaluate_model
 
     results = evaluate_model(
@@ -162,7 +162,8 @@ def evaluate(
     )
     print_report(results)
     threshold_curve(results, output.with_suffix(".png"))
-    console.print(f"Results in {output}, curve in {output.with_suffix('.png')}")
+    output.with_suffix(".md").write_text(markdown_report(results), encoding="utf-8")
+    console.print(f"Results in {output}; the tables and the curve beside it as .md and .png")
     if "failures" in results:
         raise typer.Exit(1)
 

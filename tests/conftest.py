@@ -43,6 +43,13 @@ TINY = {
 }
 
 
+@pytest.fixture(autouse=True)
+def own_folders(monkeypatch, tmp_path):
+    """No test reads or writes the cache or the catalogue of whoever runs it."""
+    monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LDM_HF_CATALOGUE", raising=False)
+
+
 @pytest.fixture(scope="session")
 def config() -> LDMConfig:
     return LDMConfig(**TINY)

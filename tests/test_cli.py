@@ -25,9 +25,7 @@ MAIN = "from ldm_hf.cli import main; main()"
 
 
 @pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("LDM_HF_CATALOGUE", raising=False)
+def own_directory(own_folders, monkeypatch, tmp_path):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     monkeypatch.chdir(tmp_path)  # defaults are relative to the working directory
 

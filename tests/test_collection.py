@@ -111,11 +111,6 @@ def own(environment: type, reference: type = Balance, **kwargs) -> EnvironmentSp
     )
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture()
 def plan(tmp_path) -> Plan:
     return Plan(str(tmp_path / "data"), str(tmp_path / "references"), steps=300)

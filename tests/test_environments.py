@@ -35,12 +35,6 @@ SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py")
 NAMES = list(catalogue())
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("LDM_HF_CATALOGUE", raising=False)
-
-
 def rows() -> list:
     """Every name of the catalogue as a parameter; slow libraries are marked."""
     return [

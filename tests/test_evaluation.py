@@ -18,6 +18,7 @@ from ldm_hf.evaluation import (
     ReferencePolicy,
     Target,
     evaluate,
+    markdown_report,
     normalised_score,
     print_report,
     rollout,
@@ -302,6 +303,9 @@ def test_report_shows_environments_domains_and_failures(tmp_path):
     text = console.export_text()
     for expected in ("CartPole-v1", "93 %", "41 %", "navigation", "all", "X failed"):
         assert expected in text
+    lines = markdown_report(results | {"command": "ldm evaluate"}).splitlines()
+    assert "`ldm evaluate`" in lines and "Failed: X failed" in lines
+    assert any(line.startswith("| Maze-v0 | navigation |") and "80 % |" in line for line in lines)
     path = tmp_path / "new" / "curve.png"
     threshold_curve(results, path)
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

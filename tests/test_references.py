@@ -22,11 +22,6 @@ from ldm_hf.references.tabular import value_iteration
 SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
-
-
 def rows() -> list:
     """Names of the catalogue whose reference needs no training; those of slow libraries are marked."""
     return [

@@ -40,11 +40,6 @@ ENVIRONMENTS = {  # spaces and lengths of episodes
 SEGMENT = 16
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
-
-
 def write_dataset(folder):
     for name, (observation_space, action_space, lengths) in ENVIRONMENTS.items():
         described = (space_to_json(space) for space in (observation_space, action_space))

@@ -45,11 +45,6 @@ ACTION = spaces.Tuple([spaces.MultiDiscrete([3, 5]), spaces.Box(-2, 2, (1,), np.
 POINT, CHOICE = spaces.Box(-1, 1, (2,)), spaces.Discrete(3)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
-
-
 def describe(observation_space=POINT, action_space=CHOICE, name="Toy-v0", **further):
     return EnvironmentInfo(name, name, space_to_json(observation_space), space_to_json(action_space), **further)
 

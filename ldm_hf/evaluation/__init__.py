@@ -1,7 +1,7 @@
 """Evaluation: roll-outs with fixed seeds, normalised scores, tables and curves."""
 
 from .evaluate import HELD_OUT_SEED, Target, evaluate
-from .report import print_report, threshold_curve
+from .report import markdown_report, print_report, threshold_curve
 from .rollouts import AgentPolicy, Policy, RandomPolicy, ReferencePolicy, rollout
 from .scores import measurement, normalised_score, save_results, summarise
 
@@ -13,6 +13,7 @@ __all__ = [
     "ReferencePolicy",
     "Target",
     "evaluate",
+    "markdown_report",
     "measurement",
     "normalised_score",
     "print_report",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,47 +15,71 @@ from .scores import THRESHOLDS, VARIANTS, summarise
 LABELS = {"": "with task text", "_history_only": "history only"}
 
 
-def environment_table(results: dict[str, Any]) -> Table:
-    """One row per environment: mean returns and normalised scores."""
-    table = Table(title="Mean return per episode; score: 0 % random, 100 % reference")
-    table.add_column("environment", overflow="fold")
-    table.add_column("domain")
-    for header in ("random", "reference", "LDM", "score", "LDM, history only", "score, history only"):
-        table.add_column(header, justify="right")
-    entries = sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0]))
-    for _, group in groupby(entries, key=lambda item: item[1]["domain"]):
-        for name, entry in group:
-            cells = [_number(entry["random"]["mean"]), _number(entry["reference"]["mean"])]
-            for variant in VARIANTS:
-                cells += [_number(entry[f"ldm{variant}"]["mean"]), _score(entry[f"normalised{variant}"])]
-            table.add_row(name, entry["domain"], *cells)
-        table.add_section()
-    return table
+def environment_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and one row per environment, by domain: mean returns and normalised scores."""
+    header = [
+        "environment",
+        "domain",
+        "random",
+        "reference",
+        "LDM",
+        "score",
+        "LDM, history only",
+        "score, history only",
+    ]
+    rows = []
+    for name, entry in sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0])):
+        cells = [_number(entry["random"]["mean"]), _number(entry["reference"]["mean"])]
+        for variant in VARIANTS:
+            cells += [_number(entry[f"ldm{variant}"]["mean"]), _score(entry[f"normalised{variant}"])]
+        rows.append([name, entry["domain"], *cells])
+    return header, rows
 
 
-def domain_table(results: dict[str, Any]) -> Table:
-    """One row per domain and one for all: environments at 50, 80 and 100 % of the reference, interquartile mean."""
-    table = Table(title="Environments at or above a fraction of the reference (history only in brackets)")
-    table.add_column("domain")
-    for header in ("environments", *(f"≥ {threshold} %" for threshold in THRESHOLDS), "IQM", "95 % interval"):
-        table.add_column(header, justify="right")
-    domains = sorted({entry["domain"] for entry in results["environments"].values()})
-    for domain in domains:
+def domain_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header, one row per domain and one for all: environments at 50, 80 and 100 % of the reference, interquartile mean."""
+    header = ["domain", "environments", *(f"≥ {threshold} %" for threshold in THRESHOLDS), "IQM", "95 % interval"]
+    rows = []
+    for domain in sorted({entry["domain"] for entry in results["environments"].values()}):
         members = {name: entry for name, entry in results["environments"].items() if entry["domain"] == domain}
-        table.add_row(domain, *_summary_cells(summarise(members)))
-    table.add_section()
-    table.add_row("all", *_summary_cells(results["summary"]), style="bold")
-    return table
+        rows.append([domain, *_summary_cells(summarise(members))])
+    return header, [*rows, ["all", *_summary_cells(results["summary"])]]
 
 
 def print_report(results: dict[str, Any], console: Console | None = None) -> None:
     """Prints both tables and the environments that failed."""
     console = console or Console()
-    if results["environments"]:
-        console.print(environment_table(results))
-        console.print(domain_table(results))
+    for title, (header, rows) in _tables(results):
+        table = Table(title=title)
+        for index, column in enumerate(header):
+            table.add_column(column, justify="left" if index < 1 else "right", overflow="fold", no_wrap=index == 0)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
     for message in results.get("failures", {}).values():
         console.print(f"failed: {message}", style="red", markup=False, highlight=False)
+
+
+def markdown_report(results: dict[str, Any]) -> str:
+    """Both tables in Markdown, with the command that made them."""
+    parts = [f"`{results['command']}`"]
+    for title, (header, rows) in _tables(results):
+        lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+        parts.append(f"{title}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    parts += [f"Failed: {message}" for message in results.get("failures", {}).values()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _tables(results: dict[str, Any]) -> list[tuple[str, tuple[list[str], list[list[str]]]]]:
+    if not results["environments"]:
+        return []
+    return [
+        ("Mean return per episode; score: 0 % random, 100 % reference", environment_rows(results)),
+        (
+            "Environments at or above a fraction of the reference (from history alone in brackets)",
+            domain_rows(results),
+        ),
+    ]
 
 
 def threshold_curve(results: dict[str, Any], path: str | Path) -> None:

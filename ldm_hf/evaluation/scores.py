@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -127,4 +128,5 @@ def save_results(results: dict[str, Any], path: str | Path) -> None:
     """Writes results as JSON, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(results, indent=2, allow_nan=False)
+    write_atomically(path, re.sub(r"(?<=[\[\d])\s+(?=-?\d|\])", " ", text) + "\n")  # lists of numbers on one line
