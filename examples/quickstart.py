@@ -61,12 +61,14 @@ def main() -> None:
         raise error
 
     console.rule("2. Pretrain: one transformer on all of them")
-    command = ["accelerate.commands.launch", "--num_processes", "1", "examples/pretrain.py"]
+    launch = "accelerate.commands.launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    command = [*launch.split(), str(Path(__file__).with_name("pretrain.py"))]
     options = {
         "dataset": data,
         "output_dir": model,
         "max_minutes": args.minutes,
         "max_steps": 3000,
+        "learning_rate": 3e-3,
         "batch_size": 16,
         "checkpointing_steps": 0,
     }

@@ -95,8 +95,11 @@ class LDMAgent:
         >>> agent = LDMAgent.from_pretrained("outputs/quickstart/model", env)  # doctest: +SKIP
         >>> observation, info = env.reset()  # doctest: +SKIP
         >>> action = agent.act(observation)  # doctest: +SKIP
-        >>> observation, reward, terminated, truncated, info = env.step(action)  # doctest: +SKIP
-        >>> action = agent.act(observation, reward, terminated, truncated, info)  # doctest: +SKIP
+        >>> while True:  # doctest: +SKIP
+        ...     observation, reward, terminated, truncated, info = env.step(action)
+        ...     if terminated or truncated:
+        ...         observation, info = env.reset()
+        ...     action = agent.act(observation, reward, terminated, truncated, info)
     """
 
     def __init__(
@@ -206,7 +209,8 @@ class LDMAgent:
 
         Args:
             observation: what `env.reset` or the last `env.step` returned; batched for a vector environment.
-            reward: that came with it, None right after `env.reset`.
+            reward: of the last `env.step`, also where that ended an episode and ``observation`` is the first of the next one. None only before
+                the first step, or where an episode was broken off.
             terminated: likewise.
             truncated: likewise.
             info: likewise; legal actions in ``info["action_mask"]`` are honoured.

@@ -193,7 +193,9 @@ class _PixelLeaf:
             ).astype(np.uint8)
         spatial = [axis + 1 for axis in self.axes]
         images = np.moveaxis(values, spatial, [-2, -1])
-        pixels = torch.from_numpy(np.ascontiguousarray(images)).reshape(len(values), -1, *images.shape[-2:])
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).reshape(
+            len(values), -1, *images.shape[-2:]
+        )
         if pixels.shape[-2:] != (self.size, self.size):
             # torch resizes uint8 natively (antialiased), without a detour through float
             pixels = torch.nn.functional.interpolate(pixels, (self.size, self.size), mode="bilinear", antialias=True)

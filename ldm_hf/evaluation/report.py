@@ -16,23 +16,14 @@ LABELS = {"": "with task text", "_history_only": "history only"}
 
 
 def environment_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and one row per environment, by domain: mean returns and normalised scores."""
-    header = [
-        "environment",
-        "domain",
-        "random",
-        "reference",
-        "LDM",
-        "score",
-        "LDM, history only",
-        "score, history only",
-    ]
+    """Header and one row per environment, by domain: mean returns, normalised scores with the task text and from history alone."""
+    header = ["environment", "domain", "random", "reference", "LDM", "score", "history only"]
     rows = []
     for name, entry in sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0])):
-        cells = [_number(entry["random"]["mean"]), _number(entry["reference"]["mean"])]
-        for variant in VARIANTS:
-            cells += [_number(entry[f"ldm{variant}"]["mean"]), _score(entry[f"normalised{variant}"])]
-        rows.append([name, entry["domain"], *cells])
+        returns = [_number(entry[policy]["mean"]) for policy in ("random", "reference", "ldm")]
+        rows.append(
+            [name, entry["domain"], *returns, *(_score(entry[f"normalised{variant}"]) for variant in VARIANTS)]
+        )
     return header, rows
 
 
@@ -49,10 +40,12 @@ def domain_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 def print_report(results: dict[str, Any], console: Console | None = None) -> None:
     """Prints both tables and the environments that failed."""
     console = console or Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 120)  # a file has no edge to keep within
     for title, (header, rows) in _tables(results):
         table = Table(title=title)
         for index, column in enumerate(header):
-            table.add_column(column, justify="left" if index < 1 else "right", overflow="fold", no_wrap=index == 0)
+            table.add_column(column, justify="left" if index < 1 else "right", overflow="fold")
         for row in rows:
             table.add_row(*row)
         console.print(table)

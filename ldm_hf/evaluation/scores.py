@@ -129,4 +129,5 @@ def save_results(results: dict[str, Any], path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=2, allow_nan=False)
-    write_atomically(path, re.sub(r"(?<=[\[\d])\s+(?=-?\d|\])", " ", text) + "\n")  # lists of numbers on one line
+    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: re.sub(r"\s+", " ", numbers.group()), text)  # one line a list
+    write_atomically(path, text + "\n")
