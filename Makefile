@@ -6,7 +6,7 @@ TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test quicktest quality style references trajectories ldm-nano clean
+.PHONY: quickstart test quicktest quality style references trajectories ldm-nano results clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
@@ -42,6 +42,13 @@ references: $(VENV)/.installed
 
 trajectories: references
 	$(BIN)/ldm collect --output outputs/trajectories --references outputs/references --steps-per-env 20000 --jobs 2
+
+ldm-nano: trajectories
+	$(BIN)/accelerate launch --quiet examples/pretrain.py --dataset outputs/trajectories --output_dir outputs/ldm-nano \
+		--max_minutes 36 --max_steps 14000 --batch_size 16 --checkpointing_steps 1000 --resume_from_checkpoint latest
+
+results: ldm-nano
+	$(BIN)/python examples/evaluate.py --model outputs/ldm-nano --dataset outputs/trajectories --jobs 2 --output docs/results/ldm-nano.json
 
 clean:
 	rm -rf build dist *.egg-info outputs

@@ -148,38 +148,6 @@ class LDMModel(LDMPreTrainedModel):
         summed = F.embedding_bag(ids.reshape(-1, ids.shape[-1]), self.bag.weight, mode="sum", padding_idx=0)
         return summed.view(*ids.shape[:-1], -1)
 
-    def embed(
-        self,
-        feedback: torch.Tensor,
-        signature: torch.Tensor,
-        numeric: torch.Tensor | None = None,
-        categorical: torch.Tensor | None = None,
-        action_numeric: torch.Tensor | None = None,
-        task: torch.Tensor | None = None,
-        grid: torch.Tensor | None = None,
-        grid_rows: torch.Tensor | None = None,
-        grid_slots: torch.Tensor | None = None,
-        pixels: torch.Tensor | None = None,
-        pixel_rows: torch.Tensor | None = None,
-        pixel_slots: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Tokens ``(B, T, width)`` of steps; see `LDMModel.forward` for the arguments."""
-        x = self.feedback(feedback) + self._bag(signature)[:, None]
-        if numeric is not None:
-            x = x + self.numeric(numeric)
-        if action_numeric is not None:
-            x = x + self.action_numeric(action_numeric)
-        if categorical is not None:
-            x = x + self._bag(categorical)
-        if task is not None:
-            x = x + self._bag(task)[:, None]
-        if grid is not None:
-            x = x.index_add(0, grid_rows, self.grid(grid, grid_slots).to(x.dtype))
-        if pixels is not None:
-            x = x.index_add(0, pixel_rows, self.pixels(pixels, pixel_slots).to(x.dtype))
-        x = self.norm(x)
-        return x + self.mlp(x)
-
     def forward(
         self,
         feedback: torch.Tensor,
@@ -218,20 +186,22 @@ class LDMModel(LDMPreTrainedModel):
             use_cache: start a roll-out with a new cache if none is given.
             active: ``(B,)`` bool, lanes whose history takes in this step (all by default). Only with a cache.
         """
-        embeds = self.embed(
-            feedback,
-            signature,
-            numeric,
-            categorical,
-            action_numeric,
-            task,
-            grid,
-            grid_rows,
-            grid_slots,
-            pixels,
-            pixel_rows,
-            pixel_slots,
-        )
+        dtype = self.bag.weight.dtype  # a model in half precision takes the processor's float32
+        x = self.feedback(feedback.to(dtype)) + self._bag(signature)[:, None]
+        if numeric is not None:
+            x = x + self.numeric(numeric.to(dtype))
+        if action_numeric is not None:
+            x = x + self.action_numeric(action_numeric.to(dtype))
+        if categorical is not None:
+            x = x + self._bag(categorical)
+        if task is not None:
+            x = x + self._bag(task)[:, None]
+        if grid is not None:
+            x = x.index_add(0, grid_rows, self.grid(grid, grid_slots).to(x.dtype))
+        if pixels is not None:
+            x = x.index_add(0, pixel_rows, self.pixels(pixels, pixel_slots).to(x.dtype))
+        x = self.norm(x)
+        embeds = x + self.mlp(x)
         if cache is None and use_cache:
             layers = self.config.backbone_config.num_hidden_layers  # type: ignore[union-attr]
             cache = RingBufferCache(self.config.window, layers, len(embeds), embeds.device)

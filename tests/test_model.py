@@ -195,6 +195,17 @@ def test_eager_equals_sdpa(config, processor):
     assert largest_difference(*outputs) < 1e-4
 
 
+@torch.no_grad()
+def test_half_precision_takes_what_the_processor_gives(model, processor, tmp_path):
+    batch = rich_batch(processor, labels=False)
+    expected = model(**batch).logits
+    model.save_pretrained(tmp_path)
+    half = LDMForActionPrediction.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
+    assert half.model.bag.weight.dtype == torch.bfloat16
+    close = (half(**batch).logits.clamp(min=-1e4) - expected.clamp(min=-1e4)).abs().mean()
+    assert 0 < close < 0.2
+
+
 def test_gradient_checkpointing_equals_plain(model, processor):
     batch = rich_batch(processor)
     gradients = []
