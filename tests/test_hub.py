@@ -1,0 +1,143 @@
+"""Models and datasets of the Hub, end to end against a server on this machine."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from ldm_hf.spaces import space_to_json
+from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
+
+from .conftest import random_steps
+from .hub_server import serve
+from .test_model import rich_batch
+
+pytestmark = pytest.mark.slow  # every test starts processes that import torch and transformers
+SPACES = (spaces.Box(-1, 1, (3,)), spaces.Discrete(4))
+
+
+@pytest.fixture()
+def hub():
+    with serve() as server:
+        yield server
+
+
+def python(code: str, folder, hub=None, hide=False, check=True):
+    """Runs code in a fresh process whose Hub is the local server; ``hide``: in which ldm_hf cannot be imported."""
+    environment = os.environ | {"HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "hf_test"}
+    environment |= {"HF_ENDPOINT": hub.url} if hub else {"HF_HUB_OFFLINE": "1"}
+    code = textwrap.dedent(code)
+    if hide:
+        code = "import sys\nsys.modules['ldm_hf'] = None\n" + code
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert not check or result.returncode == 0, result.stderr[-3000:]
+    return result
+
+
+def test_a_model_goes_to_the_hub_and_comes_back(model, processor, tmp_path, hub):
+    env_spaces = dict(zip(("observation_space", "action_space"), SPACES, strict=True))
+    processor.add_environment("Toy-v0", **env_spaces, task="go")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    python(
+        """
+        from ldm_hf import LDMForActionPrediction, LDMProcessor
+        LDMForActionPrediction.from_pretrained("model").push_to_hub("someone/ldm-toy")
+        LDMProcessor.from_pretrained("model").push_to_hub("someone/ldm-toy")
+        """,
+        tmp_path,
+        hub,
+    )
+    repo = hub.repos["models", "someone/ldm-toy"]
+    assert {"config.json", "model.safetensors", "processor_config.json"} <= set(repo)
+    assert repo["model.safetensors"] == (tmp_path / "model" / "model.safetensors").read_bytes()
+    printed = python(
+        """
+        from gymnasium import spaces
+        from ldm_hf import LDMAgent
+        pair = (spaces.Box(-1, 1, (3,)), spaces.Discrete(4))
+        agent = LDMAgent.from_pretrained("someone/ldm-toy", pair, environment="Toy-v0")
+        print(agent.act(pair[0].sample()) in pair[1], agent.layout.name)
+        """,
+        tmp_path,
+        hub,
+    ).stdout
+    assert printed.split() == ["True", "Toy-v0"]
+
+
+def test_a_repo_that_is_not_there_is_one_clear_error(tmp_path, hub):
+    result = python(
+        """
+        from ldm_hf.cli import main
+        import sys
+        sys.argv = ["ldm", "evaluate", "--model", "someone/nothing"]
+        main()
+        """,
+        tmp_path,
+        hub,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "error: no usable LDM at someone/nothing" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_dataset_folder_is_a_dataset_repo(tmp_path, hub):
+    info = EnvironmentInfo("Toy-v0", "Toy-v0", *map(space_to_json, SPACES))
+    steps = [random_steps(*SPACES, count, seed) for seed, count in enumerate((7, 5))]
+    with TrajectoryWriter(tmp_path / "data", info) as writer:
+        for episode in steps:
+            writer.write(episode)
+    write_readme(tmp_path / "data")
+    printed = python(
+        """
+        from datasets import load_dataset
+        from huggingface_hub import HfApi
+        from ldm_hf.trajectories import open_dataset
+        api = HfApi()
+        api.create_repo("someone/toys", repo_type="dataset")
+        api.upload_folder(repo_id="someone/toys", repo_type="dataset", folder_path="data")
+        ours = open_dataset("someone/toys")["Toy-v0"]
+        stream = load_dataset("someone/toys", "Toy-v0", split="train", streaming=True)
+        rows = list(stream)
+        print(ours.num_steps, ours.num_episodes, len(rows), float(ours.slice(7, 12)["reward"].sum()), sum(rows[1]["reward"]))
+        """,
+        tmp_path,
+        hub,
+    ).stdout.split()
+    assert printed[:3] == ["12", "2", "2"]
+    np.testing.assert_allclose([float(value) for value in printed[3:]], steps[1]["reward"].sum(), rtol=1e-5)
+
+
+def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
+    batch = rich_batch(processor, labels=False)
+    torch.save(dict(batch), tmp_path / "batch.pt")
+    torch.save(model(**batch).logits, tmp_path / "logits.pt")
+    for part, auto_class in ((model, "AutoModel"), (model.config, "AutoConfig"), (processor, "AutoProcessor")):
+        type(part).register_for_auto_class(auto_class)
+    try:
+        model.save_pretrained(tmp_path / "model")
+        processor.save_pretrained(tmp_path / "model")
+    finally:
+        for part in (model, model.config, processor):
+            type(part)._auto_class = None
+    code = """
+        import torch
+        from transformers import AutoModel, AutoProcessor
+        torch.set_num_threads(1)
+        model = AutoModel.from_pretrained("model", trust_remote_code=True)
+        processor = AutoProcessor.from_pretrained("model", trust_remote_code=True)
+        logits = model(**torch.load("batch.pt")).logits
+        print(type(model).__name__, processor.num_choices, torch.equal(logits, torch.load("logits.pt")))
+        """
+    assert python(code, tmp_path, hide=True).stdout.split() == ["LDMForActionPrediction", "21", "True"]
+    refused = python(
+        code.replace("trust_remote_code=True", "trust_remote_code=False"), tmp_path, hide=True, check=False
+    )
+    assert refused.returncode != 0 and "trust_remote_code" in refused.stderr
