@@ -212,13 +212,13 @@ class ActionCodec:
             ~self.continuous
         ]
 
-    def positions(self, parts: dict[str, Any], environment: str = "the environment") -> np.ndarray:
+    def positions(self, parts: dict[str, Any], environment: str = "the environment", count: int = 1) -> np.ndarray:
         """Actions ``{path: (N, *shape)}`` -> positions ``(N, E)`` float32.
 
         Raises:
             NonFiniteError: if an action is NaN or infinite.
         """
-        count = len(next(iter(parts.values()))) if parts else 1
+        count = len(next(iter(parts.values()))) if parts else count  # told where there is no leaf to tell it
         columns = [np.zeros((count, 0), np.float32)]
         for leaf in self.leaves:
             values = parts[leaf.path]

@@ -181,7 +181,7 @@ class LDMAgent:
             terminated=np.zeros(lanes, bool),
             truncated=np.zeros(lanes, bool),
             has_previous=np.zeros(lanes, bool),
-            statistics=RunningStatistics(lanes, self.layout.observations.num_numeric),
+            statistics=RunningStatistics(lanes, self.layout.observations.precision),
             reward_known=np.ones(lanes, bool),
         )
 
@@ -318,7 +318,7 @@ class LDMAgent:
             numbers = self._finite(numbers, finite)
             if self.known_statistics:
                 assert layout.mean is not None and layout.std is not None
-                numbers = standardise(numbers, layout.mean, layout.std)
+                numbers = standardise(numbers, layout.mean, layout.std, layout.observations.precision)
             else:
                 numbers = state.statistics.observe(numbers, active)
         reward = np.nan_to_num(np.asarray(state.reward, np.float64), posinf=0.0, neginf=0.0)
@@ -327,7 +327,7 @@ class LDMAgent:
             if layout.reward_rms is not None
             else state.statistics.reward_scale(reward, active & state.has_previous & reward_known)
         )
-        observation = layout.observations.encode(parts, numbers)
+        observation = layout.observations.encode(parts, numbers, state.lanes)
         ids, numeric, feedback = layout.encode_history(
             state.positions, reward, scale, state.terminated, state.truncated, state.has_previous, reward_known
         )

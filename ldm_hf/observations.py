@@ -205,6 +205,12 @@ class _PixelLeaf:
         return pixels.reshape(len(values), self.images, 3, self.size, self.size).transpose(0, 1)
 
 
+def _precision(space: gymnasium.Space) -> np.ndarray:
+    """Relative precision of the scalars of a numeric leaf: a few units in the last place of floats, 0 for integers."""
+    floating = np.issubdtype(space.dtype, np.floating)
+    return np.full(math.prod(space.shape or ()), 8 * np.finfo(space.dtype).eps if floating else 0.0)  # type: ignore[type-var]
+
+
 class ObservationEncoder:
     """Encodes batches of observations of one space.
 
@@ -219,7 +225,8 @@ class ObservationEncoder:
         for leaf in leaves(space):
             by_kind[leaf_kind(leaf.space)].append(leaf)
         self.numeric = by_kind["numeric"]
-        self.num_numeric = sum(math.prod(leaf.space.shape or ()) for leaf in self.numeric)
+        self.precision = np.concatenate([np.zeros(0), *(_precision(leaf.space) for leaf in self.numeric)])
+        self.num_numeric = len(self.precision)
         self.ids: list[_CategoricalLeaf | _TextLeaf] = [
             _CategoricalLeaf(leaf, limits) for leaf in by_kind["categorical"]
         ]
@@ -237,14 +244,15 @@ class ObservationEncoder:
         ]
         return np.concatenate(columns, axis=1) if len(columns) != 1 else columns[0]
 
-    def encode(self, parts: dict[str, np.ndarray], standardised: np.ndarray | None) -> Encoded:
+    def encode(self, parts: dict[str, np.ndarray], standardised: np.ndarray | None, count: int = 1) -> Encoded:
         """Encodes ``N`` observations.
 
         Args:
             parts: ``{path: (N, *leaf shape)}``, as `spaces.flatten` gives them.
             standardised: ``(N, num_numeric)``, the `numbers` after standardisation; None if there are none.
+            count: N, needed only where the space has no leaves that would tell.
         """
-        count = len(next(iter(parts.values()))) if parts else 1
+        count = len(next(iter(parts.values()))) if parts else count
         ids = [leaf.encode(parts[leaf.path]) for leaf in self.ids]
         grids = [leaf.encode(parts[leaf.path]) for leaf in self.grids]
         channels = max((leaf.channels for leaf in self.grids), default=0)

@@ -213,12 +213,12 @@ class EnvironmentLayout:
         numbers = self._strict_numbers(parts) if self.observations.numeric else None
         if numbers is not None:
             if known_statistics and self.mean is not None and self.std is not None:
-                numbers = standardise(numbers, self.mean, self.std)
+                numbers = standardise(numbers, self.mean, self.std, self.observations.precision)
             else:
-                numbers = prefix_standardise(numbers)
-        observation = self.observations.encode(parts, numbers)
+                numbers = prefix_standardise(numbers, self.observations.precision)
+        observation = self.observations.encode(parts, numbers, len(reward) - first)
 
-        positions = self.actions.positions(steps["action"], self.name)
+        positions = self.actions.positions(steps["action"], self.name, len(reward))
         scale = (
             np.full(len(reward), self.reward_rms)
             if known_statistics and self.reward_rms is not None
@@ -241,7 +241,7 @@ class EnvironmentLayout:
             action_numeric=numeric,
             feedback=feedback,
             task=self.task_ids if with_task else np.zeros_like(self.task_ids),
-            labels=self.actions.positions(steps["label"], self.name)[first:],
+            labels=self.actions.positions(steps["label"], self.name, len(reward))[first:],
         )
 
 

@@ -9,24 +9,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RELATIVE_FLOOR, FLOOR = (
-    1e-6,
-    1e-8,
-)  # a scalar that varies less than this is constant: its rounding noise must not be blown up
+SINGLE = 8 * float(np.finfo(np.float32).eps)  # relative: what may be rounding noise in float32
+FLOOR = 1e-8
 
 
-def standardise(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """(x - mean) / std in float64, constants to 0."""
-    return (x - mean) / np.maximum(std, RELATIVE_FLOOR * np.abs(mean) + FLOOR)
+def standardise(
+    x: np.ndarray, mean: np.ndarray, std: np.ndarray, precision: np.ndarray | float = SINGLE
+) -> np.ndarray:
+    """(x - mean) / std in float64, constants to 0: a scalar that varies less than its ``precision`` (relative) must not be blown up."""
+    return (x - mean) / np.maximum(std, precision * np.abs(mean) + FLOOR)
 
 
-def prefix_standardise(x: np.ndarray) -> np.ndarray:
+def prefix_standardise(x: np.ndarray, precision: np.ndarray | float = SINGLE) -> np.ndarray:
     """Standardises every step ``(T, n)`` by the mean and deviation of the steps up to and including it."""
     count = np.arange(1, len(x) + 1)[:, None]
     shifted = x - x[:1]  # sums of squares of far-off values would cancel
     mean = shifted.cumsum(0) / count
     variance = np.maximum((shifted**2).cumsum(0) / count - mean**2, 0)
-    return standardise(x, mean + x[:1], np.sqrt(variance))
+    return standardise(x, mean + x[:1], np.sqrt(variance), precision)
 
 
 def prefix_rms(x: np.ndarray) -> np.ndarray:
@@ -40,15 +40,15 @@ class RunningStatistics:
 
     Args:
         lanes: B.
-        scalars: n, numeric scalars of an observation.
+        precision: ``(n,)``, see `standardise`, of the numeric scalars of an observation.
     """
 
     lanes: int
-    scalars: int
+    precision: np.ndarray
 
     def __post_init__(self) -> None:
         self.count = np.zeros(self.lanes)
-        self.origin, self.total, self.squares = (np.zeros((self.lanes, self.scalars)) for _ in range(3))
+        self.origin, self.total, self.squares = (np.zeros((self.lanes, len(self.precision))) for _ in range(3))
         self.reward_count, self.reward_squares = np.zeros(self.lanes), np.zeros(self.lanes)
 
     def reset(self, lanes: np.ndarray) -> None:
@@ -67,7 +67,7 @@ class RunningStatistics:
         count = np.maximum(self.count, 1)[:, None]
         mean = self.total / count
         variance = np.maximum(self.squares / count - mean**2, 0)
-        return standardise(x, mean + self.origin, np.sqrt(variance))
+        return standardise(x, mean + self.origin, np.sqrt(variance), self.precision)
 
     def reward_scale(self, reward: np.ndarray, active: np.ndarray) -> np.ndarray:
         """Takes in rewards ``(B,)`` of the active lanes; returns their root mean square so far."""

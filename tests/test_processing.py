@@ -14,7 +14,7 @@ from ldm_hf.errors import CheckpointError, NonFiniteError, SpaceMismatchError, U
 from ldm_hf.observations import leaf_kind
 from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.spaces import stack, unflatten
-from ldm_hf.statistics_ldm import RunningStatistics, prefix_rms, prefix_standardise
+from ldm_hf.statistics_ldm import SINGLE, RunningStatistics, prefix_rms, prefix_standardise
 
 from .conftest import TINY, random_steps
 from .strategies import action_spaces, observation_spaces
@@ -117,7 +117,7 @@ def test_different_values_of_a_leaf_never_share_an_id(processor):
 def test_running_statistics_equal_prefix_statistics():
     rng = np.random.default_rng(0)
     x, reward = rng.normal(1e6, 3, (50, 4)), rng.normal(size=50)
-    running = RunningStatistics(2, 4)
+    running = RunningStatistics(2, np.full(4, SINGLE))
     active = np.array([True, False])
     seen = [running.observe(np.stack([row, row]), active)[0] for row in x]
     np.testing.assert_allclose(seen, prefix_standardise(x), atol=1e-9)

@@ -1,0 +1,118 @@
+"""What all benchmarks share: their options, their table, the name of the machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from rich.console import Console
+from rich.table import Table
+
+from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
+from ldm_hf.processing_ldm import EnvironmentLayout
+from ldm_hf.spaces import stack
+from ldm_hf.versions import versions
+
+OBSERVATION, ACTION = spaces.Box(-1, 1, (17,)), spaces.Box(-1, 1, (6,))  # HalfCheetah's sizes
+
+
+def parser(doc: str) -> argparse.ArgumentParser:
+    """Options that every benchmark has."""
+    made = argparse.ArgumentParser(description=doc.splitlines()[0])
+    made.add_argument("--json", type=Path, help="write the table here, too")
+    made.add_argument("--threads", type=int, default=1, help="of torch")
+    made.add_argument("--device", default="cpu")
+    return made
+
+
+def machine() -> str:
+    """The processor by its name."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return f"{line.split(':')[1].strip()}, {os.cpu_count()} cores"
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def show(title: str, rows: list[dict[str, Any]], args: argparse.Namespace, notes: list[str] | None = None) -> None:
+    """Prints rows as a table and writes them as JSON if asked to."""
+    device = torch.cuda.get_device_name() if args.device.startswith("cuda") else machine()
+    table = Table(title=f"{title}\n{device}, {args.threads} thread(s)")
+    for name in rows[0]:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*(f"{value:,.3g}" if isinstance(value, float) else str(value) for value in row.values()))
+    console = Console()
+    console.width = max(console.width, 120)
+    console.print(table)
+    for note in notes or []:
+        console.print(note, markup=False, highlight=False)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        data = {"title": title, "machine": device, "threads": args.threads, "rows": rows, "versions": versions()}
+        args.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def seconds(function: Callable[[], Any], repeats: int, device: str = "cpu") -> float:
+    """Median time of a call after one to warm up."""
+    times = []
+    for _ in range(repeats + 1):
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        function()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times[1:]))
+
+
+def sized(hidden: int, layers: int, window: int) -> LDMConfig:
+    """A Qwen3-style LDM with heads of width 64."""
+    backbone = {
+        "hidden_size": hidden,
+        "intermediate_size": 8 * hidden // 3 // 32 * 32,
+        "num_hidden_layers": layers,
+        "num_attention_heads": hidden // 64,
+        "num_key_value_heads": hidden // 64,
+        "head_dim": 64,
+        "use_sliding_window": True,
+        "sliding_window": window,
+        "max_window_layers": 0,
+        "vocab_size": 1,
+    }
+    return LDMConfig(backbone_config=backbone)
+
+
+def random_segments(config: LDMConfig, rows: int, steps: int, labels: bool = True) -> dict[str, torch.Tensor]:
+    """A batch of random steps in HalfCheetah's spaces."""
+    layout = EnvironmentLayout(LDMProcessor.from_config(config), OBSERVATION, ACTION)
+    rng = np.random.default_rng(0)
+    actions = stack(ACTION, list(rng.uniform(-1, 1, (steps, 6))))
+    encoded = layout.encode_segment(
+        {
+            "observation": stack(OBSERVATION, list(rng.uniform(-1, 1, (steps, 17)))),
+            "action": actions,
+            "label": actions,
+            "reward": rng.normal(size=steps),
+            "terminated": np.zeros(steps, bool),
+            "truncated": np.zeros(steps, bool),
+        },
+        known_statistics=False,
+    )
+    batch = LDMProcessor.from_config(config)([encoded] * rows)
+    return {name: value for name, value in batch.items() if labels or name != "labels"}
+
+
+def model_of(config: LDMConfig, device: str) -> LDMForActionPrediction:
+    """Random weights."""
+    torch.manual_seed(0)
+    return LDMForActionPrediction(config).to(device).eval()
