@@ -9,7 +9,6 @@ The same command continues an interrupted run (``--resume_from_checkpoint latest
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import sys
@@ -26,7 +25,14 @@ from transformers import HfArgumentParser
 
 from ldm_hf import LDMConfig, LDMForActionPrediction
 from ldm_hf.errors import CheckpointError, LDMError
-from ldm_hf.training import SegmentDataset, best_mixed_precision, cosine_with_warmup, parameter_groups, processor_for
+from ldm_hf.training import (
+    SegmentDataset,
+    best_mixed_precision,
+    cosine_with_warmup,
+    domain_losses,
+    parameter_groups,
+    processor_for,
+)
 from ldm_hf.trajectories import WindowSampler, open_dataset
 
 
@@ -61,8 +67,8 @@ class Arguments:
         metadata={"help": "threads of a process that computes on the CPU; by default its share of the cores"},
     )
     num_workers: int = field(default=0, metadata={"help": "processes that prepare batches"})
-    max_minutes: float = field(
-        default=math.inf, metadata={"help": "stop (and save) after this time; the schedule follows the time, too"}
+    max_minutes: float | None = field(
+        default=None, metadata={"help": "stop (and save) after this time; the schedule follows the time, too"}
     )
     checkpointing_steps: int = field(default=500, metadata={"help": "0: no checkpoints"})
     keep_checkpoints: int = 2
@@ -95,11 +101,7 @@ def save_checkpoint(accelerator: Accelerator, args: Arguments, step: int, elapse
     unfinished = folder.with_name(f"unfinished-{step}")
     accelerator.save_state(str(unfinished))
     if accelerator.is_main_process:
-        progress = {
-            "step": step,
-            "elapsed": elapsed,
-            "arguments": asdict(args) | {"max_minutes": str(args.max_minutes)},
-        }
+        progress = {"step": step, "elapsed": elapsed, "arguments": asdict(args)}
         (unfinished / "progress.json").write_text(json.dumps(progress, indent=2))
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
@@ -107,14 +109,6 @@ def save_checkpoint(accelerator: Accelerator, args: Arguments, step: int, elapse
         for old in kept[: -args.keep_checkpoints]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
-
-
-def domain_losses(names: list[str], losses: list[float], domains: dict[str, str]) -> dict[str, float]:
-    """Mean loss of each domain."""
-    by_domain: dict[str, list[float]] = {}
-    for name, loss in zip(names, losses, strict=True):
-        by_domain.setdefault(domains[name], []).append(loss)
-    return {domain: sum(values) / len(values) for domain, values in sorted(by_domain.items())}
 
 
 def main(args: Arguments) -> None:
@@ -182,7 +176,7 @@ def main(args: Arguments) -> None:
     log = None
     if accelerator.is_main_process:
         path = Path(args.output_dir) / "training_log.jsonl"
-        if checkpoint is not None and path.exists():  # what was logged after the checkpoint will be logged again
+        if path.exists():  # what was logged after the checkpoint will be logged again
             lines = [line for line in path.read_text().splitlines(keepends=True) if json.loads(line)["step"] <= step]
             path.write_text("".join(lines))
         log = path.open("a")
@@ -192,7 +186,7 @@ def main(args: Arguments) -> None:
     model.train()
     out_of_time = False
     while step < args.max_steps and not out_of_time:
-        share_of_time = (time.monotonic() - started) / (60 * args.max_minutes)
+        share_of_time = (time.monotonic() - started) / (60 * args.max_minutes) if args.max_minutes else 0.0
         if accelerator.num_processes > 1:  # clocks differ, and all must stop at the same step
             share_of_time = broadcast(torch.tensor(share_of_time, device=accelerator.device)).item()
         position = max(step, int(share_of_time * args.max_steps))
@@ -240,7 +234,7 @@ def main(args: Arguments) -> None:
         processor.save_pretrained(args.output_dir)
         summary = {"steps": step, "transitions": step * steps_per_update, "minutes": (time.monotonic() - started) / 60}
         (Path(args.output_dir) / "training.json").write_text(
-            json.dumps(summary | {"arguments": asdict(args) | {"max_minutes": str(args.max_minutes)}})
+            json.dumps(summary | {"arguments": asdict(args)}, indent=2)
         )
     accelerator.end_training()
 

@@ -92,6 +92,14 @@ def processor_for(config: Any, trajectories: Mapping[str, EnvironmentTrajectorie
     return processor
 
 
+def domain_losses(names: list[str], losses: list[float], domains: dict[str, str]) -> dict[str, float]:
+    """Mean loss of each domain."""
+    by_domain: dict[str, list[float]] = {}
+    for name, loss in zip(names, losses, strict=True):
+        by_domain.setdefault(domains[name], []).append(loss)
+    return {domain: sum(values) / len(values) for domain, values in sorted(by_domain.items())}
+
+
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay on matrices only: not on biases, norms or embedding tables."""
     tables = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
