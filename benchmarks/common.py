@@ -49,7 +49,7 @@ def show(title: str, rows: list[dict[str, Any]], args: argparse.Namespace, notes
     for name in rows[0]:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:
-        table.add_row(*(f"{value:,.3g}" if isinstance(value, float) else str(value) for value in row.values()))
+        table.add_row(*map(_cell, row.values()))
     console = Console()
     console.width = max(console.width, 120)
     console.print(table)
@@ -59,6 +59,12 @@ def show(title: str, rows: list[dict[str, Any]], args: argparse.Namespace, notes
         args.json.parent.mkdir(parents=True, exist_ok=True)
         data = {"title": title, "machine": device, "threads": args.threads, "rows": rows, "versions": versions()}
         args.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.3g}" if isinstance(value, float) else str(value)
 
 
 def seconds(function: Callable[[], Any], repeats: int, device: str = "cpu") -> float:

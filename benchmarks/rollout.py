@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from common import ACTION, OBSERVATION, model_of, parser, random_segments, seconds, show, sized
 from torch import nn
@@ -113,7 +112,7 @@ def main() -> None:
             repeats = args.repeats if "ring" in name or "Cache" in name else max(2, args.repeats // 5)
             each = seconds(make(), repeats, device) / lanes
             ours = ours or each
-            share = limit / each if name == "ring buffer" else np.nan
+            share = limit / each if name == "ring buffer" else None
             rows.append(
                 {
                     "lanes": lanes,

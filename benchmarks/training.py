@@ -64,7 +64,7 @@ def main() -> None:
             optimizer.zero_grad()
 
         rate = args.rows * args.segment / seconds(step, args.repeats, args.device)
-        mfu = rate * flops_per_step(config, parameters) / peak if tokens == 1 else float("nan")
+        mfu = rate * flops_per_step(config, parameters) / peak if tokens == 1 else None
         rows.append(
             {
                 "tokens a step": tokens,
