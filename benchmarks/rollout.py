@@ -67,14 +67,17 @@ def decision_transformer_step(config: LDMConfig, lanes: int, device: str):
 
 
 def limits(config: LDMConfig, weights: int, lanes: int, device: str) -> float:
-    """Seconds per step of all lanes that the machine allows: weights read once, arithmetic of ``lanes`` rows, one read of the cache."""
-    width = config.hidden_size
-    matrix = torch.randn(4 * width, 4 * width, device=device)
-    vector, rows = torch.randn(4 * width, device=device), torch.randn(lanes, 4 * width, device=device)
-    bandwidth = matrix.numel() * 4 / seconds(lambda: matrix @ vector, 20, device)
-    rate = 2 * matrix.numel() * lanes / seconds(lambda: rows @ matrix, 10, device)
+    """Seconds per step of all lanes that the machine allows: the backbone's weights multiplied once, its cache read once.
+
+    Both are measured on as many matrices as the backbone has, since one alone would stay in the processor's own cache.
+    """
+    width, inner = config.hidden_size, config.backbone_config.intermediate_size
+    matrices = [torch.randn(width, inner, device=device) for _ in range(max(1, round(weights / (width * inner))))]
+    rows, row = torch.randn(lanes, width, device=device), torch.randn(1, width, device=device)
+    products = seconds(lambda: [rows @ matrix for matrix in matrices], 5, device)
+    bandwidth = 4 * width * inner * len(matrices) / seconds(lambda: [row @ matrix for matrix in matrices], 5, device)
     cache = 2 * config.backbone_config.num_hidden_layers * lanes * config.window * width * 4
-    return max(weights * 4 / bandwidth, 2 * weights * lanes / rate) + cache / bandwidth
+    return products + cache / bandwidth
 
 
 @torch.inference_mode()
@@ -127,7 +130,9 @@ def main() -> None:
         title,
         rows,
         args,
-        ["share of limit: weights read once or arithmetic at the measured rates, plus one read of the cache."],
+        [
+            "limit: products with as many weights as the backbone has, plus one read of the cache at the bandwidth of a matrix-vector product."
+        ],
     )
 
 

@@ -141,6 +141,10 @@ def evaluate(
     episodes: Annotated[int, typer.Option(min=1, help="Per policy and environment.")] = 20,
     num_envs: Annotated[int, typer.Option(min=1, help="Environments in lock step.")] = 10,
     jobs: Jobs = 1,
+    incognito: Annotated[
+        bool,
+        typer.Option("--incognito", help="Do not tell the model which environment it is in: no stored statistics."),
+    ] = False,
     seed: Annotated[
         int | None, typer.Option(help="Of the first episode; by default far from those of collection.")
     ] = None,
@@ -159,6 +163,7 @@ def evaluate(
         jobs=jobs,
         dataset=dataset,
         output=output,
+        incognito=incognito,
     )
     print_report(results)
     threshold_curve(results, output.with_suffix(".png"))

@@ -1,6 +1,7 @@
 """Roll-outs with fixed seeds, scores, results and reports."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -247,6 +248,20 @@ def test_evaluate_measures_all_policies_on_the_same_seeds_and_reports_failures(s
     assert {"n", "at_least_50", "at_least_80", "at_least_100", "iqm", "iqm_history_only"} <= set(results["summary"])
     assert results["summary"]["n"] == 2
     assert results["command"] and "torch" in results["versions"]
+
+
+def test_incognito_the_model_acts_without_what_is_stored(saved, monkeypatch):
+    known = []
+
+    class Spy(LDMAgent):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            known.append(self.layout.name)
+
+    monkeypatch.setattr(sys.modules[evaluate.__module__], "LDMAgent", Spy)
+    for incognito in (False, True):
+        evaluate(saved, episodes=1, progress=False, find=find, incognito=incognito)
+    assert known == ["CartPole-v1"] * 2 + ["the environment"] * 2
 
 
 def test_evaluate_takes_the_environments_that_the_model_knows(saved):

@@ -74,6 +74,22 @@ def test_rebased_positions_change_nothing(model, processor, monkeypatch):
     assert largest_difference(expected, rebased) < 1e-4
 
 
+@pytest.mark.slow
+@torch.inference_mode()
+def test_a_very_long_stream_equals_a_fresh_run_of_what_the_model_can_see(model, processor):
+    layout = EnvironmentLayout(processor, spaces.Box(-1, 1, (4,)), spaces.Discrete(5))
+    count, reach = 20_000, 2 * model.config.window  # two layers of windows
+    batch = processor([layout.encode_segment(random_steps(layout.observation_space, layout.action_space, count))])
+    batch.pop("labels")
+    cache = RingBufferCache(model.config.window, 2, 1)
+    for step in range(count):
+        one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
+        last = model(**one, cache=cache).logits
+    seen = {name: value[:, -reach:] if name in PER_STEP else value for name, value in batch.items()}
+    assert int(cache.lengths[0]) < cache_module.REBASE_INTERVAL + 2 * model.config.window
+    assert largest_difference(last, model(**seen).logits[:, -1:]) < 1e-4
+
+
 @torch.no_grad()
 def test_a_reset_lane_equals_a_fresh_one_and_lanes_do_not_see_one_another(model, processor):
     batch = rich_batch(processor, length=12, rows=3, labels=False)

@@ -48,6 +48,7 @@ class Measuring:
     seed: int
     num_envs: int
     progress: bool
+    incognito: bool = False  # the model is not told which environment it is in
 
 
 def catalogue_target(name: str, references_folder: str | Path) -> Target:
@@ -80,6 +81,7 @@ def evaluate(
     jobs: int = 1,
     dataset: str | Path | None = None,
     output: str | Path | None = None,
+    incognito: bool = False,
     command: str | None = None,
     progress: bool = True,
     find: Callable[[str, str | Path], Target] = catalogue_target,
@@ -100,6 +102,8 @@ def evaluate(
         dataset: folder of trajectories; scores of random and reference stored there are used if they were measured on
             the same seeds.
         output: JSON file, rewritten after each environment.
+        incognito: do not tell the model which environment it is in, so that it standardises by the stream instead of by the
+            statistics of its training data, as it would in an environment that it does not know.
         command: that the results tell; by default that of this process.
         progress: show progress bars.
         find: environment and reference by name; a function that can be pickled if ``jobs > 1``.
@@ -117,7 +121,7 @@ def evaluate(
     names = list(dict.fromkeys(processor.environments if names is None else names))
     if not names:
         raise LDMError(f"{model_path} was trained on no named environment; say which environments to evaluate in")
-    measuring = Measuring(episodes, seed, num_envs, progress and jobs == 1)
+    measuring = Measuring(episodes, seed, num_envs, progress and jobs == 1, incognito)
     tasks = {
         name: (str(model_path), name, str(references_folder), measuring, _recorded(dataset, name, measuring), find)
         for name in names
@@ -179,7 +183,9 @@ def evaluate_environment(
 
     def policy_of(task: str | None) -> AgentPolicy:
         return AgentPolicy(
-            lambda spaces, lanes: make_agent(model, processor, target.name, task, spaces, num_envs=lanes)
+            lambda spaces, lanes: make_agent(
+                model, processor, None if measuring.incognito else target.name, task, spaces, num_envs=lanes
+            )
         )
 
     entry: dict[str, Any] = {"domain": target.domain}
@@ -195,14 +201,14 @@ def evaluate_environment(
 
 
 def make_agent(
-    model: LDMForActionPrediction, processor: LDMProcessor, name: str, task: str | None, env: Any, **kwargs: Any
+    model: LDMForActionPrediction, processor: LDMProcessor, name: str | None, task: str | None, env: Any, **kwargs: Any
 ) -> LDMAgent:
     """An agent that uses what the model knows of the environment ``name``; if it knows nothing, the task text given.
 
     Args:
         model: the pretrained model.
         processor: saved with it.
-        name: of the environment.
+        name: of the environment, None if the model is not to be told.
         task: text for an environment that the model does not know; ``""`` acts from history alone in any.
         env: as `LDMAgent` takes it.
         **kwargs: further arguments of `LDMAgent`.
