@@ -2,6 +2,7 @@
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import gymnasium
 import numpy as np
@@ -293,6 +294,18 @@ def test_agents_that_share_a_model_act_as_if_alone(tiny):
         for game in games:
             next(game)
     assert str(alone[0].actions) == str(together[0].actions) != str(together[1].actions) == str(alone[1].actions)
+
+
+def test_threads_with_an_agent_each_share_a_model(tiny):
+    def game(number):
+        env = Toy(number)
+        play(LDMAgent(*tiny, env), env, 30)
+        return str(env.actions)
+
+    alone = [game(number) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(game, range(4))) == alone
+    assert len(set(alone)) > 1
 
 
 # --- sampling --------------------------------------------------------------------------------------------------------------------
