@@ -61,15 +61,14 @@ class Arguments:
     max_grad_norm: float = 1.0
     seed: int = 0
     mixed_precision: str = field(default="auto", metadata={"help": "auto, no or bf16"})
+    unknown_statistics: float = field(default=0.1, metadata={"help": "share of segments without stored statistics"})
     gradient_checkpointing: bool = False
     cpu_threads: int | None = field(
         default=None,
         metadata={"help": "threads of a process that computes on the CPU; by default its share of the cores"},
     )
     num_workers: int = field(default=0, metadata={"help": "processes that prepare batches"})
-    max_minutes: float | None = field(
-        default=None, metadata={"help": "stop (and save) after this time; the schedule follows the time, too"}
-    )
+    max_minutes: float | None = field(default=None, metadata={"help": "stop and save then; the schedule follows"})
     checkpointing_steps: int = field(default=500, metadata={"help": "0: no checkpoints"})
     keep_checkpoints: int = 2
     resume_from_checkpoint: str | None = field(
@@ -149,7 +148,8 @@ def main(args: Arguments) -> None:
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
     )
-    batches = SegmentDataset(trajectories, processor, sampler, args.max_steps * args.gradient_accumulation_steps)
+    total = args.max_steps * args.gradient_accumulation_steps
+    batches = SegmentDataset(trajectories, processor, sampler, total, args.unknown_statistics)
 
     # --- optimiser
     groups = parameter_groups(model, args.weight_decay)
