@@ -9,11 +9,10 @@ extras = {
     "envs": [
         "gymnasium[classic-control,box2d,toy-text]>=1.2",
         "minigrid>=3.0",
-        "metaworld>=3.0",
+        "metaworld>=3.0",  # brings the MuJoCo that it pins, which Gymnasium's own MuJoCo tasks use, too
         "highway-env>=1.10",
         "nasim>=0.12",
         "gym-anytrading>=2.0",
-        "gym-electric-motor>=3.0",
         "minatar>=1.0.15",
         "ale-py>=0.11",
         "opencv-python-headless>=4.8",  # Gymnasium's Atari preprocessing resizes with it

@@ -103,7 +103,9 @@ def collect_environment(
     make_reference = make_reference or (lambda: load_reference(spec, plan.references_folder))
     env, reference = make(spec), make_reference()
     try:
-        info = _describe(spec, env, plan, reference.method, _scores(spec, make_reference))
+        # a folder that is continued has its scores already
+        scores = EnvironmentInfo.load(folder).scores if episode else _scores(spec, make_reference)
+        info = _describe(spec, env, plan, reference.method, scores)
         with TrajectoryWriter(plan.folder, info) as writer:
             while steps < target:
                 share = LADDER[episode % len(LADDER)]

@@ -17,7 +17,7 @@ from .actions import ActionCodec
 from .configuration_ldm import LDMConfig
 from .errors import CheckpointError, NonFiniteError, UnknownEnvironmentError
 from .hashing import bucket, key, text_ids
-from .observations import CLIP, Encoded, ObservationEncoder, ObservationLimits, as_parts
+from .observations import CLIP, Encoded, ObservationEncoder, ObservationLimits
 from .spaces import leaves, space_from_json, space_to_json
 from .statistics_ldm import prefix_rms, prefix_standardise, standardise
 
@@ -122,18 +122,14 @@ class EnvironmentLayout:
         numbers = self.observations.numbers(parts)
         return numbers, np.isfinite(numbers)
 
-    def _strict_numbers(self, parts: dict[str, np.ndarray]) -> np.ndarray:
-        numbers, finite = self.numbers(parts)
-        if not finite.all():
-            bad = next(
-                leaf.path
-                for leaf in self.observations.numeric
-                if not np.isfinite(np.asarray(parts[leaf.path], np.float64)).all()
-            )
-            raise NonFiniteError(
-                f"{self.name}: the observation at leaf '{bad or '(root)'}' has NaN or infinite values; repair or drop these episodes before training."
-            )
-        return numbers
+    def _check_finite(self, parts: dict[str, np.ndarray]) -> None:
+        """Raises `NonFiniteError` that names the leaf, also for pixels that are real numbers."""
+        for path in (leaf.path for leaf in (*self.observations.numeric, *self.observations.pixels)):
+            if parts[path].dtype.kind == "f" and not np.isfinite(parts[path]).all():
+                raise NonFiniteError(
+                    f"{self.name}: the observation at leaf '{path or '(root)'}' has NaN or infinite values; "
+                    "repair or drop these episodes before training."
+                )
 
     def encode_history(
         self,
@@ -210,7 +206,8 @@ class EnvironmentLayout:
                 f"{self.name}: rewards have NaN or infinite values; repair or drop these episodes before training."
             )
         parts = {path: values[first:] for path, values in steps["observation"].items()}
-        numbers = self._strict_numbers(parts) if self.observations.numeric else None
+        self._check_finite(parts)
+        numbers = self.observations.numbers(parts) if self.observations.numeric else None
         if numbers is not None:
             if known_statistics and self.mean is not None and self.std is not None:
                 numbers = standardise(numbers, self.mean, self.std, self.observations.precision)
@@ -456,4 +453,4 @@ def _lanes(encoded: EncodedSteps) -> dict[str, Any]:
     return batch
 
 
-__all__ = ["EncodedSteps", "EnvironmentLayout", "LDMProcessor", "as_parts"]
+__all__ = ["EncodedSteps", "EnvironmentLayout", "LDMProcessor"]

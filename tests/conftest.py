@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, settings
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
 from ldm_hf.spaces import stack
 
+from .toys import ACTION, OBSERVATION, STATISTICS
+
 settings.register_profile(
     "ldm", deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, max_examples=40
 )
@@ -55,6 +57,14 @@ def config() -> LDMConfig:
     return LDMConfig(**TINY)
 
 
+@pytest.fixture(scope="module")
+def tiny():
+    """Model and processor; not made anew for each example of a property."""
+    torch.manual_seed(0)
+    config = LDMConfig(**TINY)
+    return LDMForActionPrediction(config).eval(), LDMProcessor.from_config(config)
+
+
 @pytest.fixture()
 def model(config: LDMConfig) -> LDMForActionPrediction:
     torch.manual_seed(0)
@@ -80,3 +90,11 @@ def random_steps(observation_space, action_space, count: int, seed: int = 0) -> 
         "terminated": rng.random(count) < 0.1,
         "truncated": rng.random(count) < 0.1,
     }
+
+
+@pytest.fixture()
+def knowing(tiny):
+    """Model and a processor that knows the toy."""
+    processor = LDMProcessor.from_config(tiny[0].config)
+    processor.add_environment("Toy-v0", OBSERVATION, ACTION, STATISTICS, "push it")
+    return tiny[0], processor

@@ -7,7 +7,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ldm_hf import LDMForActionPrediction, LDMProcessor
+from ldm_hf import LDMProcessor
 from ldm_hf.actions import ActionCodec
 from ldm_hf.configuration_ldm import LDMConfig
 from ldm_hf.errors import CheckpointError, NonFiniteError, SpaceMismatchError, UnknownEnvironmentError
@@ -16,15 +16,8 @@ from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.spaces import stack, unflatten
 from ldm_hf.statistics_ldm import SINGLE, RunningStatistics, prefix_rms, prefix_standardise
 
-from .conftest import TINY, random_steps
+from .conftest import random_steps
 from .strategies import action_spaces, observation_spaces
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    torch.manual_seed(0)
-    config = LDMConfig(**TINY)
-    return LDMForActionPrediction(config).eval(), LDMProcessor.from_config(config)
 
 
 @given(observation_spaces, action_spaces, st.integers(0, 50), st.booleans())
@@ -153,6 +146,14 @@ def test_nan_in_data_names_environment_and_leaf(processor):
     steps["observation"]["arm"][2, 1] = np.nan
     with pytest.raises(NonFiniteError, match=r"Robot-v1.*'arm'"):
         processor.layout("Robot-v1").encode_segment(steps)
+
+
+def test_nan_in_real_pixels_is_named_too(processor):
+    space = spaces.Dict({"camera": spaces.Box(0, 1, (20, 20, 3))})
+    steps = random_steps(space, spaces.Discrete(2), 3)
+    steps["observation"]["camera"][1, 0, 0, 0] = np.inf
+    with pytest.raises(NonFiniteError, match="'camera'"):
+        EnvironmentLayout(processor, space, spaces.Discrete(2)).encode_segment(steps)
 
 
 def test_history_is_that_of_the_step_before(processor):

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium import spaces
 
 MISSION_CHARACTERS = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")
@@ -38,13 +37,6 @@ def atari(env: gymnasium.Env) -> gymnasium.Env:
     return gymnasium.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, screen_size=84)
 
 
-class SymbolFloats(gymnasium.ObservationWrapper):
-    """Observations of libraries whose arrays do not have the dtype that their space promises."""
-
-    def observation(self, observation: Any) -> Any:
-        return np.asarray(observation, dtype=self.observation_space.dtype)
-
-
 class ForgetLastAction(gymnasium.Wrapper):
     """MinAtar repeats actions now and then, in the first step of an episode the last one of the episode before: no seed would tell which."""
 
@@ -55,7 +47,6 @@ class ForgetLastAction(gymnasium.Wrapper):
 
 WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "atari": atari,
-    "cast": SymbolFloats,
     "forget_last_action": ForgetLastAction,
     "rgb_view": rgb_view,
     "text_mission": TextMission,
