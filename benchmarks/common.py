@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import platform
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +59,15 @@ def show(title: str, rows: list[dict[str, Any]], args: argparse.Namespace, notes
         console.print(note, markup=False, highlight=False)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        data = {"title": title, "machine": device, "threads": args.threads, "rows": rows, "versions": versions()}
+        command = shlex.join(["benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]])
+        data = {
+            "title": title,
+            "command": command,
+            "machine": device,
+            "threads": args.threads,
+            "rows": rows,
+            "versions": versions(),
+        }
         args.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 

@@ -28,7 +28,12 @@ def test_benchmarks_write_their_table(name, tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     table = json.loads((tmp_path / "table.json").read_text())
-    assert table["rows"] and table["machine"] and table["versions"]["torch"]
+    assert (
+        table["rows"]
+        and table["command"].startswith(f"benchmarks/{name}.py")
+        and table["machine"]
+        and table["versions"]["torch"]
+    )
     if name == "rollout":
         assert {row["contender"] for row in table["rows"]} == {
             "ring buffer",

@@ -209,8 +209,18 @@ def test_bf16_only_where_it_is_native(monkeypatch, device, native, best):
 # --- the script ------------------------------------------------------------------------------------------------------------------
 
 
-def pretrain(folder, *further):
-    command = [sys.executable, str(PRETRAIN), "--batch_size", "2", "--segment", str(SEGMENT), "--max_steps", "6"]
+def pretrain(folder, *further, launcher=()):
+    command = [
+        sys.executable,
+        *launcher,
+        str(PRETRAIN),
+        "--batch_size",
+        "2",
+        "--segment",
+        str(SEGMENT),
+        "--max_steps",
+        "6",
+    ]
     command += ["--checkpointing_steps", "3", "--logging_steps", "1", "--warmup_steps", "2", "--cpu_threads", "1"]
     environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
     return subprocess.run(
@@ -282,3 +292,30 @@ def test_a_folder_that_is_no_dataset_ends_in_one_line(tmp_path):
     assert failed.returncode != 0 and "Traceback" not in failed.stderr
     errors = [line for line in failed.stderr.splitlines() if "error" in line]
     assert len(errors) == 1 and errors[0].startswith(f"error: {tmp_path / 'empty'} is no trajectory dataset")
+
+
+@pytest.mark.slow
+def test_accelerate_launch_trains_and_a_tracker_is_told(runs):
+    folder = runs[0].parent
+    launcher = ("-m", "accelerate.commands.launch", "--quiet", "--num_processes", "1")
+    arguments = ("--dataset", folder / "data", "--model", folder / "start", "--output_dir", folder / "launched")
+    launched = pretrain(folder, *arguments, "--report_to", "tensorboard", launcher=launcher)
+    assert launched.returncode == 0, launched.stderr
+    assert log_of(folder / "launched") == log_of(runs[0])
+    assert list((folder / "launched").rglob("events.out.tfevents.*"))
+    assert all(any(name.startswith("loss/") for name in line) for line in log_of(folder / "launched"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_resume_together(runs):
+    folder = runs[0].parent
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    output = folder / "two"
+    arguments = ("--dataset", folder / "data", "--model", folder / "start", "--output_dir", output)
+    finished = pretrain(folder, *arguments, launcher=launcher)
+    assert finished.returncode == 0, finished.stderr
+    expected = log_of(output)
+    shutil.rmtree(output / "checkpoint-6")
+    resumed = pretrain(folder, *arguments, "--resume_from_checkpoint", "latest", launcher=launcher)
+    assert resumed.returncode == 0, resumed.stderr
+    assert log_of(output) == expected and len(expected) == 6
