@@ -118,13 +118,14 @@ class EnvironmentLayout:
         ).reshape(-1)
 
     def numbers(self, parts: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Numeric scalars ``(N, n)`` float64 and which of them are finite; those that are not are NaN."""
+        """Numeric scalars ``(N, n)`` float64 and which of them are finite."""
         numbers = self.observations.numbers(parts)
         return numbers, np.isfinite(numbers)
 
     def _check_finite(self, parts: dict[str, np.ndarray]) -> None:
         """Raises `NonFiniteError` that names the leaf, also for pixels that are real numbers."""
-        for path in (leaf.path for leaf in (*self.observations.numeric, *self.observations.pixels)):
+        numeric, pixels = self.observations.numeric, self.observations.pixels
+        for path in [*(leaf.path for leaf in numeric), *(leaf.path for leaf in pixels)]:
             if parts[path].dtype.kind == "f" and not np.isfinite(parts[path]).all():
                 raise NonFiniteError(
                     f"{self.name}: the observation at leaf '{path or '(root)'}' has NaN or infinite values; "
