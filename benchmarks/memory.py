@@ -16,7 +16,7 @@ from ldm_hf import LDMConfig, LDMForActionPrediction
 
 
 def peak(steps: int, hidden: int, layers: int, window: int) -> int:
-    """Bytes that a training step of one segment adds to those of a step of 32; both are the peaks of a process of their own."""
+    """Bytes by which the peak of a process of its own grows in a training step of one segment."""
     torch.set_num_threads(1)
     config = sized(hidden, layers, window)
     model = model_of(config, "cpu").train()
