@@ -304,18 +304,3 @@ def test_accelerate_launch_trains_and_a_tracker_is_told(runs):
     assert log_of(folder / "launched") == log_of(runs[0])
     assert list((folder / "launched").rglob("events.out.tfevents.*"))
     assert all(any(name.startswith("loss/") for name in line) for line in log_of(folder / "launched"))
-
-
-@pytest.mark.slow
-def test_two_processes_train_and_resume_together(runs):
-    folder = runs[0].parent
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    output = folder / "two"
-    arguments = ("--dataset", folder / "data", "--model", folder / "start", "--output_dir", output)
-    finished = pretrain(folder, *arguments, launcher=launcher)
-    assert finished.returncode == 0, finished.stderr
-    expected = log_of(output)
-    shutil.rmtree(output / "checkpoint-6")
-    resumed = pretrain(folder, *arguments, "--resume_from_checkpoint", "latest", launcher=launcher)
-    assert resumed.returncode == 0, resumed.stderr
-    assert log_of(output) == expected and len(expected) == 6
