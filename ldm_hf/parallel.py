@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -94,10 +95,18 @@ def _set_report(function: Callable[[int], None]) -> None:
 
 
 def _start_worker(counter: Any) -> None:
-    """One thread each, since there are as many processes as cores; what libraries print goes nowhere."""
+    """One thread each, since there are as many processes as cores; what libraries print goes nowhere; nobody outlives the parent."""
     import torch
 
     torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(silence, stream)

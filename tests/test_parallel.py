@@ -1,0 +1,52 @@
+"""The same work in a pool of processes: nobody outlives the one who asked for it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+PARENT = """
+import time
+from ldm_hf.parallel import run_tasks
+from tests.test_parallel import write_id_and_sleep
+
+if __name__ == "__main__":
+    list(run_tasks(write_id_and_sleep, {name: (f"{folder}/{name}",) for name in ("a", "b")}, jobs=2))
+"""
+
+
+def write_id_and_sleep(path):
+    with open(path, "w") as file:
+        file.write(str(os.getpid()))
+    time.sleep(600)
+
+
+def alive(process_id):
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_their_parent(tmp_path, end):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT.replace("{folder}", str(tmp_path)))
+    parent = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    marks = [tmp_path / name for name in ("a", "b")]
+    limit = time.monotonic() + 120
+    while not all(mark.exists() and mark.read_text() for mark in marks):
+        assert time.monotonic() < limit and parent.poll() is None
+        time.sleep(0.1)
+    workers = [int(mark.read_text()) for mark in marks]
+    assert all(map(alive, workers))
+    parent.send_signal(end)
+    parent.wait()
+    while any(map(alive, workers)):
+        assert time.monotonic() < limit
+        time.sleep(0.1)
