@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from .scores import VARIANTS, measurement, normalised_score, save_results, summa
 logger = logging.getLogger(__name__)
 
 HELD_OUT_SEED = 1_000_000  # far from the seeds of collected episodes
+_loaded = lru_cache(maxsize=1)(load_model)  # a process measures one model in many environments
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def evaluate(
         CheckpointError: if there is no usable model.
         DatasetError: if ``dataset`` is no folder or an ``environment.json`` in it is damaged.
     """
-    _, processor = load_model(str(model_path))
+    _loaded.cache_clear()  # the folder may hold another model than at the last call
+    _, processor = _loaded(str(model_path))
     names = list(dict.fromkeys(processor.environments if names is None else names))
     if not names:
         raise LDMError(f"{model_path} was trained on no named environment; say which environments to evaluate in")
@@ -226,7 +229,7 @@ def _work(
     recorded: dict[str, dict[str, Any]],
     find: Callable[[str, str | Path], Target],
 ) -> dict[str, Any]:
-    model, processor = load_model(model_path)
+    model, processor = _loaded(model_path)
     return evaluate_environment(model, processor, find(name, references_folder), measuring, recorded)
 
 
