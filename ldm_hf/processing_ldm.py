@@ -181,7 +181,7 @@ class EnvironmentLayout:
     def encode_segment(
         self,
         steps: dict[str, Any],
-        has_previous: bool = False,
+        past: int = 0,
         known_statistics: bool = True,
         with_task: bool = True,
         with_reward: bool = True,
@@ -191,8 +191,9 @@ class EnvironmentLayout:
         Args:
             steps: as `EnvironmentTrajectories.slice` gives them: observation, action, label ``{path: (T, *shape)}``, reward,
                 terminated, truncated ``(T,)``.
-            has_previous: the first step is only there as the history of the second and gets no token of its own.
-            known_statistics: standardise by the statistics of the data; otherwise by those of the segment so far, as an agent does in an
+            past: how many of them lead up to the segment and get no token of their own. The last of these is the history of the first
+                token; all of them count for the statistics of the stream so far.
+            known_statistics: standardise by the statistics of the data; otherwise by those of the stream so far, as an agent does in an
                 unknown environment.
             with_task: with the task text.
             with_reward: with rewards and termination signals told apart; otherwise only the starts of episodes are told.
@@ -200,38 +201,47 @@ class EnvironmentLayout:
         Raises:
             NonFiniteError: for NaN or infinity in an observation, action or reward.
         """
-        first = int(has_previous)
         reward = np.asarray(steps["reward"], np.float64)
         if not np.isfinite(reward).all():
             raise NonFiniteError(
                 f"{self.name}: rewards have NaN or infinite values; repair or drop these episodes before training."
             )
-        parts = {path: values[first:] for path, values in steps["observation"].items()}
-        self._check_finite(parts)
-        numbers = self.observations.numbers(parts) if self.observations.numeric else None
-        if numbers is not None:
+        self._check_finite(steps["observation"])
+        length = len(reward) - past
+        parts = {path: values[past:] for path, values in steps["observation"].items()}
+        numbers = None
+        if self.observations.numeric:
             if known_statistics and self.mean is not None and self.std is not None:
+                numbers = self.observations.numbers(parts)
                 numbers = standardise(numbers, self.mean, self.std, self.observations.precision)
             else:
-                numbers = prefix_standardise(numbers, self.observations.precision)
-        observation = self.observations.encode(parts, numbers, len(reward) - first)
-
-        positions = self.actions.positions(steps["action"], self.name, len(reward))
+                numbers = self.observations.numbers(steps["observation"])
+                numbers = prefix_standardise(numbers, self.observations.precision)[past:]
+        observation = self.observations.encode(parts, numbers, length)
         scale = (
             np.full(len(reward), self.reward_rms)
             if known_statistics and self.reward_rms is not None
             else prefix_rms(reward)
         )
-        terminated, truncated = np.asarray(steps["terminated"], bool), np.asarray(steps["truncated"], bool)
+
+        first = max(past - 1, 0)  # what is before it is not needed any more
+        has_previous = past > 0
+        reward, scale, terminated, truncated = (
+            np.asarray(values)[first:] for values in (reward, scale, steps["terminated"], steps["truncated"])
+        )
+        terminated, truncated = terminated.astype(bool), truncated.astype(bool)
+        actions = {path: values[first:] for path, values in steps["action"].items()}
+        positions = self.actions.positions(actions, self.name, len(reward))
         if not with_reward:
             terminated = truncated = terminated | truncated
-        told = np.arange(len(reward) - first) >= 1 - first
+        told = np.arange(length) >= 1 - has_previous
         positions, reward, scale, terminated, truncated = (
             _shift(values, has_previous) for values in (positions, reward, scale, terminated, truncated)
         )
         ids, numeric, feedback = self.encode_history(
             positions, reward, scale, terminated, truncated, has_previous=told, reward_known=with_reward
         )
+        labels = {path: values[past:] for path, values in steps["label"].items()}
         return EncodedSteps(
             layout=self,
             observation=observation,
@@ -239,7 +249,7 @@ class EnvironmentLayout:
             action_numeric=numeric,
             feedback=feedback,
             task=self.task_ids if with_task else np.zeros_like(self.task_ids),
-            labels=self.actions.positions(steps["label"], self.name, len(reward))[first:],
+            labels=self.actions.positions(labels, self.name, length),
         )
 
 

@@ -31,6 +31,7 @@ class SegmentDataset(Dataset):
         unknown_statistics: share of segments standardised by the stream so far.
         no_task: share of segments without task text.
         no_reward: share of segments without rewards.
+        max_past: steps before a segment that the statistics of its stream so far may come from.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class SegmentDataset(Dataset):
         unknown_statistics: float = 0.1,
         no_task: float = 0.5,
         no_reward: float = 0.05,
+        max_past: int = 4096,
     ) -> None:
         self.trajectories, self.processor, self.sampler, self.num_batches = (
             trajectories,
@@ -50,6 +52,7 @@ class SegmentDataset(Dataset):
             num_batches,
         )
         self.unknown_statistics, self.no_task, self.no_reward = unknown_statistics, no_task, no_reward
+        self.max_past = max_past
 
     def __len__(self) -> int:
         return self.num_batches
@@ -59,20 +62,24 @@ class SegmentDataset(Dataset):
             raise IndexError(step)
         windows = self.sampler.windows(step)
         key = (self.sampler.seed, self.sampler.rank, step, ENCODING_STREAM)
-        chances = np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random((len(windows), 3))
+        chances = np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random((len(windows), 4))
         return self.processor(
             [self.encode(name, start, *row) for (name, start), row in zip(windows, chances, strict=True)]
         )
 
-    def encode(self, name: str, start: int, statistics: float, task: float, reward: float) -> EncodedSteps:
-        """Encodes one segment; the three numbers in [0, 1) decide what it is told."""
+    def encode(
+        self, name: str, start: int, statistics: float, task: float, reward: float, past: float
+    ) -> EncodedSteps:
+        """Encodes one segment; the numbers in [0, 1) decide what it is told."""
         stream = self.trajectories[name]
-        has_previous = start > 0
-        steps = stream.slice(start - has_previous, min(start + self.sampler.segment, stream.num_steps))
+        known_statistics = statistics >= self.unknown_statistics
+        # As many streams that have just begun as ones of tens, hundreds and thousands of steps.
+        before = min(start, 1 if known_statistics else int(self.max_past**past) - 1)
+        steps = stream.slice(start - before, min(start + self.sampler.segment, stream.num_steps))
         return self.processor.layout(name).encode_segment(
             steps,
-            has_previous=has_previous,
-            known_statistics=statistics >= self.unknown_statistics,
+            past=before,
+            known_statistics=known_statistics,
             with_task=task >= self.no_task,
             with_reward=reward >= self.no_reward,
         )

@@ -156,18 +156,21 @@ def test_nan_in_real_pixels_is_named_too(processor):
         EnvironmentLayout(processor, space, spaces.Discrete(2)).encode_segment(steps)
 
 
-def test_history_is_that_of_the_step_before(processor):
-    space = spaces.Box(-1, 1, (1,))
-    layout = EnvironmentLayout(processor, space, spaces.Discrete(5))
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("past", [1, 2, 7])
+def test_a_segment_continues_its_stream(processor, past, known):
+    """What leads up to a segment is history and statistics, and gets no token."""
+    space = spaces.Dict({"x": spaces.Box(-1, 1, (2,)), "d": spaces.Discrete(4)})
+    statistics = {"observation": {"x": {"mean": np.ones(2), "std": np.ones(2)}}, "reward": {"mean": 0.5, "std": 2.0}}
+    layout = EnvironmentLayout(processor, space, spaces.Discrete(5), statistics=statistics)
     steps = random_steps(space, spaces.Discrete(5), 12)
-    whole = layout.encode_segment(steps)
-    later = layout.encode_segment(
-        {k: ({"": v[""][4:]} if isinstance(v, dict) else v[4:]) for k, v in steps.items()}, has_previous=True
-    )
-    assert later.length == 7
-    assert np.array_equal(whole.categorical[5:], later.categorical)
-    assert np.array_equal(whole.feedback[5:, 3:], later.feedback[:, 3:])
-    assert not whole.feedback[0].any() and not whole.categorical[0].any()
+    whole = layout.encode_segment(steps, known_statistics=known)
+    later = layout.encode_segment(steps, past=past, known_statistics=known)
+    assert later.length == 12 - past
+    for name in ("categorical", "feedback", "action_numeric", "labels"):
+        assert np.array_equal(getattr(whole, name)[past:], getattr(later, name)), name
+    assert np.array_equal(whole.observation.numeric[past:], later.observation.numeric)
+    assert not whole.feedback[0].any() and not whole.action_numeric[0].any()
     assert np.array_equal(whole.feedback[1:, 3], steps["terminated"][:-1])
 
 

@@ -101,7 +101,7 @@ def test_a_segment_is_a_piece_of_its_stream(make_dataset):
     dataset = make_dataset()
     whole = dataset.processor.layout("Arm-v0").encode_segment(dataset.trajectories["Arm-v0"].slice(0, 50))
     for start in (0, 1, 28, 50 - SEGMENT):
-        piece, stop = dataset.encode("Arm-v0", start, 1, 1, 1), start + SEGMENT
+        piece, stop = dataset.encode("Arm-v0", start, 1, 1, 1, 0), start + SEGMENT
         assert piece.length == SEGMENT
         np.testing.assert_allclose(piece.observation.numeric, whole.observation.numeric[start:stop])
         for name in ("categorical", "action_numeric", "feedback", "labels"):
@@ -117,15 +117,27 @@ def test_a_short_stream_is_padded_without_labels(make_dataset):
 
 def test_segments_without_statistics_task_or_rewards(make_dataset):
     dataset = make_dataset(unknown_statistics=0.3, no_task=0.3, no_reward=0.3)
-    full = dataset.encode("Arm-v0", 10, 0.3, 0.3, 0.3)
+    full = dataset.encode("Arm-v0", 10, 0.3, 0.3, 0.3, 0)
     assert full.task.any() and full.feedback[:, 2].all()
     no_statistics, no_task, no_reward = (
-        dataset.encode("Arm-v0", 10, *(0.29 if which == index else 0.3 for index in range(3))) for which in range(3)
+        dataset.encode("Arm-v0", 10, *(0.29 if which == index else 0.3 for index in range(3)), 0) for which in range(3)
     )
     assert not np.allclose(no_statistics.observation.numeric, full.observation.numeric)
     assert not no_statistics.observation.numeric[0].any()  # the first step of a stream is its own mean
     assert not no_task.task.any() and np.array_equal(no_task.feedback, full.feedback)
     assert not no_reward.feedback[:, :3].any() and no_reward.task.any()
+
+
+def test_statistics_of_a_stream_come_from_before_its_segment(make_dataset):
+    """As in a roll-out that has been going on for a while; never from before the stream's own start."""
+    dataset = make_dataset(unknown_statistics=1, max_past=16)
+    layout, stream = dataset.processor.layout("Arm-v0"), dataset.trajectories["Arm-v0"]
+    whole = layout.encode_segment(stream.slice(0, 50), known_statistics=False)
+    longest = dataset.encode("Arm-v0", 12, 0, 1, 1, 0.99)  # 16 ** 0.99 - 1 is more than there is before step 12
+    np.testing.assert_allclose(longest.observation.numeric, whole.observation.numeric[12 : 12 + SEGMENT], rtol=1e-5)
+    shorter = dataset.encode("Arm-v0", 12, 0, 1, 1, 0.5)
+    piece = layout.encode_segment(stream.slice(9, 12 + SEGMENT), past=3, known_statistics=False)
+    assert np.array_equal(shorter.observation.numeric, piece.observation.numeric)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])

@@ -1,0 +1,193 @@
+"""Parts of the model that did not become its own, each put in place of the package's for the duration of a run of encoders.py."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ldm_hf import LDMForActionPrediction, agent, modeling_ldm, processing_ldm, statistics_ldm
+from ldm_hf.actions import ActionCodec
+from ldm_hf.modeling_ldm import LDMNumericStem, symlog
+from ldm_hf.processing_ldm import EnvironmentLayout
+
+NEXT_WEIGHT = 0.0
+
+
+class LDM(LDMForActionPrediction):
+    """The model, which also predicts the numbers of the next observation if `next_observation` says so."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        if NEXT_WEIGHT:
+            self.next_numeric = nn.Linear(config.hidden_size, config.max_numeric)
+
+    def forward(self, **inputs: Any) -> Any:
+        if not (NEXT_WEIGHT and self.training and "numeric" in inputs):
+            return super().forward(**inputs)
+        output = super().forward(**inputs, output_hidden_states=True)
+        target = symlog(inputs["numeric"])[:, 1:]
+        predicted = self.next_numeric(output.hidden_states[-1])[:, :-1, : target.shape[-1]]
+        output.loss = output.loss + NEXT_WEIGHT * (predicted - target).square().sum(-1).mean()
+        return output
+
+
+@contextmanager
+def next_observation(weight: float):
+    """Squared error of the next observation's standardised numbers as a second loss."""
+    with patch.dict(globals(), {"NEXT_WEIGHT": weight}):
+        yield
+
+
+def no_signature():
+    """The space layout is not told."""
+    return patch.object(EnvironmentLayout, "_signature", lambda self: np.zeros(1, np.int64))
+
+
+@contextmanager
+def no_statistics():
+    """Numbers as they come."""
+
+    def raw(x, mean, std, precision=0.0):
+        return x
+
+    with patch.object(processing_ldm, "standardise", raw), patch.object(agent, "standardise", raw):
+        yield
+
+
+def fourier(x: np.ndarray) -> np.ndarray:
+    """Sines and cosines of raw values ``(T, n)`` -> ``(T, 8 n)``, linear around zero and logarithmic far from it."""
+    angles = np.arcsinh(x)[..., None] * np.pi * 2.0 ** np.arange(-2, 6, 2)
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).reshape(len(x), -1)
+
+
+@contextmanager
+def raw_features():
+    """Fourier features of the raw values beside the standardised ones."""
+    standardise = statistics_ldm.standardise
+
+    def both(x, mean, std, precision=statistics_ldm.SINGLE):
+        return np.concatenate([standardise(x, mean, std, precision), fourier(x)], axis=1)
+
+    with ExitStack() as stack:
+        for module in (processing_ldm, agent, statistics_ldm):
+            stack.enter_context(patch.object(module, "standardise", both))
+        yield
+
+
+class _OneScale(LDMNumericStem):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(symlog(x), self.linear.weight[:, : x.shape[-1]])
+
+
+class _ThreeScales(LDMNumericStem):
+    def __init__(self, columns: int, width: int) -> None:
+        super().__init__(columns, width)
+        self.finest = nn.Linear(columns, width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + F.linear(torch.tanh(16 * x), self.finest.weight[:, : x.shape[-1]])
+
+
+def one_scale():
+    """Only the compressed values."""
+    return patch.object(modeling_ldm, "LDMNumericStem", _OneScale)
+
+
+def three_scales():
+    """One more, four times finer."""
+    return patch.object(modeling_ldm, "LDMNumericStem", _ThreeScales)
+
+
+def _mean_over_rows(values, labels, rows, count):
+    labelled = labels >= 0
+    values = values * labelled
+    sums = values.new_zeros(count).index_add(0, rows, values.sum(1))
+    counts = values.new_zeros(count).index_add(0, rows, labelled.sum(1).to(values.dtype))
+    return sums / counts.masked_fill(counts == 0, float("nan"))
+
+
+def _two_hot(logits, labels, rows, count, continuous=None):
+    log_p = logits.log_softmax(-1)
+    position = labels.clamp(min=0)
+    low = position.floor().long().clamp(max=logits.shape[-1] - 2)
+    share = position - low
+    near = -log_p.gather(-1, low[..., None]).squeeze(-1)
+    far = -log_p.gather(-1, (low + 1)[..., None]).squeeze(-1)
+    plain = -log_p.gather(-1, position.long()[..., None]).squeeze(-1)
+    bins = torch.zeros(len(rows), dtype=torch.bool) if continuous is None else continuous
+    return _mean_over_rows(torch.where(bins[:, None], near * (1 - share) + far * share, plain), labels, rows, count)
+
+
+def two_hot():
+    """Weight on the two bins around the label."""
+    return patch.object(LDMForActionPrediction, "_row_losses", staticmethod(_two_hot))
+
+
+@contextmanager
+def regression():
+    """The first logit is the action in [-1, 1]; Gaussian log-likelihood with a deviation of a tenth of that."""
+
+    def losses(logits, labels, rows, count, continuous=None):
+        position = labels.clamp(min=0)
+        plain = -logits.log_softmax(-1).gather(-1, position.long()[..., None]).squeeze(-1)
+        bins = torch.zeros(len(rows), dtype=torch.bool) if continuous is None else continuous
+        distance = logits[..., 0] - (2 * position / (logits.shape[-1] - 1) - 1)
+        return _mean_over_rows(torch.where(bins[:, None], 50 * distance.square(), plain), labels, rows, count)
+
+    def decode(logits, best):
+        return (np.clip(logits[:, 0], -1, 1) + 1) / 2 * (logits.shape[1] - 1)
+
+    with (
+        patch.object(LDMForActionPrediction, "_row_losses", staticmethod(losses)),
+        patch.object(ActionCodec, "_expectation", staticmethod(decode)),
+    ):
+        yield
+
+
+@contextmanager
+def two_tokens():
+    """A token for what was done and one for what was seen then; the second one predicts."""
+    encode_history = EnvironmentLayout.encode_history
+
+    def negative(self, *args, **kwargs):
+        ids, numeric, feedback = encode_history(self, *args, **kwargs)
+        return -ids, numeric, feedback  # told apart from the observation's ids by their sign
+
+    def forward(self, feedback, signature, numeric=None, categorical=None, action_numeric=None, task=None, **kwargs):
+        cache, active = kwargs.get("cache"), kwargs.get("active")
+        seen = self._bag(signature)[:, None].expand(-1, feedback.shape[1], -1)
+        done = self.feedback(feedback) + seen
+        if task is not None:
+            seen = seen + self._bag(task)[:, None]
+        if numeric is not None:
+            seen = seen + self.numeric(numeric)
+        if categorical is not None:
+            seen = seen + self._bag(categorical.clamp(min=0))
+            done = done + self._bag((-categorical).clamp(min=0))
+        if action_numeric is not None:
+            done = done + self.action_numeric(action_numeric)
+        tokens = self.norm(torch.stack([done, seen], dim=2))
+        tokens = tokens + self.mlp(tokens)
+        if cache is None:
+            outputs = self.backbone(inputs_embeds=tokens.flatten(1, 2), use_cache=False)
+            outputs.last_hidden_state = outputs.last_hidden_state[:, 1::2]
+            return outputs
+        for token in tokens.unbind(2):
+            mask = cache.attention_mask(token.dtype)
+            outputs = self.backbone(
+                inputs_embeds=token, attention_mask=mask, position_ids=cache.position_ids, cache=cache, use_cache=True
+            )
+            cache.advance(active, self.backbone.rotary_emb)
+        return outputs
+
+    with (
+        patch.object(EnvironmentLayout, "encode_history", negative),
+        patch.object(modeling_ldm.LDMModel, "forward", forward),
+    ):
+        yield

@@ -1,0 +1,240 @@
+#!/usr/bin/env python
+"""Which encoder wins: variants of one small model, each trained for the same budget on the same environments and played in them.
+
+    python benchmarks/encoders.py --dataset outputs/trajectories --json outputs/encoders.json --seeds 0 1 --jobs 2
+
+A variant changes one thing of the base. Every run has one thread and the same number of transitions (`two tokens`: the same
+arithmetic). Runs that the JSON file already holds are not repeated. Columns, means over environments and seeds:
+
+* score: 0 random, 1 reference, clipped to [-1, 1] for the mean, from ten episodes on held-out seeds; the environment known, and unknown
+  to the model (no stored statistics).
+* wrong: share of discrete action elements that differ from the label in the last tenth of every stream, never trained on.
+* off: distance of continuous elements from the label there, in hundredths of the range of the action.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import encoder_parts as parts
+import numpy as np
+import torch
+from common import parser, show
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from ldm_hf import LDMConfig, LDMForActionPrediction
+from ldm_hf.agent import LDMAgent
+from ldm_hf.evaluation.evaluate import HELD_OUT_SEED, catalogue_target
+from ldm_hf.evaluation.rollouts import AgentPolicy, rollout
+from ldm_hf.evaluation.scores import normalised_score
+from ldm_hf.parallel import run_tasks
+from ldm_hf.training import SegmentDataset, cosine_with_warmup, parameter_groups, processor_for
+from ldm_hf.trajectories import WindowSampler, open_dataset
+
+ENVIRONMENTS = [
+    "Pendulum-v1",
+    "LunarLander-v3",
+    "LunarLanderContinuous-v3",
+    "InvertedPendulum-v5",
+    "nasim-tiny",
+    "BaseStock-v0",
+    "popgym-RepeatFirstEasy-v0",
+    "metaworld-reach-v3",
+    "metaworld-window-close-v3",
+]
+TRANSITIONS = 2048  # of an update: 16 segments of 128 steps
+LEARNING_RATE = 2e-3
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change of the base."""
+
+    patches: tuple[Callable[[], Any], ...] = ()  # made and entered for the duration of a run
+    config: dict[str, Any] = field(default_factory=dict)
+    window: int = 32
+    segment: int = 128
+    unknown_statistics: float = 0.3
+    max_past: int = 4096
+    updates: float = 1.0  # share of the budget
+    test_unknown: bool = False
+
+
+VARIANTS = {
+    # --- numbers of observations
+    "base": Variant(test_unknown=True),
+    "stored statistics only": Variant(unknown_statistics=0, test_unknown=True),
+    "running statistics only": Variant(unknown_statistics=1, test_unknown=True),
+    "0.3 unknown, segment only": Variant(max_past=3, test_unknown=True),
+    "0.1 unknown, segment only": Variant(unknown_statistics=0.1, max_past=3, test_unknown=True),
+    "no statistics": Variant((parts.no_statistics,), unknown_statistics=0),
+    "and Fourier features of raw values": Variant((parts.raw_features,), {"max_numeric": 512}, test_unknown=True),
+    "one scale": Variant((parts.one_scale,)),
+    "three scales": Variant((parts.three_scales,)),
+    # --- head
+    "two-hot": Variant((parts.two_hot,)),
+    "regression": Variant((parts.regression,)),
+    "51 bins": Variant(config={"num_choices": 51}),
+    "255 bins": Variant(config={"num_choices": 255}),
+    # --- history
+    "W 64, T 256": Variant(window=64, segment=256),
+    "W 16, T 64": Variant(window=16, segment=64),
+    "T 64": Variant(segment=64),
+    # --- the rest
+    "two tokens, equal arithmetic": Variant((parts.two_tokens,), window=64, updates=0.6),
+    "no signature": Variant((parts.no_signature,)),
+    "next observation 0.005": Variant((lambda: parts.next_observation(0.005),)),
+    "next observation 0.05": Variant((lambda: parts.next_observation(0.05),)),
+    "129 bins": Variant(config={"num_choices": 129}),
+}
+
+
+def train(variant: Variant, streams: dict[str, Any], seed: int, updates: int) -> tuple[Any, Any]:
+    """A model and its processor after ``updates`` steps on the first nine tenths of every stream."""
+    torch.manual_seed(seed)
+    config = LDMConfig.preset("ldm-nano", **variant.config)
+    config.backbone_config.sliding_window = variant.window
+    model, processor = parts.LDM(config), processor_for(config, streams)
+    rows = TRANSITIONS // variant.segment
+    lengths = {name: stream.num_steps * 9 // 10 for name, stream in streams.items()}
+    sampler = WindowSampler(lengths, variant.segment, rows, seed)
+    batches = SegmentDataset(
+        streams, processor, sampler, updates, variant.unknown_statistics, max_past=variant.max_past
+    )
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.05), lr=LEARNING_RATE, betas=(0.9, 0.98), fused=True)
+    model.train()
+    for step, batch in enumerate(DataLoader(batches, batch_size=None)):
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * cosine_with_warmup(step, 50, updates)
+        model(**batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval(), processor
+
+
+@torch.inference_mode()
+def disagreement(model: Any, processor: Any, streams: dict[str, Any], known: bool) -> dict[str, tuple[str, float]]:
+    """How far the greedy action is from the label in the last tenth of every stream, after 64 steps of history."""
+    measured, past, segment = {}, 1000, 512
+    for name, stream in streams.items():
+        layout = processor.layout(name)
+        start = stream.num_steps * 9 // 10
+        rows = [
+            layout.encode_segment(stream.slice(at - past, at + segment), past=past, known_statistics=known)
+            for at in range(start, stream.num_steps - segment, segment)
+        ]
+        batch = processor(rows)
+        labels = batch.pop("labels").numpy()[:, 64:]
+        logits = model(**batch).logits.numpy()[:, 64:]
+        elements = len(layout.actions.sizes)
+        columns = logits.reshape(len(rows), elements, -1, logits.shape[-1]).swapaxes(1, 2)
+        chosen = layout.actions.choose(columns.reshape(-1, *columns.shape[2:]))
+        true = labels.reshape(len(rows), elements, -1).swapaxes(1, 2).reshape(-1, elements)
+        continuous = layout.actions.continuous
+        if continuous.all():
+            measured[name] = ("off", 100 * float(np.abs(chosen - true).mean()) / (processor.num_choices - 1))
+        elif not continuous.any():
+            measured[name] = ("wrong", float((chosen != true).mean()))
+    return measured
+
+
+def play(model: Any, processor: Any, dataset: Path, name: str, known: bool) -> float:
+    """Normalised score of ten episodes."""
+    target = catalogue_target(name, "")
+    policy = AgentPolicy(
+        lambda spaces, lanes: LDMAgent(
+            model, processor, spaces, environment=name if known else None, task=target.task, num_envs=lanes
+        )
+    )
+    returns = rollout(target.make_env, policy, 10, HELD_OUT_SEED, 10, name)
+    scores = json.loads((dataset / name / "environment.json").read_text(encoding="utf-8"))["scores"]
+    return normalised_score(returns.mean(), scores["random"]["mean"], scores["reference"]["mean"], name)
+
+
+def run(name: str, seed: int, dataset: Path, updates: int) -> dict[str, Any]:
+    """Trains and measures one variant with one seed."""
+    torch.set_num_threads(1)
+    variant = VARIANTS[name]
+    streams = open_dataset(dataset, ENVIRONMENTS)
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        for make in variant.patches:
+            stack.enter_context(make())
+        model, processor = train(variant, streams, seed, int(updates * variant.updates))
+        result: dict[str, Any] = {"training_seconds": time.perf_counter() - started}
+        for known in (True, False) if variant.test_unknown else (True,):
+            label = "known" if known else "unknown"
+            result[f"disagreement, {label}"] = disagreement(model, processor, streams, known)
+            result[f"scores, {label}"] = {env: play(model, processor, dataset, env, known) for env in ENVIRONMENTS}
+        if name == "base":
+            with patch.object(parts.ActionCodec, "_expectation", staticmethod(lambda logits, best: best)):
+                result["disagreement, mode"] = disagreement(model, processor, streams, True)
+                result["scores, mode"] = {env: play(model, processor, dataset, env, True) for env in ENVIRONMENTS}
+    return result
+
+
+def table(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a variant (and one for decoding by the mode)."""
+    rows = []
+    names = list(dict.fromkeys(key.rsplit("|", 1)[0] for key in runs))
+    for name, label in [(name, "known") for name in names] + [("base", "mode")] * ("base" in names):
+        seeds = [values for key, values in sorted(runs.items()) if key.rsplit("|", 1)[0] == name]
+        per_seed = [np.mean(np.clip(list(s[f"scores, {label}"].values()), -1, 1)) for s in seeds]
+        unknown = [np.mean(np.clip(list(s["scores, unknown"].values()), -1, 1)) for s in seeds if "scores, unknown" in s]
+        distances = {
+            kind: float(
+                np.mean([v for s in seeds for found, v in s[f"disagreement, {label}"].values() if found == kind])
+            )
+            for kind in ("wrong", "off")
+        }
+        rows.append(
+            {
+                "variant": name if label == "known" else "mode instead of expectation",
+                "seeds": len(seeds),
+                "score": float(np.mean(per_seed)),
+                "by seed": " ".join(f"{value:.2f}" for value in per_seed),
+                "unknown": float(np.mean(unknown)) if unknown and label == "known" else None,
+                "unknown by seed": " ".join(f"{value:.2f}" for value in unknown) if label == "known" else "",
+                **distances,
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--dataset", type=Path, required=True)
+    made.add_argument("--updates", type=int, default=450, help=f"training steps of {TRANSITIONS} transitions")
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    made.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    made.add_argument("--jobs", type=int, default=1)
+    args = made.parse_args()
+    kept = json.loads(args.json.read_text())["runs"] if args.json and args.json.exists() else {}
+    tasks = {
+        f"{name}|{seed}": (name, seed, args.dataset, args.updates)
+        for name in args.variants
+        for seed in args.seeds
+        if f"{name}|{seed}" not in kept
+    }
+    title = f"Encoders: {args.updates} updates of {TRANSITIONS} transitions, {len(ENVIRONMENTS)} environments"
+    for key, outcome in tqdm(run_tasks(run, tasks, args.jobs), total=len(tasks), unit="run"):
+        if isinstance(outcome, Exception):
+            print(f"{key}: {outcome}")
+            continue
+        kept[key] = outcome
+        show(title, table(kept), args)
+        if args.json:
+            args.json.write_text(json.dumps(json.loads(args.json.read_text()) | {"runs": kept}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
