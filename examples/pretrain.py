@@ -46,6 +46,9 @@ class Arguments:
     model: str | None = field(
         default=None, metadata={"help": "folder or Hub id of a pretrained LDM to start from instead of a preset"}
     )
+    backbone: str | None = field(
+        default=None, metadata={"help": "folder or Hub id of a pretrained language model whose decoder to start from"}
+    )
     environments: list[str] = field(
         default_factory=list, metadata={"help": "names of environments; all of the dataset by default"}
     )
@@ -133,8 +136,12 @@ def main(args: Arguments) -> None:
     # --- data and model
     trajectories = open_dataset(args.dataset, args.environments or None)
     domains = {name: stream.info.domain for name, stream in trajectories.items()}
+    if args.model and args.backbone:
+        raise LDMError("--model and --backbone both say where to start from; give one of them")
     if args.model:
         model = LDMForActionPrediction.from_pretrained(args.model)
+    elif args.backbone:
+        model = LDMForActionPrediction.from_pretrained_backbone(args.backbone)
     else:
         model = LDMForActionPrediction(LDMConfig.preset(args.preset))
     if args.gradient_checkpointing:

@@ -173,9 +173,9 @@ class LDMAgent:
 
     def new_state(self, lanes: int | None = None) -> LDMState:
         """An empty history for every lane."""
-        config, lanes = self.model.config, lanes or self.num_envs
+        lanes = lanes or self.num_envs
         return LDMState(
-            cache=RingBufferCache(config.window, config.backbone_config.num_hidden_layers, lanes, self.model.device),
+            cache=RingBufferCache.from_config(self.model.config, lanes, self.model.device),
             positions=np.zeros((lanes, len(self.layout.actions.sizes)), np.float32),
             reward=np.zeros(lanes),
             terminated=np.zeros(lanes, bool),

@@ -2,11 +2,19 @@
 
 # No postponed annotations here: transformers validates the types of the fields, and would see strings.
 
+from copy import deepcopy
 from dataclasses import field
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig, Qwen3Config
+
+from .errors import CheckpointError
+
+# Decoders that tests/test_backbones.py runs: rotary positions over the whole head (or no attention at all), states that begin at zero.
+BACKBONES = ("qwen3", "qwen2", "llama", "mistral", "olmo2", "granite", "lfm2", "mamba2")
+WINDOWED = ("qwen3", "qwen2", "mistral")  # whose own attention knows the window, also without a mask (flash attention)
+PRETRAINED_WINDOW = 128  # of a language model without one
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Trains on two CPU cores in minutes.
@@ -57,7 +65,10 @@ class LDMConfig(PreTrainedConfig):
     r"""Configuration of [`LDMModel`] and [`LDMForActionPrediction`].
 
     Args:
-        backbone_config: any decoder of transformers that attends to a sliding window (Qwen3-style by default).
+        backbone_config: a decoder of transformers, of a type in ``BACKBONES`` (Qwen3-style by default).
+        backbone: folder or Hub id of a pretrained language model. Where no ``backbone_config`` is given, that of this model is read; its weights
+            are loaded by [`LDMForActionPrediction.from_pretrained_backbone`] only.
+        window: steps that a layer with attention sees; 0 takes the backbone's own sliding window (128 for a language model without one).
         num_choices: logits of the action head = bins of a continuous action element.
         max_numeric: numeric scalars of an observation; more share columns with alternating signs.
         max_action_numeric: the same for the continuous part of the previous action.
@@ -77,6 +88,8 @@ class LDMConfig(PreTrainedConfig):
     sub_configs = {"backbone_config": AutoConfig}
 
     backbone_config: dict | PreTrainedConfig | None = None
+    backbone: str | None = None
+    window: int = 0
     num_choices: int = 101
     max_numeric: int = 256
     max_action_numeric: int = 32
@@ -92,25 +105,41 @@ class LDMConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
-        if self.backbone_config is None:
-            self.backbone_config = _qwen3(PRESETS["ldm-nano"]["backbone"], self.initializer_range)
+        if self.backbone_config is None and self.backbone is not None:
+            decoder = _pretrained_decoder(self.backbone)
+            self.window = self.window or getattr(decoder, "sliding_window", None) or PRETRAINED_WINDOW
+        elif self.backbone_config is None:
+            decoder = _qwen3(PRESETS["ldm-nano"]["backbone"], self.initializer_range)
         elif isinstance(self.backbone_config, dict):
             values = dict(self.backbone_config)
-            self.backbone_config = AutoConfig.for_model(values.pop("model_type", "qwen3"), **values)
+            decoder = AutoConfig.for_model(values.pop("model_type", "qwen3"), **values)
+        else:
+            decoder = deepcopy(self.backbone_config)
+        # Not every decoder knows a window, some forget theirs on loading: it is kept here, and the model's own mask enforces it.
+        self.window = self.window or getattr(decoder, "sliding_window", None) or 0
+        decoder.sliding_window = self.window
+        if decoder.model_type in WINDOWED and getattr(decoder, "layer_types", None):
+            decoder.layer_types = ["sliding_attention"] * decoder.num_hidden_layers
+        decoder.vocab_size, decoder.pad_token_id = 1, None  # it is fed embeddings
+        decoder.bos_token_id = decoder.eos_token_id = None
+        self.backbone_config = decoder
         super().__post_init__(**kwargs)
 
-    def validate_window(self) -> None:
-        """The ring buffer of a roll-out holds one window: full attention over an endless stream would need endless memory."""
-        if not self.window:
+    def validate_backbone(self) -> None:
+        """Roll-outs need a decoder whose cache is understood, and a window: attention over an endless stream would need endless memory."""
+        kind = self.backbone_config.model_type  # type: ignore[union-attr]
+        if kind not in BACKBONES:
+            raise ValueError(f"backbone_config of type {kind!r} is not supported; these are: {', '.join(BACKBONES)}.")
+        if self.window < 1:
             raise ValueError(
-                f"backbone_config of type {self.backbone_config.model_type!r} has no sliding_window; set one "  # type: ignore[union-attr]
-                "(for Qwen3: use_sliding_window=True, sliding_window=W, max_window_layers=0)."
+                f"backbone_config of type {kind!r} has no sliding_window, and window is {self.window}; set window=W, the steps that attention sees."
             )
 
     @property
-    def window(self) -> int:
-        """Keys seen by attention, in steps."""
-        return getattr(self.backbone_config, "sliding_window", None) or 0
+    def layer_kinds(self) -> list[str]:
+        """The type of each layer of the backbone, in transformers' words: ``"conv"``, ``"linear_attention"``, ``"sliding_attention"``, ..."""
+        decoder = self.backbone_config
+        return getattr(decoder, "layer_types", None) or ["sliding_attention"] * decoder.num_hidden_layers  # type: ignore[union-attr]
 
     @property
     def hidden_size(self) -> int:
@@ -135,6 +164,14 @@ class LDMConfig(PreTrainedConfig):
         return cls(**({"backbone_config": backbone} | values | overrides))
 
 
+def _pretrained_decoder(path: str) -> PreTrainedConfig:
+    """The configuration of a pretrained language model."""
+    try:
+        return AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"no pretrained language model at {path}: {error}") from error
+
+
 def _qwen3(sizes: dict[str, Any], initializer_range: float) -> Qwen3Config:
     """A Qwen3-style decoder with sliding-window attention in every layer and no vocabulary (it is fed embeddings)."""
     return Qwen3Config(
@@ -149,4 +186,4 @@ def _qwen3(sizes: dict[str, Any], initializer_range: float) -> Qwen3Config:
     )
 
 
-__all__ = ["PRESETS", "LDMConfig"]
+__all__ = ["BACKBONES", "PRESETS", "LDMConfig"]

@@ -1,17 +1,21 @@
 """The Large Decision Model: one token per environment step through a decoder, one small head for every action element."""
 
 from dataclasses import dataclass
-from typing import Any
+from os import PathLike
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
+from transformers.masking_utils import create_sliding_window_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import ModelOutput
 
-from .cache_ldm import RingBufferCache
-from .configuration_ldm import LDMConfig
+from .cache_ldm import RECURRENT, RingBufferCache
+from .configuration_ldm import WINDOWED, LDMConfig
+from .errors import CheckpointError
 
 NUM_FEEDBACK = 6  # two scales of the reward, is it known, terminated, truncated, is there a previous step
 NUM_SLOTS = 64  # tiles and images of one observation that are told apart
@@ -117,6 +121,38 @@ class LDMPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
 
+    @classmethod
+    def from_pretrained_backbone(cls, backbone: str | PathLike, **kwargs: Any) -> Self:
+        """A new model whose decoder has the weights of a pretrained language model; all else is initialised.
+
+        The result is saved and loaded like any other LDM, without the language model.
+
+        Args:
+            backbone: folder or Hub id of a language model of a type in ``BACKBONES``. Its vocabulary is left out.
+            **kwargs: further fields of [`LDMConfig`].
+
+        Raises:
+            CheckpointError: if there is no such model, or it lacks weights.
+            ValueError: if its type is not supported; names those that are.
+        """
+        model: Any = cls(LDMConfig(backbone=str(backbone), **kwargs))
+        try:
+            decoder, loading = AutoModel.from_pretrained(
+                backbone,
+                config=model.config.backbone_config,
+                dtype=model.dtype,
+                ignore_mismatched_sizes=True,  # the vocabulary
+                output_loading_info=True,
+            )
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"no weights of a language model at {backbone}: {error}") from error
+        vocabulary = {name for name, p in decoder.named_parameters() if p is decoder.get_input_embeddings().weight}
+        lacking = loading["missing_keys"] | {name for name, *_ in loading["mismatched_keys"]}
+        if lacking := sorted(lacking - vocabulary):
+            raise CheckpointError(f"{backbone}: {len(lacking)} weights of the decoder are missing, {lacking[0]} first")
+        model.base_model.backbone.load_state_dict(decoder.state_dict())
+        return model
+
 
 class LDMModel(LDMPreTrainedModel):
     """Stems and decoder: steps of environments in, one hidden state per step out."""
@@ -132,7 +168,8 @@ class LDMModel(LDMPreTrainedModel):
         self.pixels = LDMPixelStem(config)
         self.norm = nn.RMSNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        self.backbone = AutoModel.from_config(config.backbone_config)
+        # in the dtype of all else, whatever its own configuration says
+        self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -147,6 +184,19 @@ class LDMModel(LDMPreTrainedModel):
             return self.bag.weight.new_zeros(*ids.shape[:-1], self.bag.embedding_dim)
         summed = F.embedding_bag(ids.reshape(-1, ids.shape[-1]), self.bag.weight, mode="sum", padding_idx=0)
         return summed.view(*ids.shape[:-1], -1)
+
+    def _attention_mask(self, embeds: torch.Tensor) -> Any:
+        """Of a whole segment: a step sees itself and the ``window - 1`` steps before it, whatever the backbone would do of its own accord."""
+        if set(self.config.layer_kinds) <= set(RECURRENT):
+            return None
+        decoder = self.backbone.config
+        mask = create_sliding_window_causal_mask(decoder, inputs_embeds=embeds, attention_mask=None, cache=None)
+        if mask is None and embeds.shape[1] > self.config.window and decoder.model_type not in WINDOWED:
+            raise ValueError(
+                f"attention {decoder._attn_implementation!r} takes no mask, and a {decoder.model_type!r} backbone has no window of its own; "
+                'use attn_implementation="sdpa" or one of these backbones: ' + ", ".join(WINDOWED)
+            )
+        return mask
 
     def forward(
         self,
@@ -203,10 +253,11 @@ class LDMModel(LDMPreTrainedModel):
         x = self.norm(x)
         embeds = x + self.mlp(x)
         if cache is None and use_cache:
-            layers = self.config.backbone_config.num_hidden_layers  # type: ignore[union-attr]
-            cache = RingBufferCache(self.config.window, layers, len(embeds), embeds.device)
+            cache = RingBufferCache.from_config(self.config, len(embeds), embeds.device)
         if cache is None:
-            return self.backbone(inputs_embeds=embeds, use_cache=False, **kwargs)
+            return self.backbone(
+                inputs_embeds=embeds, attention_mask=self._attention_mask(embeds), use_cache=False, **kwargs
+            )
         outputs = self.backbone(
             inputs_embeds=embeds,
             attention_mask=cache.attention_mask(embeds.dtype),
@@ -215,7 +266,7 @@ class LDMModel(LDMPreTrainedModel):
             use_cache=True,
             **kwargs,
         )
-        cache.advance(active, self.backbone.rotary_emb)
+        cache.advance(active, getattr(self.backbone, "rotary_emb", None))
         return outputs
 
 
@@ -285,7 +336,7 @@ class LDMForActionPrediction(LDMPreTrainedModel):
             row_losses=row_losses,
             cache=outputs.cache,
             hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
+            attentions=outputs.get("attentions"),  # a state space has none
         )
         if return_dict is None:
             return_dict = self.config.return_dict

@@ -41,7 +41,7 @@ def rich_batch(processor, length=40, rows=2, labels=True):
 
 
 def step_by_step(model, batch, lanes):
-    cache = RingBufferCache(model.config.window, model.config.backbone_config.num_hidden_layers, lanes)
+    cache = RingBufferCache.from_config(model.config, lanes)
     outputs = []
     for step in range(batch["feedback"].shape[1]):
         one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
@@ -54,82 +54,20 @@ def largest_difference(first, second):
     return (first.clamp(min=-1e4) - second.clamp(min=-1e4)).abs().max().item()
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_cached_roll_out_equals_the_full_forward(config, processor, attention):
-    torch.manual_seed(0)
-    model = LDMForActionPrediction._from_config(config, attn_implementation=attention).eval()
-    batch = rich_batch(processor, length=4 * config.window + 3, labels=False)
-    cached, _ = step_by_step(model, batch, 2)
-    assert largest_difference(cached, model(**batch).logits) < 1e-4
-
-
-@torch.no_grad()
-def test_rebased_positions_change_nothing(model, processor, monkeypatch):
-    batch = rich_batch(processor, length=100, labels=False)
-    expected, plain = step_by_step(model, batch, 2)
-    monkeypatch.setattr(cache_module, "REBASE_INTERVAL", 20)
-    rebased, cache = step_by_step(model, batch, 2)
-    assert int(plain.lengths[0]) == 100 and int(cache.lengths[0]) < 30
-    assert largest_difference(expected, rebased) < 1e-4
-
-
 @pytest.mark.slow
 @torch.inference_mode()
 def test_a_very_long_stream_equals_a_fresh_run_of_what_the_model_can_see(model, processor):
     layout = EnvironmentLayout(processor, spaces.Box(-1, 1, (4,)), spaces.Discrete(5))
-    count, reach = 20_000, 2 * model.config.window  # two layers of windows
+    count, reach = 100_000, 2 * model.config.window  # two layers of windows
     batch = processor([layout.encode_segment(random_steps(layout.observation_space, layout.action_space, count))])
     batch.pop("labels")
-    cache = RingBufferCache(model.config.window, 2, 1)
+    cache = RingBufferCache.from_config(model.config, 1)
     for step in range(count):
         one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
         last = model(**one, cache=cache).logits
     seen = {name: value[:, -reach:] if name in PER_STEP else value for name, value in batch.items()}
     assert int(cache.lengths[0]) < cache_module.REBASE_INTERVAL + 2 * model.config.window
     assert largest_difference(last, model(**seen).logits[:, -1:]) < 1e-4
-
-
-@torch.no_grad()
-def test_a_reset_lane_equals_a_fresh_one_and_lanes_do_not_see_one_another(model, processor):
-    batch = rich_batch(processor, length=12, rows=3, labels=False)
-    cache = RingBufferCache(model.config.window, 2, 3)
-    outputs = []
-    for step in range(12):
-        if step == 5:
-            cache.reset(torch.tensor([False, True, False]))
-        one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
-        outputs.append(model(**one, cache=cache).logits.view(3, -1, 1, 21))
-    mixed = torch.cat(outputs, dim=2)
-    layout_rows = {name: value[:, 5:] if name in PER_STEP else value for name, value in batch.items()}
-    assert largest_difference(mixed[1, :, 5:], model(**layout_rows).logits.view(3, -1, 7, 21)[1]) < 1e-4
-    whole = model(**batch).logits.view(3, -1, 12, 21)
-    assert largest_difference(mixed[[0, 2]], whole[[0, 2]]) < 1e-4
-
-
-@torch.no_grad()
-def test_an_inactive_lane_forgets_the_step(model, processor):
-    batch = rich_batch(processor, length=10, labels=False)
-    expected, _ = step_by_step(model, batch, 2)
-    cache = RingBufferCache(model.config.window, 2, 2)
-    for call, step in enumerate(
-        [0, 1, 2, 7, 3, 4, 5, 6, 7, 8, 9]
-    ):  # step 7 once too early, while the lanes are not active
-        one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
-        last = model(**one, cache=cache, active=torch.tensor([call != 3] * 2)).logits
-    assert largest_difference(last, expected[:, -1:]) < 1e-4
-
-
-@torch.no_grad()
-def test_the_future_changes_nothing_before_it(model, processor):
-    batch = rich_batch(processor, length=30, labels=False)
-    before = model(**batch).logits
-    changed = {name: value.clone() for name, value in batch.items()}
-    for name in PER_STEP:
-        changed[name][:, 20:] = changed[name][:, 20:].flip(1)
-    after = model(**changed).logits
-    assert largest_difference(before[:, :20], after[:, :20]) == 0
-    assert largest_difference(before[:, 20:], after[:, 20:]) > 0
 
 
 @torch.no_grad()
@@ -295,26 +233,3 @@ def test_configuration_errors(tmp_path):
     with pytest.raises(Exception, match="sliding_window"):
         LDMConfig(backbone_config=full)
     assert set(PRESETS) == {"ldm-nano", "ldm-small", "ldm-base"}
-
-
-@torch.no_grad()
-def test_other_backbones_by_configuration_alone(processor):
-    backbone = {
-        "model_type": "mistral",
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }
-    config = LDMConfig(
-        **{
-            **TINY,
-            "backbone_config": backbone
-            | {"num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8, "vocab_size": 1},
-        }
-    )
-    torch.manual_seed(0)
-    model = LDMForActionPrediction(config).eval()
-    batch = rich_batch(processor, length=35, labels=False)
-    cached, _ = step_by_step(model, batch, 2)
-    assert largest_difference(cached, model(**batch).logits) < 1e-4
