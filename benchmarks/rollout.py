@@ -19,7 +19,7 @@ from transformers import DecisionTransformerConfig, DecisionTransformerModel, Dy
 from ldm_hf import LDMConfig
 from ldm_hf.cache_ldm import RingBufferCache
 
-PER_STEP = ("feedback", "numeric", "categorical", "action_numeric")
+PER_STEP = ("feedback", "numeric", "raw_numeric", "categorical", "action_numeric")
 
 
 class StockCache(DynamicCache):

@@ -312,22 +312,19 @@ class LDMAgent:
         self, state: LDMState, parts: dict[str, np.ndarray], active: np.ndarray, reward_known: np.ndarray | bool
     ) -> EncodedSteps:
         layout = self.layout
-        numbers = None
-        if layout.observations.numeric:
-            numbers, finite = layout.numbers(parts)
-            numbers = self._finite(numbers, finite)
-            if self.known_statistics:
-                assert layout.mean is not None and layout.std is not None
-                numbers = standardise(numbers, layout.mean, layout.std, layout.observations.precision)
-            else:
-                numbers = state.statistics.observe(numbers, active)
+        numbers = self._finite(layout.observations.numbers(parts, state.lanes))
+        if self.known_statistics:
+            assert layout.mean is not None and layout.std is not None
+            standardised = standardise(numbers, layout.mean, layout.std, layout.observations.precision)
+        else:
+            standardised = state.statistics.observe(numbers, active)
         reward = np.nan_to_num(np.asarray(state.reward, np.float64), posinf=0.0, neginf=0.0)
         scale = (
             layout.reward_rms
             if layout.reward_rms is not None
             else state.statistics.reward_scale(reward, active & state.has_previous & reward_known)
         )
-        observation = layout.observations.encode(parts, numbers, state.lanes)
+        observation = layout.observations.encode(parts, numbers, standardised)
         ids, numeric, feedback = layout.encode_history(
             state.positions, reward, scale, state.terminated, state.truncated, state.has_previous, reward_known
         )
@@ -357,8 +354,9 @@ class LDMAgent:
             )
             self._warned = True
 
-    def _finite(self, numbers: np.ndarray, finite: np.ndarray) -> np.ndarray:
+    def _finite(self, numbers: np.ndarray) -> np.ndarray:
         """NaN and infinity become the scalar's mean (0 without statistics), with one warning: a roll-out should not die of a broken sensor."""
+        finite = np.isfinite(numbers)
         if finite.all():
             return numbers
         self._warn_once()

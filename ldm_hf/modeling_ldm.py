@@ -1,5 +1,6 @@
 """The Large Decision Model: one token per environment step through a decoder, one small head for every action element."""
 
+import math
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Self
@@ -18,6 +19,7 @@ from .configuration_ldm import WINDOWED, LDMConfig
 from .errors import CheckpointError
 
 NUM_FEEDBACK = 6  # two scales of the reward, is it known, terminated, truncated, is there a previous step
+OCTAVES = (-2, 0, 2, 4)  # wave lengths of raw numbers, see LDMFourierStem
 NUM_SLOTS = 64  # tiles and images of one observation that are told apart
 KERNELS, STRIDES = (8, 4, 3), (4, 2, 1)
 SMOOTHING = 1.0  # bins: standard deviation of the target of a continuous element (HL-Gauss, Imani & White 2018, Farebrother et al. 2024)
@@ -62,6 +64,23 @@ class LDMNumericStem(nn.Module):
         n = x.shape[-1]
         # Far values compressed, and values near the mean spread: a balancing pole lives within a tenth of a standard deviation.
         return F.linear(symlog(x), self.linear.weight[:, :n]) + F.linear(torch.tanh(4 * x), self.fine.weight[:, :n])
+
+
+class LDMFourierStem(nn.Module):
+    """Raw scalars ``(B, T, n)`` through sines and cosines of several wave lengths (Tancik et al. 2020).
+
+    They come as arcsinh(x), so that a wave is even around zero and takes up a constant share of the number far from it.
+    """
+
+    def __init__(self, columns: int, width: int) -> None:
+        super().__init__()
+        self.linear = LDMColumns(columns * 2 * len(OCTAVES), width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        angles = torch.stack([x * (math.pi * 2.0**octave) for octave in OCTAVES], dim=-1)
+        # cos - 1, so that a padded column adds nothing
+        waves = torch.cat([angles.sin(), angles.cos() - 1], dim=-1).flatten(-2)
+        return self.linear(waves.to(self.linear.weight.dtype))
 
 
 class LDMGridStem(nn.Module):
@@ -162,6 +181,7 @@ class LDMModel(LDMPreTrainedModel):
         width = config.hidden_size
         self.bag = nn.Embedding(config.bag_buckets, width, padding_idx=0)
         self.numeric = LDMNumericStem(config.max_numeric, width)
+        self.raw_numeric = LDMFourierStem(config.max_numeric, width)
         self.action_numeric = LDMNumericStem(config.max_action_numeric, width)
         self.feedback = nn.Linear(NUM_FEEDBACK, width)
         self.grid = LDMGridStem(config)
@@ -203,6 +223,7 @@ class LDMModel(LDMPreTrainedModel):
         feedback: torch.Tensor,
         signature: torch.Tensor,
         numeric: torch.Tensor | None = None,
+        raw_numeric: torch.Tensor | None = None,
         categorical: torch.Tensor | None = None,
         action_numeric: torch.Tensor | None = None,
         task: torch.Tensor | None = None,
@@ -223,6 +244,7 @@ class LDMModel(LDMPreTrainedModel):
             feedback: ``(B, T, 6)``, what the previous step returned.
             signature: ``(B, k)`` ids of the space layout.
             numeric: ``(B, T, n)`` standardised scalars of the observation.
+            raw_numeric: ``(B, T, n)`` arcsinh of the same scalars as they came, float32 also where the weights are not.
             categorical: ``(B, T, k)`` ids of the observation's and the previous action's choices; 0 is padding.
             action_numeric: ``(B, T, m)`` continuous part of the previous action in [-1, 1].
             task: ``(B, k)`` ids of the task text; rows of zeros have none.
@@ -240,6 +262,8 @@ class LDMModel(LDMPreTrainedModel):
         x = self.feedback(feedback.to(dtype)) + self._bag(signature)[:, None]
         if numeric is not None:
             x = x + self.numeric(numeric.to(dtype))
+        if raw_numeric is not None:
+            x = x + self.raw_numeric(raw_numeric)
         if action_numeric is not None:
             x = x + self.action_numeric(action_numeric.to(dtype))
         if categorical is not None:

@@ -5,7 +5,7 @@ Every leaf becomes one of five kinds, chosen by its shape and range (`leaf_kind`
 =============  ==========================================================  =================================================
 kind           leaves                                                       array (N = lanes or time steps)
 =============  ==========================================================  =================================================
-numeric        float Box, integer Box of a large range                      standardised scalars ``(N, n)``
+numeric        float Box, integer Box of a large range                      scalars, standardised and raw, ``(N, n)``
 categorical    Discrete, few-valued integer Box, MultiDiscrete, MultiBinary  embedding ids ``(N, k)``
 text           Text                                                         embedding ids of words and word pairs ``(N, k)``
 grid           arrays of symbols: MiniGrid views, MinAtar, glyph maps       symbol ids in tiles ``(G, N, S, S, C)``
@@ -87,7 +87,8 @@ class ObservationLimits:
 class Encoded:
     """Arrays of one environment, ``N`` steps or lanes. ``grid_slots`` / ``pixel_slots`` tell the tiles / images of a step apart."""
 
-    numeric: np.ndarray  # (N, n) float32
+    numeric: np.ndarray  # (N, n) float32, standardised
+    raw_numeric: np.ndarray  # (N, n) float32, arcsinh of the numbers as they came
     categorical: np.ndarray  # (N, k) int64, 0 = padding
     grid: np.ndarray | None = None  # (G, N, S, S, C) int32, 0 = padding
     pixels: torch.Tensor | None = None  # (P, N, 3, size, size) uint8
@@ -237,28 +238,27 @@ class ObservationEncoder:
         self._column = folds % limits.max_numeric
         self._sign = np.where((folds // limits.max_numeric) % 2, -1.0, 1.0).astype(np.float32)
 
-    def numbers(self, parts: dict[str, np.ndarray]) -> np.ndarray:
-        """All numeric scalars, unscaled: ``(N, num_numeric)`` float64 (float32 would merge integers over 2^24)."""
-        columns = [
-            np.asarray(parts[leaf.path], np.float64).reshape(len(parts[leaf.path]), -1) for leaf in self.numeric
-        ]
-        return np.concatenate(columns, axis=1) if len(columns) != 1 else columns[0]
+    def numbers(self, parts: dict[str, np.ndarray], count: int) -> np.ndarray:
+        """All numeric scalars of ``N = count`` observations, unscaled: ``(N, num_numeric)`` float64 (float32 would merge integers over 2^24)."""
+        columns = [np.asarray(parts[leaf.path], np.float64).reshape(count, -1) for leaf in self.numeric]
+        return columns[0] if len(columns) == 1 else np.concatenate([np.zeros((count, 0)), *columns], axis=1)
 
-    def encode(self, parts: dict[str, np.ndarray], standardised: np.ndarray | None, count: int = 1) -> Encoded:
+    def encode(self, parts: dict[str, np.ndarray], numbers: np.ndarray, standardised: np.ndarray) -> Encoded:
         """Encodes ``N`` observations.
 
         Args:
             parts: ``{path: (N, *leaf shape)}``, as `spaces.flatten` gives them.
-            standardised: ``(N, num_numeric)``, the `numbers` after standardisation; None if there are none.
-            count: N, needed only where the space has no leaves that would tell.
+            numbers: ``(N, num_numeric)``, as `numbers` gives them.
+            standardised: the same after standardisation.
         """
-        count = len(next(iter(parts.values()))) if parts else count
+        count = len(numbers)
         ids = [leaf.encode(parts[leaf.path]) for leaf in self.ids]
         grids = [leaf.encode(parts[leaf.path]) for leaf in self.grids]
         channels = max((leaf.channels for leaf in self.grids), default=0)
         grids = [np.pad(grid, [(0, 0)] * 4 + [(0, channels - grid.shape[-1])]) for grid in grids]
         return Encoded(
-            numeric=np.zeros((count, 0), np.float32) if standardised is None else self._fold(standardised),
+            numeric=self._fold(np.clip(standardised, -CLIP, CLIP)),
+            raw_numeric=self._fold(np.arcsinh(numbers)),
             categorical=np.concatenate(ids, axis=1) if ids else np.zeros((count, 0), np.int64),
             grid=np.concatenate(grids) if grids else None,
             pixels=torch.cat([leaf.encode(parts[leaf.path]) for leaf in self.pixels]) if self.pixels else None,
@@ -268,7 +268,7 @@ class ObservationEncoder:
 
     def _fold(self, values: np.ndarray) -> np.ndarray:
         """More scalars than ``max_numeric`` share columns with alternating signs (feature hashing, Weinberger et al. 2009)."""
-        values = np.clip(values, -CLIP, CLIP).astype(np.float32)
+        values = values.astype(np.float32)
         if self.num_numeric <= self.limits.max_numeric:
             return values
         folded = np.zeros((len(values), self.limits.max_numeric), np.float32)

@@ -117,11 +117,6 @@ class EnvironmentLayout:
             [bucket(key("signature", *name), 0, self._limits.bag_buckets) for name in names], np.int64
         ).reshape(-1)
 
-    def numbers(self, parts: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Numeric scalars ``(N, n)`` float64 and which of them are finite."""
-        numbers = self.observations.numbers(parts)
-        return numbers, np.isfinite(numbers)
-
     def _check_finite(self, parts: dict[str, np.ndarray]) -> None:
         """Raises `NonFiniteError` that names the leaf, also for pixels that are real numbers."""
         numeric, pixels = self.observations.numeric, self.observations.pixels
@@ -209,15 +204,14 @@ class EnvironmentLayout:
         self._check_finite(steps["observation"])
         length = len(reward) - past
         parts = {path: values[past:] for path, values in steps["observation"].items()}
-        numbers = None
-        if self.observations.numeric:
-            if known_statistics and self.mean is not None and self.std is not None:
-                numbers = self.observations.numbers(parts)
-                numbers = standardise(numbers, self.mean, self.std, self.observations.precision)
-            else:
-                numbers = self.observations.numbers(steps["observation"])
-                numbers = prefix_standardise(numbers, self.observations.precision)[past:]
-        observation = self.observations.encode(parts, numbers, length)
+        if known_statistics and self.mean is not None and self.std is not None:
+            numbers = self.observations.numbers(parts, length)
+            standardised = standardise(numbers, self.mean, self.std, self.observations.precision)
+        else:
+            numbers = self.observations.numbers(steps["observation"], len(reward))
+            standardised = prefix_standardise(numbers, self.observations.precision)[past:]
+            numbers = numbers[past:]
+        observation = self.observations.encode(parts, numbers, standardised)
         scale = (
             np.full(len(reward), self.reward_rms)
             if known_statistics and self.reward_rms is not None
@@ -274,7 +268,17 @@ class LDMProcessor(ProcessorMixin):
         environments: ``{name: {"observation_space", "action_space", "statistics", "task"}}``, the environments that the model knows.
     """
 
-    model_input_names = ["feedback", "signature", "numeric", "categorical", "action_numeric", "task", "grid", "pixels"]
+    model_input_names = [
+        "feedback",
+        "signature",
+        "numeric",
+        "raw_numeric",
+        "categorical",
+        "action_numeric",
+        "task",
+        "grid",
+        "pixels",
+    ]
 
     def __init__(
         self,
@@ -401,6 +405,7 @@ def _batch(rows: list[EncodedSteps]) -> dict[str, Any]:
         "feedback": padded([row.feedback for row in rows]),
         "signature": padded([row.layout.signature for row in rows], over_time=False),
         "numeric": padded([row.observation.numeric for row in rows]),
+        "raw_numeric": padded([row.observation.raw_numeric for row in rows]),
         "categorical": padded([row.categorical for row in rows]),
         "action_numeric": padded([row.action_numeric for row in rows]),
         "task": padded([row.task for row in rows], over_time=False),
@@ -442,6 +447,7 @@ def _lanes(encoded: EncodedSteps) -> dict[str, Any]:
     one_step = {
         "feedback": encoded.feedback,
         "numeric": observation.numeric,
+        "raw_numeric": observation.raw_numeric,
         "categorical": encoded.categorical,
         "action_numeric": encoded.action_numeric,
     }

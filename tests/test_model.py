@@ -25,7 +25,7 @@ RICH = spaces.Dict(
     }
 )
 RICH_ACTION = spaces.Dict({"a": spaces.Discrete(30), "b": spaces.Box(-1, 1, (3,))})
-PER_STEP = ("feedback", "numeric", "categorical", "action_numeric", "grid", "pixels")
+PER_STEP = ("feedback", "numeric", "raw_numeric", "categorical", "action_numeric", "grid", "pixels")
 
 
 def rich_batch(processor, length=40, rows=2, labels=True):

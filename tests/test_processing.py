@@ -85,15 +85,13 @@ def test_encoding_many_steps_equals_encoding_each(processor):
     )
     layout = EnvironmentLayout(processor, observation_space, spaces.Discrete(2))
     parts = random_steps(observation_space, spaces.Discrete(2), 6)["observation"]
-    numbers = layout.observations.numbers(parts)
-    whole = layout.observations.encode(parts, numbers)
+    numbers = layout.observations.numbers(parts, 6)
+    whole = layout.observations.encode(parts, numbers, numbers)
     for step in range(6):
-        single = layout.observations.encode(
-            {path: values[step : step + 1] for path, values in parts.items()}, numbers[step : step + 1]
-        )
-        assert np.array_equal(whole.numeric[step], single.numeric[0]) and np.array_equal(
-            whole.categorical[step], single.categorical[0]
-        )
+        one = {path: values[step : step + 1] for path, values in parts.items()}
+        single = layout.observations.encode(one, numbers[step : step + 1], numbers[step : step + 1])
+        for name in ("numeric", "raw_numeric", "categorical"):
+            assert np.array_equal(getattr(whole, name)[step], getattr(single, name)[0]), name
         assert np.array_equal(whole.grid[:, step], single.grid[:, 0]) and torch.equal(
             whole.pixels[:, step], single.pixels[:, 0]
         )
@@ -103,7 +101,7 @@ def test_encoding_many_steps_equals_encoding_each(processor):
 
 def test_different_values_of_a_leaf_never_share_an_id(processor):
     layout = EnvironmentLayout(processor, spaces.Discrete(250), spaces.Discrete(2))
-    ids = layout.observations.encode({"": np.arange(250)}, None).categorical
+    ids = layout.observations.encode({"": np.arange(250)}, np.zeros((250, 0)), np.zeros((250, 0))).categorical
     assert len(np.unique(ids)) == 250 and ids.min() >= 1
 
 
