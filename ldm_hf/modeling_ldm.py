@@ -52,18 +52,37 @@ def symlog(x: torch.Tensor) -> torch.Tensor:
     return x.sign() * x.abs().log1p()
 
 
+# Weights are used by the module that owns them only: accelerate brings them from other devices, memory or disk just before its forward.
+
+
+class LDMBag(nn.Embedding):
+    """Sum of the embeddings of ids ``(..., k)``; 0 is padding."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        if not ids.shape[-1]:
+            return self.weight.new_zeros(*ids.shape[:-1], self.embedding_dim)
+        summed = F.embedding_bag(ids.reshape(-1, ids.shape[-1]), self.weight, mode="sum", padding_idx=0)
+        return summed.view(*ids.shape[:-1], -1)
+
+
+class LDMColumns(nn.Linear):
+    """A linear map whose unused columns are left out: ``(..., n)`` -> ``(..., width)``, ``n`` up to the number of columns."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight[:, : x.shape[-1]])
+
+
 class LDMNumericStem(nn.Module):
-    """Standardised scalars ``(B, T, n)`` at two scales through one linear map whose unused columns are left out."""
+    """Standardised scalars ``(B, T, n)`` at two scales through linear maps."""
 
     def __init__(self, columns: int, width: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(columns, width, bias=False)
-        self.fine = nn.Linear(columns, width, bias=False)
+        self.linear = LDMColumns(columns, width, bias=False)
+        self.fine = LDMColumns(columns, width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        n = x.shape[-1]
         # Far values compressed, and values near the mean spread: a balancing pole lives within a tenth of a standard deviation.
-        return F.linear(symlog(x), self.linear.weight[:, :n]) + F.linear(torch.tanh(4 * x), self.fine.weight[:, :n])
+        return self.linear(symlog(x)) + self.fine(torch.tanh(4 * x))
 
 
 class LDMFourierStem(nn.Module):
@@ -89,16 +108,15 @@ class LDMGridStem(nn.Module):
     def __init__(self, config: LDMConfig) -> None:
         super().__init__()
         channels, side = config.grid_channels, (config.grid_size + 1) // 2
-        self.symbols = nn.Embedding(config.grid_buckets, config.grid_embedding, padding_idx=0)
+        self.symbols = LDMBag(config.grid_buckets, config.grid_embedding, padding_idx=0)
         self.slots = nn.Embedding(NUM_SLOTS, config.grid_embedding)
         self.conv1 = nn.Conv2d(config.grid_embedding, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
         self.linear = nn.Linear(channels * side * side, config.hidden_size)
 
     def forward(self, grid: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-        tiles, steps, side, _, channels = grid.shape
-        x = F.embedding_bag(grid.reshape(-1, channels), self.symbols.weight, mode="sum", padding_idx=0)
-        x = x.view(tiles, -1, x.shape[-1]) + self.slots(slots % NUM_SLOTS)[:, None]
+        tiles, steps, side = grid.shape[:3]
+        x = self.symbols(grid.flatten(1, 3)) + self.slots(slots % NUM_SLOTS)[:, None]
         x = x.view(tiles * steps, side, side, -1).permute(0, 3, 1, 2)
         x = F.gelu(self.conv2(F.gelu(self.conv1(x))))
         return self.linear(x.flatten(1)).view(tiles, steps, -1)
@@ -179,7 +197,7 @@ class LDMModel(LDMPreTrainedModel):
     def __init__(self, config: LDMConfig) -> None:
         super().__init__(config)
         width = config.hidden_size
-        self.bag = nn.Embedding(config.bag_buckets, width, padding_idx=0)
+        self.bag = LDMBag(config.bag_buckets, width, padding_idx=0)
         self.numeric = LDMNumericStem(config.max_numeric, width)
         self.raw_numeric = LDMFourierStem(config.max_numeric, width)
         self.action_numeric = LDMNumericStem(config.max_action_numeric, width)
@@ -197,13 +215,6 @@ class LDMModel(LDMPreTrainedModel):
 
     def set_input_embeddings(self, value: Any) -> None:
         self.bag = value
-
-    def _bag(self, ids: torch.Tensor) -> torch.Tensor:
-        """Sum of the embeddings of ids ``(..., k)``; 0 is padding."""
-        if not ids.shape[-1]:
-            return self.bag.weight.new_zeros(*ids.shape[:-1], self.bag.embedding_dim)
-        summed = F.embedding_bag(ids.reshape(-1, ids.shape[-1]), self.bag.weight, mode="sum", padding_idx=0)
-        return summed.view(*ids.shape[:-1], -1)
 
     def _attention_mask(self, embeds: torch.Tensor) -> Any:
         """Of a whole segment: a step sees itself and the ``window - 1`` steps before it, whatever the backbone would do of its own accord."""
@@ -259,7 +270,7 @@ class LDMModel(LDMPreTrainedModel):
             active: ``(B,)`` bool, lanes whose history takes in this step (all by default). Only with a cache.
         """
         dtype = self.bag.weight.dtype  # a model in half precision takes the processor's float32
-        x = self.feedback(feedback.to(dtype)) + self._bag(signature)[:, None]
+        x = self.feedback(feedback.to(dtype)) + self.bag(signature)[:, None]
         if numeric is not None:
             x = x + self.numeric(numeric.to(dtype))
         if raw_numeric is not None:
@@ -267,9 +278,9 @@ class LDMModel(LDMPreTrainedModel):
         if action_numeric is not None:
             x = x + self.action_numeric(action_numeric.to(dtype))
         if categorical is not None:
-            x = x + self._bag(categorical)
+            x = x + self.bag(categorical)
         if task is not None:
-            x = x + self._bag(task)[:, None]
+            x = x + self.bag(task)[:, None]
         if grid is not None:
             x = x.index_add(0, grid_rows, self.grid(grid, grid_slots).to(x.dtype))
         if pixels is not None:

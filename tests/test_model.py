@@ -56,18 +56,17 @@ def largest_difference(first, second):
 
 @pytest.mark.slow
 @torch.inference_mode()
-def test_a_very_long_stream_equals_a_fresh_run_of_what_the_model_can_see(model, processor):
-    layout = EnvironmentLayout(processor, spaces.Box(-1, 1, (4,)), spaces.Discrete(5))
-    count, reach = 100_000, 2 * model.config.window  # two layers of windows
-    batch = processor([layout.encode_segment(random_steps(layout.observation_space, layout.action_space, count))])
-    batch.pop("labels")
+def test_a_very_long_stream_equals_a_fresh_run_of_what_the_model_can_see():
+    torch.manual_seed(0)
+    sizes = TINY["backbone_config"] | {"num_hidden_layers": 1}  # one layer of windows
+    model = LDMModel(LDMConfig(**TINY | {"backbone_config": sizes})).eval()
+    count, window = 100_000, model.config.window
+    feedback, signature = torch.randn(1, count, 6), torch.ones(1, 1, dtype=torch.long)
     cache = RingBufferCache.from_config(model.config, 1)
     for step in range(count):
-        one = {name: value[:, step : step + 1] if name in PER_STEP else value for name, value in batch.items()}
-        last = model(**one, cache=cache).logits
-    seen = {name: value[:, -reach:] if name in PER_STEP else value for name, value in batch.items()}
-    assert int(cache.lengths[0]) < cache_module.REBASE_INTERVAL + 2 * model.config.window
-    assert largest_difference(last, model(**seen).logits[:, -1:]) < 1e-4
+        last = model(feedback[:, step : step + 1], signature, cache=cache).last_hidden_state
+    assert int(cache.lengths[0]) < cache_module.REBASE_INTERVAL + 2 * window
+    assert (last - model(feedback[:, -window:], signature).last_hidden_state[:, -1:]).abs().max() < 1e-4
 
 
 @torch.no_grad()
@@ -128,17 +127,6 @@ def test_saving_and_auto_classes(model, processor, tmp_path):
     assert torch.equal(base.bag.weight, model.model.bag.weight)
 
 
-def test_every_weight_is_initialised_from_meta(config):
-    """from_pretrained builds on the meta device: whatever `_init_weights` forgets comes back as uninitialised memory."""
-    torch.manual_seed(0)
-    direct = LDMForActionPrediction(config).state_dict()
-    torch.manual_seed(0)
-    loaded = LDMForActionPrediction.from_pretrained(None, config=config, state_dict={}).state_dict()
-    for name, value in direct.items():
-        assert torch.isfinite(loaded[name]).all() and loaded[name].abs().max() < 10, name
-        assert loaded[name].std().item() == pytest.approx(value.std().item(), rel=0.5, abs=1e-6, nan_ok=True), name
-
-
 @torch.no_grad()
 def test_eager_equals_sdpa(config, processor):
     outputs = []
@@ -147,39 +135,6 @@ def test_eager_equals_sdpa(config, processor):
         model = LDMForActionPrediction._from_config(config, attn_implementation=attention).eval()
         outputs.append(model(**rich_batch(processor)).logits)
     assert largest_difference(*outputs) < 1e-4
-
-
-@torch.no_grad()
-def test_half_precision_takes_what_the_processor_gives(model, processor, tmp_path):
-    batch = rich_batch(processor, labels=False)
-    expected = model(**batch).logits
-    model.save_pretrained(tmp_path)
-    half = LDMForActionPrediction.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
-    assert half.model.bag.weight.dtype == torch.bfloat16
-    close = (half(**batch).logits.clamp(min=-1e4) - expected.clamp(min=-1e4)).abs().mean()
-    assert 0 < close < 0.2
-
-
-def test_gradient_checkpointing_equals_plain(model, processor):
-    batch = rich_batch(processor)
-    gradients = []
-    for checkpointing in (False, True):
-        model.zero_grad()
-        model.train()
-        if checkpointing:
-            model.activation_checkpointing_enable()
-        model(**batch).loss.backward()
-        gradients.append(model.model.feedback.weight.grad.clone())
-    torch.testing.assert_close(*gradients)
-
-
-@torch.no_grad()
-def test_outputs_as_tuple_and_hidden_states(model, processor):
-    batch = rich_batch(processor)
-    output = model(**batch, output_hidden_states=True)
-    assert len(output.hidden_states) == 3 and output.hidden_states[0].shape == (2, 40, 32)
-    loss, logits, *_ = model(**batch, return_dict=False)
-    assert torch.equal(loss, output.loss) and torch.equal(logits, output.logits)
 
 
 def test_overfits_one_batch(model, processor):
