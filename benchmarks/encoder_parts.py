@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from ldm_hf import LDMForActionPrediction, agent, modeling_ldm, processing_ldm, statistics_ldm
+from ldm_hf import LDMForActionPrediction, agent, modeling_ldm, processing_ldm
 from ldm_hf.actions import ActionCodec
-from ldm_hf.modeling_ldm import LDMNumericStem, symlog
+from ldm_hf.modeling_ldm import LDMColumns, LDMNumericStem, symlog
+from ldm_hf.observations import ObservationEncoder
 from ldm_hf.processing_ldm import EnvironmentLayout
+from ldm_hf.statistics_ldm import RunningStatistics
 
 NEXT_WEIGHT = 0.0
 
@@ -50,48 +51,82 @@ def no_signature():
 
 
 @contextmanager
-def no_statistics():
-    """Numbers as they come."""
+def nothing_standardised():
+    """Only the Fourier features of raw values are left of an observation's numbers."""
 
-    def raw(x, mean, std, precision=0.0):
-        return x
+    def zeros(x, mean, std, precision=0.0):
+        return np.zeros_like(x)
 
-    with patch.object(processing_ldm, "standardise", raw), patch.object(agent, "standardise", raw):
+    with patch.object(processing_ldm, "standardise", zeros), patch.object(agent, "standardise", zeros):
         yield
-
-
-def fourier(x: np.ndarray) -> np.ndarray:
-    """Sines and cosines of raw values ``(T, n)`` -> ``(T, 8 n)``, linear around zero and logarithmic far from it."""
-    angles = np.arcsinh(x)[..., None] * np.pi * 2.0 ** np.arange(-2, 6, 2)
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).reshape(len(x), -1)
 
 
 @contextmanager
-def raw_features():
-    """Fourier features of the raw values beside the standardised ones."""
-    standardise = statistics_ldm.standardise
+def running(confidence):
+    """Running statistics times ``confidence(number of steps so far)``."""
+    prefix, observe = processing_ldm.prefix_standardise, RunningStatistics.observe
 
-    def both(x, mean, std, precision=statistics_ldm.SINGLE):
-        return np.concatenate([standardise(x, mean, std, precision), fourier(x)], axis=1)
+    def of_segment(x, precision=0.0):
+        return prefix(x, precision) * confidence(np.arange(1, len(x) + 1))[:, None]
 
-    with ExitStack() as stack:
-        for module in (processing_ldm, agent, statistics_ldm):
-            stack.enter_context(patch.object(module, "standardise", both))
+    def of_lanes(self, x, active):
+        return observe(self, x, active) * confidence(self.count)[:, None]
+
+    with (
+        patch.object(processing_ldm, "prefix_standardise", of_segment),
+        patch.object(RunningStatistics, "observe", of_lanes),
+    ):
         yield
+
+
+def no_fourier():
+    """Only standardised numbers."""
+    return patch.object(modeling_ldm.LDMFourierStem, "forward", lambda self, x: 0.0)
+
+
+def fourier_of_standardised():
+    """Fourier features, but of the standardised numbers."""
+    encode = ObservationEncoder.encode
+
+    def changed(self, parts, numbers, standardised):
+        return encode(self, parts, np.sinh(np.clip(standardised, -10, 10)), standardised)
+
+    return patch.object(ObservationEncoder, "encode", changed)
+
+
+def octaves(*chosen: int):
+    """Other wave lengths."""
+    return patch.object(modeling_ldm, "OCTAVES", chosen)
+
+
+class _BentFourierStem(LDMNumericStem):
+    """Waves through the two scales of standardised numbers, which adds overtones."""
+
+    def __init__(self, columns: int, width: int) -> None:
+        super().__init__(columns * 2 * len(modeling_ldm.OCTAVES), width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        angles = torch.stack([x * (np.pi * 2.0**octave) for octave in modeling_ldm.OCTAVES], dim=-1)
+        return super().forward(torch.cat([angles.sin(), angles.cos() - 1], dim=-1).flatten(-2))
+
+
+def bent_waves():
+    """See `_BentFourierStem`."""
+    return patch.object(modeling_ldm, "LDMFourierStem", _BentFourierStem)
 
 
 class _OneScale(LDMNumericStem):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(symlog(x), self.linear.weight[:, : x.shape[-1]])
+        return self.linear(symlog(x))
 
 
 class _ThreeScales(LDMNumericStem):
     def __init__(self, columns: int, width: int) -> None:
         super().__init__(columns, width)
-        self.finest = nn.Linear(columns, width, bias=False)
+        self.finest = LDMColumns(columns, width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x) + F.linear(torch.tanh(16 * x), self.finest.weight[:, : x.shape[-1]])
+        return super().forward(x) + self.finest(torch.tanh(16 * x))
 
 
 def one_scale():
@@ -150,6 +185,11 @@ def regression():
         yield
 
 
+def mode():
+    """The most likely bin instead of the mean of those around it."""
+    return patch.object(ActionCodec, "_expectation", staticmethod(lambda logits, best: best))
+
+
 @contextmanager
 def two_tokens():
     """A token for what was done and one for what was seen then; the second one predicts."""
@@ -159,17 +199,27 @@ def two_tokens():
         ids, numeric, feedback = encode_history(self, *args, **kwargs)
         return -ids, numeric, feedback  # told apart from the observation's ids by their sign
 
-    def forward(self, feedback, signature, numeric=None, categorical=None, action_numeric=None, task=None, **kwargs):
+    def forward(
+        self,
+        feedback,
+        signature,
+        numeric=None,
+        raw_numeric=None,
+        categorical=None,
+        action_numeric=None,
+        task=None,
+        **kwargs,
+    ):
         cache, active = kwargs.get("cache"), kwargs.get("active")
-        seen = self._bag(signature)[:, None].expand(-1, feedback.shape[1], -1)
+        seen = self.bag(signature)[:, None].expand(-1, feedback.shape[1], -1)
         done = self.feedback(feedback) + seen
         if task is not None:
-            seen = seen + self._bag(task)[:, None]
+            seen = seen + self.bag(task)[:, None]
         if numeric is not None:
-            seen = seen + self.numeric(numeric)
+            seen = seen + self.numeric(numeric) + self.raw_numeric(raw_numeric)
         if categorical is not None:
-            seen = seen + self._bag(categorical.clamp(min=0))
-            done = done + self._bag((-categorical).clamp(min=0))
+            seen = seen + self.bag(categorical.clamp(min=0))
+            done = done + self.bag((-categorical).clamp(min=0))
         if action_numeric is not None:
             done = done + self.action_numeric(action_numeric)
         tokens = self.norm(torch.stack([done, seen], dim=2))

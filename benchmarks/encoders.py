@@ -21,7 +21,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import encoder_parts as parts
 import numpy as np
@@ -30,7 +29,7 @@ from common import parser, show
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ldm_hf import LDMConfig, LDMForActionPrediction
+from ldm_hf import LDMConfig
 from ldm_hf.agent import LDMAgent
 from ldm_hf.evaluation.evaluate import HELD_OUT_SEED, catalogue_target
 from ldm_hf.evaluation.rollouts import AgentPolicy, rollout
@@ -69,30 +68,37 @@ class Variant:
 
 
 VARIANTS = {
-    # --- numbers of observations
     "base": Variant(test_unknown=True),
+    # --- numbers of observations
+    "running statistics fade in": Variant((lambda: parts.running(lambda n: n / (n + 64)),), test_unknown=True),
+    "nothing instead of running statistics": Variant((lambda: parts.running(lambda n: 0 * n),), test_unknown=True),
+    "waves bent": Variant((parts.bent_waves,), test_unknown=True),
+    "no Fourier features": Variant((parts.no_fourier,), test_unknown=True),
+    "no Fourier features, 0.1 unknown, T steps": Variant(
+        (parts.no_fourier,), unknown_statistics=0.1, max_past=3, test_unknown=True
+    ),
+    "Fourier features only": Variant((parts.nothing_standardised,), unknown_statistics=0, test_unknown=True),
+    "Fourier features of standardised numbers": Variant((parts.fourier_of_standardised,), test_unknown=True),
+    "eight octaves": Variant((lambda: parts.octaves(*range(-2, 6)),), test_unknown=True),
     "stored statistics only": Variant(unknown_statistics=0, test_unknown=True),
+    # --- head, tokens, window
+    "regression": Variant((parts.regression,)),
+    "two tokens, equal arithmetic": Variant((parts.two_tokens,), window=64, updates=0.6),
+    "W 64, T 256": Variant(window=64, segment=256),
+    "two-hot": Variant((parts.two_hot,)),
+    "next observation 0.05": Variant((lambda: parts.next_observation(0.05),)),
+    "no signature": Variant((parts.no_signature,)),
+    "255 bins": Variant(config={"num_choices": 255}),
+    "51 bins": Variant(config={"num_choices": 51}),
+    "mode instead of expectation": Variant((parts.mode,)),
+    # --- less decisive
     "running statistics only": Variant(unknown_statistics=1, test_unknown=True),
-    "0.3 unknown, segment only": Variant(max_past=3, test_unknown=True),
-    "0.1 unknown, segment only": Variant(unknown_statistics=0.1, max_past=3, test_unknown=True),
-    "no statistics": Variant((parts.no_statistics,), unknown_statistics=0),
-    "and Fourier features of raw values": Variant((parts.raw_features,), {"max_numeric": 512}, test_unknown=True),
+    "0.1 unknown": Variant(unknown_statistics=0.1, test_unknown=True),
+    "next observation 0.005": Variant((lambda: parts.next_observation(0.005),)),
     "one scale": Variant((parts.one_scale,)),
     "three scales": Variant((parts.three_scales,)),
-    # --- head
-    "two-hot": Variant((parts.two_hot,)),
-    "regression": Variant((parts.regression,)),
-    "51 bins": Variant(config={"num_choices": 51}),
-    "255 bins": Variant(config={"num_choices": 255}),
-    # --- history
-    "W 64, T 256": Variant(window=64, segment=256),
-    "W 16, T 64": Variant(window=16, segment=64),
     "T 64": Variant(segment=64),
-    # --- the rest
-    "two tokens, equal arithmetic": Variant((parts.two_tokens,), window=64, updates=0.6),
-    "no signature": Variant((parts.no_signature,)),
-    "next observation 0.005": Variant((lambda: parts.next_observation(0.005),)),
-    "next observation 0.05": Variant((lambda: parts.next_observation(0.05),)),
+    "W 16, T 64": Variant(window=16, segment=64),
     "129 bins": Variant(config={"num_choices": 129}),
 }
 
@@ -100,8 +106,7 @@ VARIANTS = {
 def train(variant: Variant, streams: dict[str, Any], seed: int, updates: int) -> tuple[Any, Any]:
     """A model and its processor after ``updates`` steps on the first nine tenths of every stream."""
     torch.manual_seed(seed)
-    config = LDMConfig.preset("ldm-nano", **variant.config)
-    config.backbone_config.sliding_window = variant.window
+    config = LDMConfig.preset("ldm-nano", window=variant.window, **variant.config)
     model, processor = parts.LDM(config), processor_for(config, streams)
     rows = TRANSITIONS // variant.segment
     lengths = {name: stream.num_steps * 9 // 10 for name, stream in streams.items()}
@@ -175,35 +180,30 @@ def run(name: str, seed: int, dataset: Path, updates: int) -> dict[str, Any]:
             label = "known" if known else "unknown"
             result[f"disagreement, {label}"] = disagreement(model, processor, streams, known)
             result[f"scores, {label}"] = {env: play(model, processor, dataset, env, known) for env in ENVIRONMENTS}
-        if name == "base":
-            with patch.object(parts.ActionCodec, "_expectation", staticmethod(lambda logits, best: best)):
-                result["disagreement, mode"] = disagreement(model, processor, streams, True)
-                result["scores, mode"] = {env: play(model, processor, dataset, env, True) for env in ENVIRONMENTS}
     return result
 
 
 def table(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row a variant (and one for decoding by the mode)."""
+    """One row a variant."""
     rows = []
-    names = list(dict.fromkeys(key.rsplit("|", 1)[0] for key in runs))
-    for name, label in [(name, "known") for name in names] + [("base", "mode")] * ("base" in names):
+    for name in dict.fromkeys(key.rsplit("|", 1)[0] for key in runs):
         seeds = [values for key, values in sorted(runs.items()) if key.rsplit("|", 1)[0] == name]
-        per_seed = [np.mean(np.clip(list(s[f"scores, {label}"].values()), -1, 1)) for s in seeds]
-        unknown = [np.mean(np.clip(list(s["scores, unknown"].values()), -1, 1)) for s in seeds if "scores, unknown" in s]
+        per_seed = [np.mean(np.clip(list(s["scores, known"].values()), -1, 1)) for s in seeds]
+        unknown = [
+            np.mean(np.clip(list(s["scores, unknown"].values()), -1, 1)) for s in seeds if "scores, unknown" in s
+        ]
         distances = {
-            kind: float(
-                np.mean([v for s in seeds for found, v in s[f"disagreement, {label}"].values() if found == kind])
-            )
+            kind: float(np.mean([v for s in seeds for found, v in s["disagreement, known"].values() if found == kind]))
             for kind in ("wrong", "off")
         }
         rows.append(
             {
-                "variant": name if label == "known" else "mode instead of expectation",
+                "variant": name,
                 "seeds": len(seeds),
                 "score": float(np.mean(per_seed)),
                 "by seed": " ".join(f"{value:.2f}" for value in per_seed),
-                "unknown": float(np.mean(unknown)) if unknown and label == "known" else None,
-                "unknown by seed": " ".join(f"{value:.2f}" for value in unknown) if label == "known" else "",
+                "unknown": float(np.mean(unknown)) if unknown else None,
+                "unknown by seed": " ".join(f"{value:.2f}" for value in unknown),
                 **distances,
             }
         )

@@ -64,7 +64,7 @@ class Arguments:
     max_grad_norm: float = 1.0
     seed: int = 0
     mixed_precision: str = field(default="auto", metadata={"help": "auto, no or bf16"})
-    unknown_statistics: float = field(default=0.1, metadata={"help": "share of segments without stored statistics"})
+    unknown_statistics: float = field(default=0.3, metadata={"help": "share of segments without stored statistics"})
     gradient_checkpointing: bool = False
     cpu_threads: int | None = field(
         default=None,

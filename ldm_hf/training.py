@@ -40,7 +40,7 @@ class SegmentDataset(Dataset):
         processor: LDMProcessor,
         sampler: WindowSampler,
         num_batches: int,
-        unknown_statistics: float = 0.1,
+        unknown_statistics: float = 0.3,
         no_task: float = 0.5,
         no_reward: float = 0.05,
         max_past: int = 4096,
