@@ -83,6 +83,7 @@ class RecurrentLayer(LinearAttentionLayer):
                 state[~active] = before[~active]
             before.copy_(state)
 
+    @torch.inference_mode()  # states made in a roll-out under inference mode may be written there only
     def clear(self, lanes: torch.Tensor | slice) -> None:
         """Starts these lanes anew."""
         for state in (*self._states().values(), *self._before.values()):

@@ -2,11 +2,13 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, BertConfig
 
-from ldm_hf import LDMConfig, LDMForActionPrediction, LDMModel
+from ldm_hf import LDMAgent, LDMConfig, LDMForActionPrediction, LDMModel
 from ldm_hf import cache_ldm as cache_module
 from ldm_hf.cache_ldm import RECURRENT, RingBufferCache
 from ldm_hf.configuration_ldm import BACKBONES, PRETRAINED_WINDOW, WINDOWED
@@ -14,6 +16,7 @@ from ldm_hf.errors import CheckpointError
 
 from .conftest import TINY
 from .test_model import PER_STEP, largest_difference, rich_batch, step_by_step
+from .toys import Recorder
 
 WINDOW = 8
 ATTENTION = {
@@ -229,6 +232,25 @@ def test_attention_without_a_mask_needs_a_backbone_with_a_window_of_its_own(proc
     assert seen == [(None, WINDOW)] * 2 * len(WINDOWED)
 
 
+@pytest.mark.parametrize("kind", ["lfm2", "mamba2"])
+def test_an_agent_forgets_cleared_lanes_of_a_backbone_with_states(kind, processor):
+    torch.manual_seed(0)
+    model = LDMForActionPrediction(config_of(kind)).eval()
+    pair = (spaces.Box(-1, 1, (3,)), spaces.Discrete(5))
+    observations = np.random.default_rng(0).uniform(-1, 1, (8, 2, 3)).astype(np.float32)
+    used, fresh = (LDMAgent(model, processor, pair, num_envs=2) for _ in range(2))
+    feedback = (np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
+    used.act(observations[0])
+    for observation in observations[1:7]:
+        used.act(observation, *feedback)
+    used.clear([1])
+    with Recorder(model, lanes=2) as recorder:
+        used.act(observations[7], *feedback)
+        fresh.act(observations[7])
+    first, second = recorder.logits
+    assert largest_difference(first[1], second[1]) < 1e-4 < 1e-3 < largest_difference(first[0], second[0])
+
+
 # --- weights of a pretrained language model
 
 
@@ -273,9 +295,8 @@ def test_the_configuration_alone_reads_no_weights(language_model):
 
 
 def test_a_language_model_that_is_not_there_or_does_not_fit_is_one_clear_error(tmp_path):
-    for path in (tmp_path / "nothing", "someone/nothing"):
-        with pytest.raises(CheckpointError, match=f"no pretrained language model at {path}"):
-            LDMForActionPrediction.from_pretrained_backbone(path)
+    with pytest.raises(CheckpointError, match=f"no pretrained language model at {tmp_path / 'nothing'}"):
+        LDMForActionPrediction.from_pretrained_backbone(tmp_path / "nothing")
     BertConfig().save_pretrained(tmp_path / "bert")
     with pytest.raises(Exception, match=r"'bert' is not supported; these are: qwen3"):
         LDMConfig(backbone=str(tmp_path / "bert"))

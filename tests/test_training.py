@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from ldm_hf import LDMForActionPrediction, LDMProcessor
 from ldm_hf.errors import NonFiniteError
@@ -25,7 +26,7 @@ from ldm_hf.training import (
 )
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, WindowSampler, open_dataset
 
-from .conftest import random_steps
+from .conftest import TINY, random_steps
 
 PRETRAIN = Path(__file__).parents[1] / "examples" / "pretrain.py"
 ENVIRONMENTS = {  # spaces and lengths of episodes
@@ -316,3 +317,20 @@ def test_accelerate_launch_trains_and_a_tracker_is_told(runs):
     assert log_of(folder / "launched") == log_of(runs[0])
     assert list((folder / "launched").rglob("events.out.tfevents.*"))
     assert all(any(name.startswith("loss/") for name in line) for line in log_of(folder / "launched"))
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_a_language_model(runs):
+    folder = runs[0].parent
+    sizes = TINY["backbone_config"] | {"vocab_size": 50, "use_sliding_window": False}
+    language_model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**sizes))
+    language_model.save_pretrained(folder / "lm")
+    arguments = ("--dataset", folder / "data", "--output_dir", folder / "warm", "--backbone", folder / "lm")
+    finished = pretrain(folder, *arguments, "--max_steps", "1", "--warmup_steps", "1000")
+    assert finished.returncode == 0, finished.stderr
+    weights = LDMForActionPrediction.from_pretrained(folder / "warm").model.backbone.state_dict()
+    for name, value in language_model.model.state_dict().items():
+        if name != "embed_tokens.weight":
+            torch.testing.assert_close(weights[name], value, atol=1e-4, rtol=0)  # one small step away
+    both = pretrain(folder, *arguments, "--model", folder / "start")
+    assert both.returncode == 1 and both.stderr.splitlines()[-1].startswith("error: --model and --backbone")
