@@ -234,7 +234,7 @@ FULL_ATTENTION = TINY["backbone_config"] | {"use_sliding_window": False, "slidin
         lambda folder: (folder / "processor_config.json").unlink(),
         lambda folder: (folder / "config.json").write_text("{}"),
         lambda folder: change_config(folder, backbone_config=None),
-        lambda folder: change_config(folder, backbone_config=FULL_ATTENTION),
+        lambda folder: change_config(folder, backbone_config=FULL_ATTENTION, window=0),
         lambda folder: change_config(folder, num_choices="many"),
         lambda folder: change_config(folder, num_choices=33),
         lambda folder: truncate(folder / "model.safetensors"),
