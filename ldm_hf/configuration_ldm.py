@@ -54,9 +54,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @strict
 class LDMConfig(PreTrainedConfig):
-    r"""Configuration of [`LDMModel`] and [`LDMForActionPrediction`].
+    r"""Configuration of [`LDMModel`][] and [`LDMForActionPrediction`][].
 
-    Args:
+    Attributes:
         backbone_config: any decoder of transformers that attends to a sliding window (Qwen3-style by default).
         num_choices: logits of the action head = bins of a continuous action element.
         max_numeric: numeric scalars of an observation; more share columns with alternating signs.
@@ -127,6 +127,10 @@ class LDMConfig(PreTrainedConfig):
 
         Raises:
             ValueError: if there is no preset of this name.
+
+        Example:
+            >>> LDMConfig.preset("ldm-base", num_choices=51).window
+            128
         """
         if name not in PRESETS:
             raise ValueError(f"no preset {name!r}; there are: {', '.join(PRESETS)}")

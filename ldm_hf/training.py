@@ -65,7 +65,15 @@ class SegmentDataset(Dataset):
         )
 
     def encode(self, name: str, start: int, statistics: float, task: float, reward: float) -> EncodedSteps:
-        """Encodes one segment; the three numbers in [0, 1) decide what it is told."""
+        """Encodes one segment.
+
+        Args:
+            name: of the environment.
+            start: first step of the segment in its stream.
+            statistics: in [0, 1); below ``unknown_statistics``, the segment is standardised by itself.
+            task: in [0, 1); below ``no_task``, there is no task text.
+            reward: in [0, 1); below ``no_reward``, rewards are not told.
+        """
         stream = self.trajectories[name]
         has_previous = start > 0
         steps = stream.slice(start - has_previous, min(start + self.sampler.segment, stream.num_steps))
