@@ -6,7 +6,7 @@ TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test quicktest quality style references trajectories ldm-nano results clean
+.PHONY: quickstart test quicktest quality style docs references trajectories ldm-nano results clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
@@ -21,6 +21,9 @@ quality: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed
+	$(BIN)/properdocs build --strict
 
 style: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

@@ -25,9 +25,14 @@ extras = {
     # Interquartile means with confidence intervals, plots, videos.
     "eval": ["scipy>=1.13", "matplotlib>=3.8", "imageio[ffmpeg]>=2.34"],
     "tracking": ["tensorboard>=2.16"],
-    "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "pytest-xdist>=3.6"],
+    # Not Sphinx: stockpyl pins its release of 2022.
+    "docs": ["properdocs>=1.6.5", "mkdocs-material>=9.6", "mkdocstrings-python>=2"],
+    "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "pytest-xdist>=3.6", "sybil>=10"],
 }
-extras["all"] = sorted({requirement for name, group in extras.items() if name != "dev" for requirement in group})
+extras["all"] = sorted(
+    {requirement for name, group in extras.items() if name not in ("docs", "dev") for requirement in group}
+)
+extras["dev"] += extras["docs"]  # the tests build the documentation
 
 setup(
     name="ldm_hf",

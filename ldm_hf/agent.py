@@ -27,19 +27,31 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class LDMState:
-    """The history of ``B`` lanes. It belongs to whoever rolls out; the model keeps nothing."""
+    """The history of ``B`` lanes. It belongs to whoever rolls out; the model keeps nothing.
+
+    Attributes:
+        cache: keys and values of the last window.
+        positions: ``(B, E)`` of the previous action's elements.
+        reward: ``(B,)`` of the previous step.
+        terminated: ``(B,)`` likewise.
+        truncated: ``(B,)`` likewise.
+        has_previous: ``(B,)`` False until a lane has acted.
+        statistics: of the stream so far, for an environment that is not known.
+        reward_known: ``(B,)`` False where an episode was broken off before its last reward was told.
+    """
 
     cache: RingBufferCache
-    positions: np.ndarray  # (B, E) of the previous action
-    reward: np.ndarray  # (B,) of the previous step
-    terminated: np.ndarray  # (B,)
-    truncated: np.ndarray  # (B,)
-    has_previous: np.ndarray  # (B,) False until a lane has acted
+    positions: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    has_previous: np.ndarray
     statistics: RunningStatistics
-    reward_known: np.ndarray  # (B,) False where an episode was broken off before its last reward was told
+    reward_known: np.ndarray
 
     @property
     def lanes(self) -> int:
+        """B."""
         return len(self.reward)
 
     def clear(self, lanes: np.ndarray) -> None:
@@ -92,10 +104,11 @@ class LDMAgent:
         UnsupportedSpaceError: if a leaf of a space is not supported.
 
     Example:
-        >>> agent = LDMAgent.from_pretrained("outputs/quickstart/model", env)  # doctest: +SKIP
-        >>> observation, info = env.reset()  # doctest: +SKIP
-        >>> action = agent.act(observation)  # doctest: +SKIP
-        >>> while True:  # doctest: +SKIP
+        >>> env = gymnasium.make("CartPole-v1")
+        >>> agent = LDMAgent.from_pretrained("outputs/quickstart/model", env)
+        >>> observation, info = env.reset(seed=0)
+        >>> action = agent.act(observation)
+        >>> for _ in range(100):
         ...     observation, reward, terminated, truncated, info = env.step(action)
         ...     if terminated or truncated:
         ...         observation, info = env.reset()

@@ -62,12 +62,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @strict
 class LDMConfig(PreTrainedConfig):
-    r"""Configuration of [`LDMModel`] and [`LDMForActionPrediction`].
+    r"""Configuration of [`LDMModel`][] and [`LDMForActionPrediction`][].
 
-    Args:
+    Attributes:
         backbone_config: a decoder of transformers, of a type in ``BACKBONES`` (Qwen3-style by default).
         backbone: folder or Hub id of a pretrained language model. Where no ``backbone_config`` is given, that of this model is read; its weights
-            are loaded by [`LDMForActionPrediction.from_pretrained_backbone`] only.
+            are loaded by [`LDMForActionPrediction.from_pretrained_backbone`][] only.
         window: steps that a layer with attention sees; 0 takes the backbone's own sliding window (128 for a language model without one).
         num_choices: logits of the action head = bins of a continuous action element.
         max_numeric: numeric scalars of an observation; more share columns with alternating signs.
@@ -156,6 +156,10 @@ class LDMConfig(PreTrainedConfig):
 
         Raises:
             ValueError: if there is no preset of this name.
+
+        Example:
+            >>> LDMConfig.preset("ldm-base", num_choices=51).window
+            128
         """
         if name not in PRESETS:
             raise ValueError(f"no preset {name!r}; there are: {', '.join(PRESETS)}")

@@ -27,7 +27,7 @@ SMOOTHING = 1.0  # bins: standard deviation of the target of a continuous elemen
 
 @dataclass
 class LDMOutput(ModelOutput):
-    """Output of [`LDMForActionPrediction`].
+    """Output of [`LDMForActionPrediction`][].
 
     Args:
         loss: mean over rows (environments) of ``row_losses``, when labels are given.
@@ -249,7 +249,7 @@ class LDMModel(LDMPreTrainedModel):
         active: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """Runs the decoder over ``B`` streams of ``T`` steps. All inputs come from [`LDMProcessor`].
+        """Runs the decoder over ``B`` streams of ``T`` steps. All inputs come from [`LDMProcessor`][].
 
         Args:
             feedback: ``(B, T, 6)``, what the previous step returned.
@@ -268,6 +268,7 @@ class LDMModel(LDMPreTrainedModel):
             cache: the cache of a roll-out; then ``T`` is 1.
             use_cache: start a roll-out with a new cache if none is given.
             active: ``(B,)`` bool, lanes whose history takes in this step (all by default). Only with a cache.
+            **kwargs: of the backbone, such as ``output_hidden_states``.
         """
         dtype = self.bag.weight.dtype  # a model in half precision takes the processor's float32
         x = self.feedback(feedback.to(dtype)) + self.bag(signature)[:, None]
@@ -327,7 +328,7 @@ class LDMActionHead(nn.Module):
 
 
 class LDMForActionPrediction(LDMPreTrainedModel):
-    """[`LDMModel`] with the action head: predicts the reference policy's action of every step."""
+    """[`LDMModel`][] with the action head: predicts the reference policy's action of every step."""
 
     def __init__(self, config: LDMConfig) -> None:
         super().__init__(config)
@@ -350,14 +351,15 @@ class LDMForActionPrediction(LDMPreTrainedModel):
         """Predicts actions.
 
         Args:
-            feedback: see [`LDMModel`], as for all further inputs of observations and history.
-            signature: see [`LDMModel`].
+            feedback: see [`LDMModel`][], as for all further inputs of observations and history.
+            signature: see [`LDMModel`][].
             element_rows: ``(P,)`` the row of the batch that an action element belongs to.
             element_ids: ``(P,)`` ids of the elements.
             element_sizes: ``(P,)`` number of choices or bins.
             element_continuous: ``(P,)`` bool, elements whose choices are bins of a line: their labels may be fractional.
             labels: ``(P, T)`` positions of the reference's action in ``[0, size - 1]``; negative: no label.
             return_dict: False for a tuple.
+            **kwargs: the further inputs of [`LDMModel`][].
         """
         outputs = self.model(feedback=feedback, signature=signature, **kwargs)
         logits = self.action_head(outputs.last_hidden_state, element_rows, element_ids, element_sizes)

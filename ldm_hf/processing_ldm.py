@@ -37,15 +37,26 @@ SIGNATURE_LEAVES = 32  # leaves beyond this no longer tell layouts apart
 
 @dataclass
 class EncodedSteps:
-    """Encoded steps of one environment, ``N`` on the leading axis: time in a segment, lanes in a roll-out."""
+    """Encoded steps of one environment, ``N`` on the leading axis: time in a segment, lanes in a roll-out.
+
+    Attributes:
+        layout: how they were encoded.
+        observation: the arrays of the observations.
+        categorical: ``(N, k)`` ids of observation and previous action.
+        action_numeric: ``(N, m)`` continuous part of the previous action.
+        feedback: ``(N, 6)``, see `EnvironmentLayout.encode_history`.
+        task: ``(k,)`` ids, zeros if there is none.
+        labels: ``(N, E)`` positions of the reference's action, None in a roll-out.
+        length: N.
+    """
 
     layout: EnvironmentLayout
     observation: Encoded
-    categorical: np.ndarray  # (N, k) ids of observation and previous action
-    action_numeric: np.ndarray  # (N, m)
-    feedback: np.ndarray  # (N, 6)
-    task: np.ndarray  # (k,) ids, zeros if there is none
-    labels: np.ndarray | None = None  # (N, E)
+    categorical: np.ndarray
+    action_numeric: np.ndarray
+    feedback: np.ndarray
+    task: np.ndarray
+    labels: np.ndarray | None = None
     length: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +64,7 @@ class EncodedSteps:
 
 
 class EnvironmentLayout:
-    """How steps of one pair of spaces are encoded. Made by [`LDMProcessor`].
+    """How steps of one pair of spaces are encoded. Made by [`LDMProcessor`][].
 
     Args:
         processor: gives the sizes.
@@ -253,18 +264,18 @@ def _shift(values: np.ndarray, has_previous: bool) -> np.ndarray:
 
 
 class LDMProcessor(ProcessorMixin):
-    r"""Encodes observations and histories and decodes actions. Sizes must equal those of the model's [`LDMConfig`].
+    r"""Encodes observations and histories and decodes actions. Sizes must equal those of the model's [`LDMConfig`][].
 
     Args:
-        num_choices: see [`LDMConfig`], as for all sizes.
-        max_numeric: see [`LDMConfig`].
-        max_action_numeric: see [`LDMConfig`].
-        max_text_tokens: see [`LDMConfig`].
-        bag_buckets: see [`LDMConfig`].
-        element_buckets: see [`LDMConfig`].
-        grid_buckets: see [`LDMConfig`].
-        grid_size: see [`LDMConfig`].
-        image_size: see [`LDMConfig`].
+        num_choices: see [`LDMConfig`][], as for all sizes.
+        max_numeric: see [`LDMConfig`][].
+        max_action_numeric: see [`LDMConfig`][].
+        max_text_tokens: see [`LDMConfig`][].
+        bag_buckets: see [`LDMConfig`][].
+        element_buckets: see [`LDMConfig`][].
+        grid_buckets: see [`LDMConfig`][].
+        grid_size: see [`LDMConfig`][].
+        image_size: see [`LDMConfig`][].
         environments: ``{name: {"observation_space", "action_space", "statistics", "task"}}``, the environments that the model knows.
     """
 

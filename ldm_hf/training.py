@@ -70,7 +70,16 @@ class SegmentDataset(Dataset):
     def encode(
         self, name: str, start: int, statistics: float, task: float, reward: float, past: float
     ) -> EncodedSteps:
-        """Encodes one segment; the numbers in [0, 1) decide what it is told."""
+        """Encodes one segment.
+
+        Args:
+            name: of the environment.
+            start: first step of the segment in its stream.
+            statistics: in [0, 1); below ``unknown_statistics``, the segment is standardised by its stream so far.
+            task: in [0, 1); below ``no_task``, there is no task text.
+            reward: in [0, 1); below ``no_reward``, rewards are not told.
+            past: in [0, 1); how far these statistics reach back, as the logarithm to base ``max_past``.
+        """
         stream = self.trajectories[name]
         known_statistics = statistics >= self.unknown_statistics
         # As many streams that have just begun as ones of tens, hundreds and thousands of steps.

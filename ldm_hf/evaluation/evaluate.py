@@ -26,31 +26,50 @@ from .scores import VARIANTS, measurement, normalised_score, save_results, summa
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT_SEED = 1_000_000  # far from the seeds of collected episodes
+HELD_OUT_SEED = 1_000_000
+"""Of the first episode that measures a policy: far from the seeds of collected episodes."""
+
 _loaded = lru_cache(maxsize=1)(load_model)  # a process measures one model in many environments
 
 
 @dataclass(frozen=True)
 class Target:
-    """An environment to evaluate in, its task text, and the policy that its scores are measured against."""
+    """An environment to evaluate in, its task text, and the policy that its scores are measured against.
+
+    Attributes:
+        name: in the catalogue, and in the processor if the model knows it.
+        domain: that its score is counted in.
+        task: text that the model is told; empty if there is none.
+        make_env: makes one environment.
+        make_reference: makes an object with ``reset(env)`` and ``act(env, observation, info)``.
+        episodes: to measure with at the least, where returns vary much.
+    """
 
     name: str
     domain: str
     task: str
     make_env: Callable[[], gymnasium.Env]
     make_reference: Callable[[], Any]
-    episodes: int = 1  # at the least, where returns vary much
+    episodes: int = 1
 
 
 @dataclass(frozen=True)
 class Measuring:
-    """How every policy is measured."""
+    """How every policy is measured.
+
+    Attributes:
+        episodes: per policy.
+        seed: of the first episode.
+        num_envs: environments in lock step.
+        progress: show a progress bar.
+        incognito: the model is not told which environment it is in.
+    """
 
     episodes: int
     seed: int
     num_envs: int
     progress: bool
-    incognito: bool = False  # the model is not told which environment it is in
+    incognito: bool = False
 
 
 def catalogue_target(name: str, references_folder: str | Path) -> Target:

@@ -22,16 +22,26 @@ class Lanes:
 
     After the end of an episode, ``observations`` and ``infos`` are the first of the next episode while reward and
     flags are those of the step that ended the former (Gymnasium's ``AutoresetMode.SAME_STEP``).
+
+    Attributes:
+        envs: the environments.
+        observations: one each.
+        infos: one each.
+        rewards: ``(N,)``.
+        terminated: ``(N,)``.
+        truncated: ``(N,)``.
+        active: ``(N,)`` False for lanes that have played all their episodes; their actions are not used.
+        stepped: False before the first step: rewards and flags say nothing yet.
     """
 
     envs: list[gymnasium.Env]
     observations: list[Any]
     infos: list[dict[str, Any]]
-    rewards: np.ndarray  # (N,)
-    terminated: np.ndarray  # (N,)
-    truncated: np.ndarray  # (N,)
-    active: np.ndarray  # (N,) False for lanes that have played all their episodes; their actions are not used
-    stepped: bool = False  # False before the first step: rewards and flags say nothing yet
+    rewards: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    active: np.ndarray
+    stepped: bool = False
 
 
 class Policy(Protocol):

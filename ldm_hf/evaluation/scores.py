@@ -42,6 +42,10 @@ def normalised_score(score: Any, random: float, reference: float, name: str = "e
 
     Raises:
         LDMError: if the reference is not better than random, so that there is no scale.
+
+    Example:
+        >>> normalised_score(-50.0, random=-200.0, reference=-100.0)
+        1.5
     """
     if not reference > random:
         raise LDMError(

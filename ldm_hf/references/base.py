@@ -17,7 +17,11 @@ class Reference:
     method = "heuristic"
 
     def __init__(self, env: gymnasium.Env) -> None:
-        """Args: env: an environment of the kind that it will act in; not the one of the roll-outs."""
+        """Makes the policy; parameters of a subclass come from the row's ``reference_kwargs``.
+
+        Args:
+            env: an environment of the kind that it will act in; not the one of the roll-outs.
+        """
 
     def reset(self, env: gymnasium.Env) -> None:
         """An episode has begun in ``env``."""
@@ -26,11 +30,14 @@ class Reference:
         """Tells which action was executed, where it was not the one from `act`."""
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        """The action for this step, a member of ``env.action_space``.
+        """The action for this step.
 
         Args:
             env: the environment acted in; a policy may look into ``env.unwrapped``.
             observation: the current one.
             info: that came with it.
+
+        Returns:
+            A member of ``env.action_space``.
         """
         raise NotImplementedError

@@ -67,14 +67,23 @@ class EnvironmentTrajectories:
 
     @property
     def num_episodes(self) -> int:
+        """Episodes in all shards."""
         return len(self.episode_starts) - 1
 
     @property
     def num_steps(self) -> int:
+        """Length of the stream."""
         return int(self.episode_starts[-1])
 
     def slice(self, start: int, stop: int) -> dict[str, Any]:
-        """Steps ``start`` to ``stop`` of the stream: observation, action, label ``{path: (T, *shape)}``; reward, terminated, truncated ``(T,)``."""
+        """Steps ``start`` to ``stop`` of the stream, over the ends of episodes.
+
+        Returns:
+            observation, action, label ``{path: (T, *shape)}``; reward, terminated, truncated ``(T,)``.
+
+        Raises:
+            IndexError: if these are not steps of the stream.
+        """
         if not 0 <= start < stop <= self.num_steps:
             raise IndexError(f"{self.info.name}: steps {start}:{stop} of {self.num_steps}")
         steps: dict[str, Any] = {role: {} for role in ROLES}
@@ -100,7 +109,7 @@ class EnvironmentTrajectories:
         return {"observation": observation, "reward": {"mean": reward.mean(), "std": reward.std()}}
 
     def statistics(self) -> dict[str, Any]:
-        """Mean and deviation of numeric leaves (flattened scalars) and of the reward, as [`LDMProcessor`] wants them."""
+        """Mean and deviation of numeric leaves (flattened scalars) and of the reward, as [`LDMProcessor`][] wants them."""
         return self._statistics
 
     def episode_returns(self) -> np.ndarray:
@@ -198,6 +207,9 @@ def open_dataset(path_or_repo: str | Path, names: list[str] | None = None) -> di
     Args:
         path_or_repo: a local folder, or the id of a dataset repo on the Hub.
         names: of environments; all by default.
+
+    Returns:
+        The stream of each environment, by name.
 
     Raises:
         DatasetError: if there is no such dataset or environment, or a shard is damaged.

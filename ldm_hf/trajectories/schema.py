@@ -1,6 +1,6 @@
 """The layout of a trajectory dataset.
 
-A folder is a Hub dataset repo. Each environment is a config (subset) of its own::
+A folder is a Hub dataset repo. Each environment is a config (subset) of its own:
 
     README.md                    the dataset card; its header lists the configs for `datasets.load_dataset`
     CartPole-v1/environment.json spaces, scores, versions, licence, how the data was collected

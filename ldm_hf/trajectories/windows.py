@@ -22,6 +22,16 @@ class WindowSampler:
         rank: of this process.
         world_size: number of processes.
         weights: by environment, equal by default.
+
+    Raises:
+        ValueError: if a weight is negative or all of them are zero.
+
+    Example:
+        >>> sampler = WindowSampler({"long": 10_000, "short": 200}, segment=128, batch_size=4)
+        >>> sampler.windows(step=7) == sampler.windows(step=7)
+        True
+        >>> sorted(name for name, first_step in sampler.windows(step=7))
+        ['long', 'long', 'short', 'short']
     """
 
     def __init__(
