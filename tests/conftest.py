@@ -98,3 +98,9 @@ def knowing(tiny):
     processor = LDMProcessor.from_config(tiny[0].config)
     processor.add_environment("Toy-v0", OBSERVATION, ACTION, STATISTICS, "push it")
     return tiny[0], processor
+
+
+def encode_observations(encoder, parts):
+    """Observations ``{path: (N, *shape)}`` whose numbers are not standardised."""
+    numbers = encoder.numbers(parts, len(next(iter(parts.values()))))
+    return encoder.encode(parts, numbers, numbers)

@@ -16,7 +16,7 @@ from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.spaces import stack, unflatten
 from ldm_hf.statistics_ldm import SINGLE, RunningStatistics, prefix_rms, prefix_standardise
 
-from .conftest import random_steps
+from .conftest import encode_observations, random_steps
 from .strategies import action_spaces, observation_spaces
 
 
@@ -85,11 +85,10 @@ def test_encoding_many_steps_equals_encoding_each(processor):
     )
     layout = EnvironmentLayout(processor, observation_space, spaces.Discrete(2))
     parts = random_steps(observation_space, spaces.Discrete(2), 6)["observation"]
-    numbers = layout.observations.numbers(parts, 6)
-    whole = layout.observations.encode(parts, numbers, numbers)
+    whole = encode_observations(layout.observations, parts)
     for step in range(6):
         one = {path: values[step : step + 1] for path, values in parts.items()}
-        single = layout.observations.encode(one, numbers[step : step + 1], numbers[step : step + 1])
+        single = encode_observations(layout.observations, one)
         for name in ("numeric", "raw_numeric", "categorical"):
             assert np.array_equal(getattr(whole, name)[step], getattr(single, name)[0]), name
         assert np.array_equal(whole.grid[:, step], single.grid[:, 0]) and torch.equal(
@@ -101,7 +100,7 @@ def test_encoding_many_steps_equals_encoding_each(processor):
 
 def test_different_values_of_a_leaf_never_share_an_id(processor):
     layout = EnvironmentLayout(processor, spaces.Discrete(250), spaces.Discrete(2))
-    ids = layout.observations.encode({"": np.arange(250)}, np.zeros((250, 0)), np.zeros((250, 0))).categorical
+    ids = encode_observations(layout.observations, {"": np.arange(250)}).categorical
     assert len(np.unique(ids)) == 250 and ids.min() >= 1
 
 

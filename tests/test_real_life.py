@@ -15,7 +15,7 @@ from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.spaces import flatten, space_to_json, stack, unflatten
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter
 
-from .conftest import random_steps
+from .conftest import encode_observations, random_steps
 from .toys import Fixed, Recorder, difference
 
 UNBOUNDED = {"low": -np.inf, "high": np.inf}
@@ -201,6 +201,16 @@ def test_the_first_observation_of_an_unknown_stream_is_zero(layout):
     assert not numeric[0].any() and numeric[1:].all()
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"), [([0.5, -0.5], 0.4812), ([1e6, -1e6], 14.5087), ([2e38, -2e38], 88.8843)]
+)
+def test_raw_numbers_come_beside_standardised_ones(layout, values, expected):
+    """As arcsinh, whatever is known of them."""
+    space = spaces.Box(**UNBOUNDED, shape=(2,))
+    raw = encode(layout(space), [values, values]).observation.raw_numeric
+    np.testing.assert_allclose(raw, [[expected, -expected]] * 2, rtol=1e-4)
+
+
 def test_ten_deviations_are_the_limit(layout):
     space = spaces.Box(**UNBOUNDED, shape=(2,))
     numeric = encode(
@@ -227,40 +237,42 @@ def test_rounding_noise_is_not_blown_up(layout, mean, noise):
 def test_integers_are_exact_up_to_2_to_the_53(layout, top, exact):
     space = spaces.Box(0, 2**62, (2,), np.int64)
     values = np.array([[top - 1, top], [top - 3, top - 2]])
-    assert (len(np.unique(layout(space).observations.numbers({"": values}))) == 4) == exact
+    assert (len(np.unique(layout(space).observations.numbers({"": values}, 2))) == 4) == exact
 
 
 def test_every_one_of_5000_scalars_is_seen(layout):
     encoder = layout(spaces.Box(-1, 1, (5000,))).observations
     values = np.vstack([np.zeros(5000), np.eye(5000)[::97]])
-    folded = encoder.encode({"": values}, values).numeric
+    folded = encode_observations(encoder, {"": values}).numeric
     assert folded.shape[1] == 256 and (np.abs(folded).sum(axis=1) == [0] + [1] * (len(values) - 1)).all()
 
 
 @pytest.mark.parametrize(("space", "different"), [(spaces.Discrete(1), 1), (spaces.Discrete(3, start=1), 3)])
 def test_choices_have_ids_of_their_own(layout, space, different):
-    ids = layout(space).observations.encode({"": np.arange(space.start, space.start + space.n)}, None).categorical
+    ids = encode_observations(
+        layout(space).observations, {"": np.arange(space.start, space.start + space.n)}
+    ).categorical
     assert len(np.unique(ids)) == different and ids.min() >= 1
 
 
 def test_choices_beyond_the_table_share_ids(layout):
-    ids = layout(spaces.Discrete(10_000)).observations.encode({"": np.arange(10_000)}, None).categorical[:, 0]
+    ids = encode_observations(layout(spaces.Discrete(10_000)).observations, {"": np.arange(10_000)}).categorical[:, 0]
     assert len(np.unique(ids[:8191])) == 8191 and (ids[8191:] == ids[: 10_000 - 8191]).all()
 
 
 def test_200_entries_are_symbols_in_two_tiles(layout):
     encoder = layout(spaces.MultiDiscrete([3] * 200)).observations
     changed = np.vstack([np.ones(200, int), 1 + np.eye(200, dtype=int)])
-    grid = encoder.encode({"": changed}, None).grid
+    grid = encode_observations(encoder, {"": changed}).grid
     assert grid.shape == (2, 201, 10, 10, 1)
     assert ((grid[:, 1:] != grid[:, :1]).sum(axis=(0, 2, 3, 4)) == 1).all()
 
 
 def test_symbols_outside_their_bounds_are_the_nearest_ones(layout):
     encoder = layout(spaces.Box(2, 9, (5, 5), np.int64)).observations
-    below, low, high, above = encoder.encode({"": np.full((4, 5, 5), 1) * [[[-4]], [[2]], [[9]], [[99]]]}, None).grid[
-        0
-    ]
+    below, low, high, above = encode_observations(
+        encoder, {"": np.full((4, 5, 5), 1) * [[[-4]], [[2]], [[9]], [[99]]]}
+    ).grid[0]
     assert np.array_equal(below, low) and np.array_equal(above, high) and not np.array_equal(low, high)
 
 
@@ -269,7 +281,7 @@ def test_texts(layout):
     words = " ".join(f"w{number}" for number in range(40))
     texts = ["", "go left", "GO LEFT", "left go", words, words.replace("w39", "x")]
     empty, plain, capital, turned, long, other = (
-        set(row) - {0} for row in encoder.encode({"": texts}, None).categorical
+        set(row) - {0} for row in encode_observations(encoder, {"": texts}).categorical
     )
     assert len(empty) == 1 and len(plain) == 4  # the whole, two words, a pair
     assert len(plain & capital) == 3 and len(plain & turned) == 2
