@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ldm_hf import LDMForActionPrediction, agent, modeling_ldm, processing_ldm
@@ -164,16 +165,28 @@ def two_hot():
     return patch.object(LDMForActionPrediction, "_row_losses", staticmethod(_two_hot))
 
 
+def heavier(weight: float):
+    """Continuous elements weigh more in a loss."""
+    row_losses = LDMForActionPrediction._row_losses
+
+    def weighted(logits, labels, rows, count, continuous=None):
+        losses = row_losses(logits, labels, rows, count, continuous)
+        share = torch.zeros(count).index_add(0, rows, continuous.float()) > 0
+        return torch.where(share, weight * losses, losses)
+
+    return patch.object(LDMForActionPrediction, "_row_losses", staticmethod(weighted))
+
+
 @contextmanager
-def regression():
-    """The first logit is the action in [-1, 1]; Gaussian log-likelihood with a deviation of a tenth of that."""
+def regression(weight: float = 50):
+    """The first logit is the action in [-1, 1]; Gaussian log-likelihood with a deviation of a tenth of that by default."""
 
     def losses(logits, labels, rows, count, continuous=None):
         position = labels.clamp(min=0)
         plain = -logits.log_softmax(-1).gather(-1, position.long()[..., None]).squeeze(-1)
         bins = torch.zeros(len(rows), dtype=torch.bool) if continuous is None else continuous
         distance = logits[..., 0] - (2 * position / (logits.shape[-1] - 1) - 1)
-        return _mean_over_rows(torch.where(bins[:, None], 50 * distance.square(), plain), labels, rows, count)
+        return _mean_over_rows(torch.where(bins[:, None], weight * distance.square(), plain), labels, rows, count)
 
     def decode(logits, best):
         return (np.clip(logits[:, 0], -1, 1) + 1) / 2 * (logits.shape[1] - 1)
@@ -183,6 +196,40 @@ def regression():
         patch.object(ActionCodec, "_expectation", staticmethod(decode)),
     ):
         yield
+
+
+class _GaussianHead(modeling_ldm.LDMActionHead):
+    """Bins that start from a Gaussian with a predicted mean and deviation."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.line = nn.Linear(config.hidden_size, 2)
+
+    def forward(self, hidden, rows, ids, sizes):
+        x = F.gelu(self.hidden(hidden)[rows] + self.elements(ids)[:, None])
+        logits = self.logits(x).float()
+        middle, scale = self.line(x).float().unbind(-1)
+        bins = logits.shape[-1]
+        places = torch.arange(bins, device=logits.device) - (1 + middle[..., None]) / 2 * (bins - 1)
+        deviation = scale.clamp(-4, 4).exp()[..., None] * bins / 8
+        logits = logits - 0.5 * (places / deviation).square()
+        beyond = torch.arange(bins, device=logits.device) >= sizes[:, None]
+        return logits.masked_fill(beyond[:, None], torch.finfo(logits.dtype).min)
+
+
+def gaussian_head():
+    """See `_GaussianHead`."""
+    return patch.object(modeling_ldm, "LDMActionHead", _GaussianHead)
+
+
+def mean():
+    """The mean of all bins."""
+
+    def decode(logits, best):
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return weights @ np.arange(logits.shape[1]) / weights.sum(axis=1)
+
+    return patch.object(ActionCodec, "_expectation", staticmethod(decode))
 
 
 def mode():

@@ -82,6 +82,9 @@ VARIANTS = {
     "eight octaves": Variant((lambda: parts.octaves(*range(-2, 6)),), test_unknown=True),
     "stored statistics only": Variant(unknown_statistics=0, test_unknown=True),
     # --- head, tokens, window
+    "bins on a Gaussian": Variant((parts.gaussian_head,)),
+    "continuous actions weigh four times": Variant((lambda: parts.heavier(4),)),
+    "regression, a tenth of its weight": Variant((lambda: parts.regression(5),)),
     "regression": Variant((parts.regression,)),
     "two tokens, equal arithmetic": Variant((parts.two_tokens,), window=64, updates=0.6),
     "W 64, T 256": Variant(window=64, segment=256),
@@ -90,6 +93,7 @@ VARIANTS = {
     "no signature": Variant((parts.no_signature,)),
     "255 bins": Variant(config={"num_choices": 255}),
     "51 bins": Variant(config={"num_choices": 51}),
+    "mean of all bins": Variant((parts.mean,), test_unknown=True),
     "mode instead of expectation": Variant((parts.mode,)),
     # --- less decisive
     "running statistics only": Variant(unknown_statistics=1, test_unknown=True),
