@@ -169,21 +169,21 @@ def play(model: Any, processor: Any, dataset: Path, name: str, known: bool) -> f
     return normalised_score(returns.mean(), scores["random"]["mean"], scores["reference"]["mean"], name)
 
 
-def run(name: str, seed: int, dataset: Path, updates: int) -> dict[str, Any]:
+def run(name: str, seed: int, dataset: Path, updates: int, environments: list[str]) -> dict[str, Any]:
     """Trains and measures one variant with one seed."""
     torch.set_num_threads(1)
     variant = VARIANTS[name]
-    streams = open_dataset(dataset, ENVIRONMENTS)
+    streams = open_dataset(dataset, environments)
     started = time.perf_counter()
     with ExitStack() as stack:
         for make in variant.patches:
             stack.enter_context(make())
-        model, processor = train(variant, streams, seed, int(updates * variant.updates))
+        model, processor = train(variant, streams, seed, max(1, int(updates * variant.updates)))
         result: dict[str, Any] = {"training_seconds": time.perf_counter() - started}
         for known in (True, False) if variant.test_unknown else (True,):
             label = "known" if known else "unknown"
             result[f"disagreement, {label}"] = disagreement(model, processor, streams, known)
-            result[f"scores, {label}"] = {env: play(model, processor, dataset, env, known) for env in ENVIRONMENTS}
+            result[f"scores, {label}"] = {env: play(model, processor, dataset, env, known) for env in environments}
     return result
 
 
@@ -197,8 +197,9 @@ def table(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
             np.mean(np.clip(list(s["scores, unknown"].values()), -1, 1)) for s in seeds if "scores, unknown" in s
         ]
         distances = {
-            kind: float(np.mean([v for s in seeds for found, v in s["disagreement, known"].values() if found == kind]))
+            kind: float(np.mean(values)) if values else None
             for kind in ("wrong", "off")
+            for values in [[v for s in seeds for found, v in s["disagreement, known"].values() if found == kind]]
         }
         rows.append(
             {
@@ -220,16 +221,17 @@ def main() -> None:
     made.add_argument("--updates", type=int, default=450, help=f"training steps of {TRANSITIONS} transitions")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     made.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    made.add_argument("--environments", nargs="+", default=ENVIRONMENTS)
     made.add_argument("--jobs", type=int, default=1)
     args = made.parse_args()
     kept = json.loads(args.json.read_text())["runs"] if args.json and args.json.exists() else {}
     tasks = {
-        f"{name}|{seed}": (name, seed, args.dataset, args.updates)
+        f"{name}|{seed}": (name, seed, args.dataset, args.updates, args.environments)
         for name in args.variants
         for seed in args.seeds
         if f"{name}|{seed}" not in kept
     }
-    title = f"Encoders: {args.updates} updates of {TRANSITIONS} transitions, {len(ENVIRONMENTS)} environments"
+    title = f"Encoders: {args.updates} updates of {TRANSITIONS} transitions, {len(args.environments)} environments"
     for key, outcome in tqdm(run_tasks(run, tasks, args.jobs), total=len(tasks), unit="run"):
         if isinstance(outcome, Exception):
             print(f"{key}: {outcome}")
