@@ -78,7 +78,9 @@ class RecurrentLayer(LinearAttentionLayer):
     def keep(self, active: torch.Tensor | None) -> None:
         """Keeps the step in the lanes where ``active`` ``(B,)`` bool is True (all by default), takes it back in the others."""
         for name, state in self._states().items():
-            before = self._before.setdefault(name, torch.zeros_like(state))
+            if name not in self._before:
+                self._before[name] = torch.zeros_like(state)
+            before = self._before[name]
             if active is not None:
                 state[~active] = before[~active]
             before.copy_(state)

@@ -13,7 +13,7 @@ from .errors import CheckpointError
 
 # Decoders that tests/test_backbones.py runs: rotary positions over the whole head (or no attention at all), states that begin at zero.
 BACKBONES = ("qwen3", "qwen2", "llama", "mistral", "olmo2", "granite", "lfm2", "mamba2")
-WINDOWED = ("qwen3", "qwen2", "mistral")  # whose own attention knows the window, also without a mask (flash attention)
+WINDOWED = ("qwen3", "qwen2", "mistral")  # whose own attention knows the window
 PRETRAINED_WINDOW = 128  # of a language model without one
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -115,7 +115,7 @@ class LDMConfig(PreTrainedConfig):
             decoder = AutoConfig.for_model(values.pop("model_type", "qwen3"), **values)
         else:
             decoder = deepcopy(self.backbone_config)
-        # Not every decoder knows a window, some forget theirs on loading: it is kept here, and the model's own mask enforces it.
+        # Not every decoder knows a window (the model gives those a mask), and some forget theirs on loading: it is kept here.
         self.window = self.window or getattr(decoder, "sliding_window", None) or 0
         decoder.sliding_window = self.window
         if decoder.model_type in WINDOWED and getattr(decoder, "layer_types", None):

@@ -217,14 +217,15 @@ class LDMModel(LDMPreTrainedModel):
         self.bag = value
 
     def _attention_mask(self, embeds: torch.Tensor) -> Any:
-        """Of a whole segment: a step sees itself and the ``window - 1`` steps before it, whatever the backbone would do of its own accord."""
-        if set(self.config.layer_kinds) <= set(RECURRENT):
+        """Of a whole segment, for backbones that would see all of it: a step sees itself and the ``window - 1`` steps before it."""
+        kind = self.config.backbone_config.model_type  # type: ignore[union-attr]
+        if kind in WINDOWED or set(self.config.layer_kinds) <= set(RECURRENT):
             return None
         decoder = self.backbone.config
         mask = create_sliding_window_causal_mask(decoder, inputs_embeds=embeds, attention_mask=None, cache=None)
-        if mask is None and embeds.shape[1] > self.config.window and decoder.model_type not in WINDOWED:
+        if mask is None and embeds.shape[1] > self.config.window:
             raise ValueError(
-                f"attention {decoder._attn_implementation!r} takes no mask, and a {decoder.model_type!r} backbone has no window of its own; "
+                f"attention {decoder._attn_implementation!r} takes no mask, and a {kind!r} backbone has no window of its own; "
                 'use attn_implementation="sdpa" or one of these backbones: ' + ", ".join(WINDOWED)
             )
         return mask
