@@ -1,14 +1,16 @@
-"""What all benchmarks share: their options, their table, the name of the machine."""
+"""What all benchmarks share: their options, their clock, their table, the name of the machine."""
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,22 +20,33 @@ import torch
 from gymnasium import spaces
 from rich.console import Console
 from rich.table import Table
+from torch import nn
+from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
 from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.spaces import stack
 from ldm_hf.versions import versions
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 OBSERVATION, ACTION = spaces.Box(-1, 1, (17,)), spaces.Box(-1, 1, (6,))  # HalfCheetah's sizes
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
     """Options that every benchmark has."""
-    made = argparse.ArgumentParser(description=doc.splitlines()[0])
+    made = argparse.ArgumentParser(description=doc.splitlines()[0], conflict_handler="resolve")
     made.add_argument("--json", type=Path, help="write the table here, too")
     made.add_argument("--threads", type=int, default=1, help="of torch")
     made.add_argument("--device", default="cpu")
     return made
+
+
+def add_sizes(made: argparse.ArgumentParser) -> None:
+    """Options of a benchmark whose model has any size; the defaults are those of ldm-nano."""
+    made.add_argument("--hidden", type=int, default=192)
+    made.add_argument("--layers", type=int, default=3)
+    made.add_argument("--window", type=int, default=32, help="steps")
+    made.add_argument("--dtype", choices=DTYPES, default="fp32")
 
 
 def machine() -> str:
@@ -45,9 +58,10 @@ def machine() -> str:
 
 
 def show(title: str, rows: list[dict[str, Any]], args: argparse.Namespace, notes: list[str] | None = None) -> None:
-    """Prints rows as a table and writes them as JSON if asked to."""
+    """Prints rows as a table, notes below it, and writes both as JSON if asked to."""
     device = torch.cuda.get_device_name() if args.device.startswith("cuda") else machine()
-    table = Table(title=f"{title}\n{device}, {args.threads} thread(s)")
+    threads = " and ".join(map(str, np.atleast_1d(args.threads)))
+    table = Table(title=f"{title}\n{device}, {threads} thread(s)")
     for name in rows[0]:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
     for row in rows:
@@ -66,6 +80,7 @@ def show(title: str, rows: list[dict[str, Any]], args: argparse.Namespace, notes
             "machine": device,
             "threads": args.threads,
             "rows": rows,
+            "notes": notes or [],
             "versions": versions(),
         }
         args.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
@@ -77,18 +92,39 @@ def _cell(value: Any) -> str:
     return f"{value:,.3g}" if isinstance(value, float) else str(value)
 
 
+def clock(function: Callable[[], Any], device: str = "cpu") -> float:
+    """Seconds that a call takes, what it leaves running on a GPU included."""
+    started = time.perf_counter()
+    function()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
 def seconds(function: Callable[[], Any], repeats: int, device: str = "cpu") -> float:
     """Median time of a call after one to warm up."""
-    times = []
-    for _ in range(repeats + 1):
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        started = time.perf_counter()
-        function()
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return float(np.median(times[1:]))
+    return float(np.median([clock(function, device) for _ in range(repeats + 1)][1:]))
+
+
+def race(
+    contenders: dict[str, Callable[[], Any]], budget: float, device: str = "cpu", rounds: int = 5
+) -> dict[str, float]:
+    """Median time of a call of each contender. They take turns, so that a machine that is busy for a while is so for all of them.
+
+    Args:
+        contenders: by name.
+        budget: seconds for each of them.
+        device: they run on.
+        rounds: turns of each; at least one call a turn, and the first of several only warms up.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, function in contenders.items():
+            turn = [clock(function, device)]
+            while sum(turn) < budget / rounds:
+                turn.append(clock(function, device))
+            times[name] += turn[1:] or turn
+    return {name: float(np.median(values)) for name, values in times.items()}
 
 
 def sized(hidden: int, layers: int, window: int) -> LDMConfig:
@@ -128,7 +164,19 @@ def random_segments(config: LDMConfig, rows: int, steps: int, labels: bool = Tru
     return {name: value for name, value in batch.items() if labels or name != "labels"}
 
 
-def model_of(config: LDMConfig, device: str) -> LDMForActionPrediction:
+def model_of(config: LDMConfig, device: str, dtype: torch.dtype = torch.float32) -> LDMForActionPrediction:
     """Random weights."""
     torch.manual_seed(0)
-    return LDMForActionPrediction(config).to(device).eval()
+    return LDMForActionPrediction(config).to(device, dtype).eval()
+
+
+def quantised(model: LDMForActionPrediction) -> LDMForActionPrediction:
+    """A copy whose backbone multiplies by int8 weights, one scale a row, activations scaled as they come.
+
+    By torch's own dynamic quantisation: torchao's int8 was slower than float32 on CPUs (docs/LOG.md).
+    """
+    copied = copy.deepcopy(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces that this moves to torchao
+        copied.model.backbone = quantize_dynamic(model.model.backbone, {nn.Linear: per_channel_dynamic_qconfig})
+    return copied

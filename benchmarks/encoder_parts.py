@@ -189,7 +189,7 @@ def regression(weight: float = 50):
         return _mean_over_rows(torch.where(bins[:, None], weight * distance.square(), plain), labels, rows, count)
 
     def decode(logits, best):
-        return (np.clip(logits[:, 0], -1, 1) + 1) / 2 * (logits.shape[1] - 1)
+        return (np.clip(logits[..., 0], -1, 1) + 1) / 2 * (logits.shape[-1] - 1)
 
     with (
         patch.object(LDMForActionPrediction, "_row_losses", staticmethod(losses)),
@@ -226,8 +226,8 @@ def mean():
     """The mean of all bins."""
 
     def decode(logits, best):
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return weights @ np.arange(logits.shape[1]) / weights.sum(axis=1)
+        weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return weights @ np.arange(logits.shape[-1]) / weights.sum(axis=-1)
 
     return patch.object(ActionCodec, "_expectation", staticmethod(decode))
 

@@ -1,25 +1,50 @@
 #!/usr/bin/env python
 """Time per environment step of a roll-out: the ring buffer against what else there is, at equal backbone size, in one run.
 
-    python benchmarks/rollout.py --hidden 768 --layers 12 --window 256 --lanes 1 64 --json outputs/benchmarks/rollout.json
+    python benchmarks/rollout.py --hidden 768 --layers 12 --window 256 --threads 1 2 --json outputs/benchmarks/rollout.json
+    python benchmarks/rollout.py --hidden 768 --layers 12 --window 256 --device cuda --dtype bf16
 
-* ring buffer: this package.
-* re-encoding: the same model without a cache, run over the last window at every step (which is another function, see docs/LOG.md).
+* ring buffer: this package; with int8 weights, too, and, with `--compile`, with its backbone compiled by torch.
 * DynamicCache: the same model with the stock cache of transformers.
+* re-encoding: the same model without a cache, run over the last window at every step (which is another function, see docs/LOG.md).
 * Decision Transformer: transformers' model with the same width and depth; three tokens a step, no cache.
+* JAT: Jack of All Trades' own code with the same width, depth and steps of history; two tokens a step. `--jat` takes a checkout of
+  https://github.com/huggingface/jat, see benchmarks/jat.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import torch
-from common import ACTION, OBSERVATION, model_of, parser, random_segments, seconds, show, sized
+from common import (
+    ACTION,
+    DTYPES,
+    OBSERVATION,
+    add_sizes,
+    model_of,
+    parser,
+    quantised,
+    race,
+    random_segments,
+    show,
+    sized,
+)
+from jat.contender import KINDS, Jat
 from torch import nn
 from transformers import DecisionTransformerConfig, DecisionTransformerModel, DynamicCache
 
-from ldm_hf import LDMConfig
+from ldm_hf import LDMConfig, LDMForActionPrediction
 from ldm_hf.cache_ldm import RingBufferCache
 
 PER_STEP = ("feedback", "numeric", "raw_numeric", "categorical", "action_numeric")
+OURS, COMPILED, HEAVY = "ring buffer", "ring buffer, compiled", ("re-encoding", "Decision Transformer")
+GEMM, GEMV = "products", "products of one row"
 
 
 class StockCache(DynamicCache):
@@ -36,14 +61,23 @@ class StockCache(DynamicCache):
         self.position_ids = self.position_ids + 1
 
 
-def cached_step(model: nn.Module, inputs: dict[str, torch.Tensor], cache, window: int):
-    """A step with a cache whose window is full."""
-    for _ in range(window):
-        model(**inputs, cache=cache)
-    return lambda: model(**inputs, cache=cache)
+def full_caches(config: LDMConfig, lanes: int, device: str, dtype: torch.dtype) -> tuple[RingBufferCache, StockCache]:
+    """Both caches with a window of steps in them."""
+    backbone, window = config.backbone_config, config.window
+    ring = RingBufferCache(window, backbone.num_hidden_layers, lanes, device)
+    stock = StockCache(backbone, lanes, device)
+    for index, layer in enumerate(ring.layers):
+        keys = torch.randn(lanes, backbone.num_key_value_heads, window, backbone.head_dim, device=device, dtype=dtype)
+        layer.lazy_initialization(keys, keys)
+        layer.keys.copy_(keys)
+        layer.values.copy_(keys)
+        stock.update(keys, keys, index)
+    ring.lengths += window
+    stock.position_ids = stock.position_ids + window
+    return ring, stock
 
 
-def decision_transformer_step(config: LDMConfig, lanes: int, device: str):
+def decision_transformer(config: LDMConfig, lanes: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
     """A step over the last window."""
     backbone, window = config.backbone_config, config.window
     sizes = DecisionTransformerConfig(
@@ -54,86 +88,113 @@ def decision_transformer_step(config: LDMConfig, lanes: int, device: str):
         n_head=backbone.num_attention_heads,
         n_positions=3 * window,
     )
-    model = DecisionTransformerModel(sizes).to(device).eval()
+    model = DecisionTransformerModel(sizes).to(device, dtype).eval()
     inputs = {
-        "states": torch.randn(lanes, window, OBSERVATION.shape[0], device=device),
-        "actions": torch.randn(lanes, window, ACTION.shape[0], device=device),
-        "rewards": torch.randn(lanes, window, 1, device=device),
-        "returns_to_go": torch.randn(lanes, window, 1, device=device),
+        "states": torch.randn(lanes, window, OBSERVATION.shape[0], device=device, dtype=dtype),
+        "actions": torch.randn(lanes, window, ACTION.shape[0], device=device, dtype=dtype),
+        "rewards": torch.randn(lanes, window, 1, device=device, dtype=dtype),
+        "returns_to_go": torch.randn(lanes, window, 1, device=device, dtype=dtype),
         "timesteps": torch.arange(window, device=device).expand(lanes, -1),
         "attention_mask": torch.ones(lanes, window, device=device),
     }
     return lambda: model(**inputs)
 
 
-def limits(config: LDMConfig, weights: int, lanes: int, device: str) -> float:
-    """Seconds per step of all lanes that the machine allows: the backbone's weights multiplied once, its cache read once.
+def matrices(model: LDMForActionPrediction) -> list[torch.Tensor]:
+    """The weights that a step multiplies by."""
+    parts = (model.model.mlp, model.model.backbone, model.action_head)
+    return [layer.weight for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
 
-    Both are measured on as many matrices as the backbone has, since one alone would stay in the processor's own cache.
-    """
-    width, inner = config.hidden_size, config.backbone_config.intermediate_size
-    matrices = [torch.randn(width, inner, device=device) for _ in range(max(1, round(weights / (width * inner))))]
-    rows, row = torch.randn(lanes, width, device=device), torch.randn(1, width, device=device)
-    products = seconds(lambda: [rows @ matrix for matrix in matrices], 5, device)
-    bandwidth = 4 * width * inner * len(matrices) / seconds(lambda: [row @ matrix for matrix in matrices], 5, device)
-    cache = 2 * config.backbone_config.num_hidden_layers * lanes * config.window * width * 4
-    return products + cache / bandwidth
+
+def products(weights: list[torch.Tensor], rows: int) -> Callable[[], Any]:
+    """Their products with so many rows and nothing else. Each has its own matrix: a single one would stay in the processor's cache."""
+    inputs = [weight.new_ones(rows, weight.shape[1]) for weight in weights]
+    return lambda: [nn.functional.linear(x, weight) for x, weight in zip(inputs, weights, strict=True)]
+
+
+def limit(config: LDMConfig, weights: list[torch.Tensor], lanes: int, times: dict[str, float]) -> float:
+    """Seconds that the machine needs for a step of all lanes: at one lane to read the weights; otherwise to multiply by them, and to read
+    the cache at the same bandwidth."""
+    if lanes == 1:
+        return times[GEMV]
+    cache = 2 * config.backbone_config.num_hidden_layers * lanes * config.window * config.hidden_size
+    return times[GEMM] + times[GEMV] * cache / sum(weight.numel() for weight in weights)
+
+
+def contenders(args, model: LDMForActionPrediction, lanes: int, jat: Jat | None) -> dict[str, Callable[[], Any]]:
+    """A step of each, its window full, and the products that set the limit."""
+    config, device, dtype = model.config, args.device, DTYPES[args.dtype]
+    segments = {name: value.to(device) for name, value in random_segments(config, lanes, args.window, False).items()}
+    step = {name: value[:, -1:] if name in PER_STEP else value for name, value in segments.items()}
+    ring, stock = full_caches(config, lanes, device, dtype)  # a step costs the same whatever is in them
+    few = min(lanes, args.heavy_lanes)
+    window = {name: value[:few] for name, value in segments.items()}
+    elements = len(segments["element_rows"]) // lanes * few
+    window |= {name: value[:elements] for name, value in segments.items() if name.startswith("element_")}
+    weights = matrices(model)
+    made = {
+        OURS: lambda: model(**step, cache=ring),
+        "DynamicCache": lambda: model(**step, cache=stock),
+        "re-encoding": lambda: model(**window),
+        "Decision Transformer": decision_transformer(config, few, device, dtype),
+        GEMM: products(weights, lanes),
+        GEMV: products(weights, 1),
+    }
+    if device == "cpu" and args.dtype == "fp32":
+        small = quantised(model)
+        made[f"{OURS}, int8"] = lambda: small(**step, cache=ring)
+    if args.compile:
+        compiled = copy.deepcopy(model)
+        compiled.model.backbone.compile()
+        made[COMPILED] = lambda: compiled(**step, cache=ring)
+    if jat is not None:
+        made |= {f"JAT, {kind}": functools.partial(jat.step, kind) for kind in KINDS}
+    return made
 
 
 @torch.inference_mode()
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--hidden", type=int, default=192)
-    made.add_argument("--layers", type=int, default=3)
-    made.add_argument("--window", type=int, default=32)
+    add_sizes(made)
+    made.set_defaults(threads=[1])
+    made.add_argument("--threads", type=int, nargs="+", help="of torch, one after the other")
     made.add_argument("--lanes", type=int, nargs="+", default=[1, 8, 64, 256])
-    made.add_argument("--repeats", type=int, default=20)
-    made.add_argument("--skip", nargs="*", default=[], help="contenders to leave out where they take too long")
+    made.add_argument("--heavy-lanes", type=int, default=8, help="at most so many for what runs over whole windows")
+    made.add_argument("--seconds", type=float, default=5, help="of measuring for each contender")
+    made.add_argument("--compile", action="store_true", help="torch.compile, too (needs a C++ compiler)")
+    made.add_argument("--jat", type=Path, help="a checkout of JAT")
     args = made.parse_args()
-    torch.set_num_threads(args.threads)
     config = sized(args.hidden, args.layers, args.window)
-    model, device = model_of(config, args.device), args.device
-    weights = sum(parameter.numel() for parameter in model.model.backbone.parameters())
-    rows = []
-    for lanes in args.lanes:
-        window = {name: value.to(device) for name, value in random_segments(config, lanes, args.window, False).items()}
-        one = {name: value[:, -1:] if name in PER_STEP else value for name, value in window.items()}
-        ring = RingBufferCache(args.window, args.layers, lanes, device)
-        contenders = {
-            "ring buffer": lambda one=one, ring=ring: cached_step(model, one, ring, args.window),
-            "DynamicCache": lambda one=one, lanes=lanes: cached_step(
-                model, one, StockCache(config.backbone_config, lanes, device), args.window
-            ),
-            "re-encoding": lambda window=window: lambda: model(**window),
-            "Decision Transformer": lambda lanes=lanes: decision_transformer_step(config, lanes, device),
-        }
-        limit = limits(config, weights, lanes, device) / lanes
-        ours = None
-        for name, make in contenders.items():
-            if name in args.skip:
-                continue
-            repeats = args.repeats if "ring" in name or "Cache" in name else max(2, args.repeats // 5)
-            each = seconds(make(), repeats, device) / lanes
-            ours = ours or each
-            share = limit / each if name == "ring buffer" else None
-            rows.append(
-                {
-                    "lanes": lanes,
-                    "contender": name,
-                    "ms per step": 1e3 * each,
-                    "times ours": each / ours,
-                    "share of limit": share,
-                }
-            )
-    title = f"Roll-out, {args.layers} x {args.hidden}, window {args.window}, {weights / 1e6:.1f}M parameters in the backbone, float32"
-    show(
-        title,
-        rows,
-        args,
-        [
-            "limit: products with as many weights as the backbone has, plus one read of the cache at the bandwidth of a matrix-vector product."
-        ],
-    )
+    model = model_of(config, args.device, DTYPES[args.dtype])
+    weights, rows = matrices(model), []
+    for threads in args.threads:
+        torch.set_num_threads(threads)
+        with Jat(args.jat, args, threads) if args.jat else contextlib.nullcontext() as jat:
+            for lanes in args.lanes:
+                times = race(contenders(args, model, lanes, jat), args.seconds, args.device)
+                least = limit(config, weights, lanes, times)
+                for name in (name for name in times if name not in (GEMM, GEMV)):
+                    at_once = 1 if name.startswith("JAT") else min(lanes, args.heavy_lanes) if name in HEAVY else lanes
+                    rows.append(
+                        {
+                            "threads": threads,
+                            "lanes": lanes,
+                            "contender": name,
+                            "ms per step": 1e3 * times[name] / at_once,
+                            "times ours": times[name] / at_once * lanes / times[OURS],
+                            "share of limit": least / times[name] if name in (OURS, COMPILED) else None,
+                        }
+                    )
+    size = sum(parameter.numel() for parameter in model.model.backbone.parameters()) / 1e6
+    title = f"Roll-out, {args.layers} x {args.hidden}, window {args.window}, {size:.1f}M parameters in the backbone, {args.dtype}"
+    notes = [
+        f"ms per step: of one environment. {' and '.join(HEAVY)}: in batches of {args.heavy_lanes} lanes at the most.",
+        f"limit: {args.dtype} weights read once by products of one row; from two lanes on, the products, and the cache read at that bandwidth.",
+        f"JAT: one environment at a time, so one lane's time; fp32, {2 * args.window} tokens of history = {args.window} steps."
+        if args.jat
+        else "JAT: skipped (no --jat PATH)",
+    ]
+    show(title, rows, args, notes)
 
 
 if __name__ == "__main__":

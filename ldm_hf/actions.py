@@ -259,31 +259,33 @@ class ActionCodec:
         logits = np.asarray(logits, np.float64)[:, : len(self.sizes)].copy()
         logits[:, np.arange(self.choices) >= self.sizes[:, None]] = -np.inf
         legal = None if mask is None else self._legal(mask, len(logits))
-        positions = np.zeros(logits.shape[:2], np.float32)
+        scores = logits
+        if not deterministic:
+            assert rng is not None, "sampling needs a random generator"
+            scores = logits / temperature + rng.gumbel(size=logits.shape)  # the largest is a sample
+        best = scores.argmax(axis=2)
         for element, (leaf, index) in enumerate(self.owner):
-            scores = logits[:, element]
-            if isinstance(leaf, _ChoiceLeaf):
-                chosen = positions[:, element - index : element]
-                scores = leaf.limit(scores, index, chosen)
+            # A digit depends on those before it, and so does what a mask leaves of it.
+            if isinstance(leaf, _ChoiceLeaf) and (legal is not None or not leaf.leading[index]):
+                chosen = best[:, element - index : element]
+                possible = leaf.limit(scores[:, element], index, chosen)
                 if legal is not None:
-                    scores = leaf.only(scores, index, chosen, legal[element])
-            if not deterministic:
-                assert rng is not None, "sampling needs a random generator"
-                scores = scores / temperature + rng.gumbel(size=scores.shape)
-            best = scores.argmax(axis=1)
-            positions[:, element] = (
-                self._expectation(logits[:, element], best) if leaf.continuous and deterministic else best
-            )
+                    possible = leaf.only(possible, index, chosen, legal[element])
+                best[:, element] = possible.argmax(axis=1)
+        positions = best.astype(np.float32)
+        if deterministic:
+            places = self.continuous
+            positions[:, places] = self._expectation(logits[:, places], best[:, places])
         return positions
 
     @staticmethod
     def _expectation(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
-        """Mean position of the bins around the most likely one: finer than a bin, and never the middle between two modes."""
-        places = np.clip(best[:, None] + np.arange(-NEIGHBOURS, NEIGHBOURS + 1), 0, logits.shape[1] - 1)
-        near = np.take_along_axis(logits, places, axis=1)
-        weights = np.exp(near - near.max(axis=1, keepdims=True))
-        weights[:, 1:][places[:, 1:] == places[:, :-1]] = 0  # at the border the same bin must not count twice
-        return (weights * places).sum(axis=1) / weights.sum(axis=1)
+        """Mean position ``(N, E)`` of the bins around the most likely one: finer than a bin, and never the middle between two modes."""
+        places = np.clip(best[..., None] + np.arange(-NEIGHBOURS, NEIGHBOURS + 1), 0, logits.shape[-1] - 1)
+        near = np.take_along_axis(logits, places, axis=-1)
+        weights = np.exp(near - near.max(axis=-1, keepdims=True))
+        weights[..., 1:][places[..., 1:] == places[..., :-1]] = 0  # at the border the same bin must not count twice
+        return (weights * places).sum(axis=-1) / weights.sum(axis=-1)
 
     def _legal(self, mask: np.ndarray, lanes: int) -> list[np.ndarray]:
         """Legal choices ``(N, n)`` of every element's scalar; a mask that allows nothing says nothing."""

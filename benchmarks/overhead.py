@@ -1,0 +1,70 @@
+#!/usr/bin/env python
+"""What an agent adds to the model's time: encoding, choosing, decoding, bookkeeping; ldm-nano, as a share of a step.
+
+    python benchmarks/overhead.py --json outputs/benchmarks/overhead.json
+
+Nobody tells the agent which environment it is in, so it keeps running statistics, too. The goal is 15 % at 64 lanes.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from common import ACTION, OBSERVATION, model_of, parser, show
+from gymnasium import spaces
+
+from ldm_hf import LDMAgent, LDMConfig, LDMProcessor
+
+SYMBOLS = spaces.Dict({"image": spaces.Box(0, 255, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4)})
+CASES = {"17 numbers -> 6 numbers": (OBSERVATION, ACTION), "7x7x3 symbols -> 7 choices": (SYMBOLS, spaces.Discrete(7))}
+
+
+def batch_of(space: spaces.Space, lanes: int) -> dict | np.ndarray:
+    """Observations as a vector environment gives them."""
+    if isinstance(space, spaces.Dict):
+        return {name: batch_of(child, lanes) for name, child in space.items()}
+    return np.stack([space.sample() for _ in range(lanes)])
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--lanes", type=int, nargs="+", default=[1, 64])
+    made.add_argument("--steps", type=int, default=300)
+    args = made.parse_args()
+    torch.set_num_threads(args.threads)
+    config = LDMConfig.preset("ldm-nano")
+    model, processor = model_of(config, args.device), LDMProcessor.from_config(config)
+    marks: list[float] = []
+    model.register_forward_pre_hook(lambda *_: marks.append(time.perf_counter()))
+    model.register_forward_hook(lambda *_: marks.append(time.perf_counter()))
+    rows = []
+    for name, pair in CASES.items():
+        for lanes in args.lanes:
+            agent = LDMAgent(model, processor, pair, num_envs=lanes)
+            observations = [batch_of(pair[0], lanes) for _ in range(8)]
+            rewards, ends = np.random.default_rng(0).normal(size=lanes), np.zeros(lanes, bool)
+            agent.act(observations[0])
+            times = []
+            for step in range(args.steps):
+                marks.clear()
+                started = time.perf_counter()
+                agent.act(observations[step % len(observations)], rewards, ends, ends)
+                whole = time.perf_counter() - started
+                times.append((whole, marks[1] - marks[0]))
+            whole, within = np.median(times, axis=0)
+            rows.append(
+                {
+                    "spaces": name,
+                    "lanes": lanes,
+                    "ms a step": 1e3 * whole,
+                    "ms in the model": 1e3 * within,
+                    "share outside": (whole - within) / whole,
+                }
+            )
+    show("An agent's step, ldm-nano, fp32", rows, args)
+
+
+if __name__ == "__main__":
+    main()
