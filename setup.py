@@ -37,7 +37,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["ldm_hf", "ldm_hf.*"]),
-    package_data={"ldm_hf": ["py.typed", "environments/catalogue/*.yaml"]},
+    package_data={"ldm_hf": ["py.typed", "environments/catalogue/*.yaml", "environments/catalogue/*.json", "environments/catalogue/libraries/*.yaml"]},
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.6",

@@ -89,9 +89,9 @@ def generate(
     folder: Annotated[Path | None, typer.Option(help="To write to; by default the catalogue itself.")] = None,
 ) -> None:
     """Writes the rows of a library that registers many; rows that are there stay as they are."""
-    from .environments.catalogue import GENERATED
+    from .environments.catalogue import BY_LIBRARY
     from .environments.generators import generate_rows
 
     for library in libraries:
-        path, added, total = generate_rows(library, folder or GENERATED)
+        path, added, total = generate_rows(library, folder or BY_LIBRARY)
         console.print(f"{path}: {added} rows added, {total} in all")

@@ -9,7 +9,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from ldm_hf.environments import make
-from ldm_hf.environments.adapters import GlobalRandomState
+from ldm_hf.environments.wrappers import GlobalRandomState
 from ldm_hf.environments.energy import FEED_IN, HOURS, LOAD, PRICE, HomeBatteryEnv
 from ldm_hf.environments.inventory import SCALE, BaseStockEnv, FixedOrderCostEnv, SerialSupplyChainEnv
 from ldm_hf.environments.trading import MEAN_PRICE, SimulatedStocksEnv, simulate

@@ -1,7 +1,7 @@
 """The table of environments. Adding an environment is adding a row to a file in ``catalogue/``.
 
-``catalogue/<domain>.yaml`` is written by hand, ``catalogue/generated/<library>.yaml`` by ``ldm envs generate <library>`` and may be edited. An entry of
-a file is a row, or a group: ``rows`` and, beside it, what all of them share.
+The files are ``catalogue/<domain>.yaml`` and ``catalogue/libraries/<library>.yaml``; what a library registers is written into the latter by
+``ldm envs generate <library>``. An entry of a file is a row, or a group: ``rows`` and, beside it, what all of them share.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..errors import LDMError, UnknownEnvironmentError
 
 FOLDER = Path(__file__).with_name("catalogue")
 LIBRARIES = FOLDER / "libraries.yaml"
-GENERATED = FOLDER / "generated"
+BY_LIBRARY = FOLDER / "libraries"
 SPACES = FOLDER / "spaces.json"
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # every command loads the table: ten times as fast where it exists
 OWN_NAMESPACE = "ldm_hf/"  # ids that this package registers itself
@@ -109,8 +109,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def files() -> list[Path]:
-    """The files of the catalogue: written by hand, then generated."""
-    return [path for path in sorted(FOLDER.glob("*.yaml")) if path != LIBRARIES] + sorted(GENERATED.glob("*.yaml"))
+    """The files of the catalogue: by domain, then by library."""
+    return [path for path in sorted(FOLDER.glob("*.yaml")) if path != LIBRARIES] + sorted(BY_LIBRARY.glob("*.yaml"))
 
 
 @cache

@@ -3,8 +3,10 @@
 import gymnasium
 
 ENTRY_POINTS = {
-    "MetaWorld-v0": ("adapters:make_metaworld", 150),
-    "NASim-v0": ("adapters:make_nasim", 200),
+    "MetaWorld-v0": ("adapters.metaworld:make_metaworld", 150),
+    "NASim-v0": ("adapters.nasim:make_nasim", 200),
+    "Altered-v0": ("adapters.altered:make_altered", None),
+    "BSuite-v0": ("adapters.bsuite:BSuiteEnv", 1000),
     "BaseStock-v0": ("inventory:BaseStockEnv", 50),
     "FixedOrderCost-v0": ("inventory:FixedOrderCostEnv", 50),
     "SerialSupplyChain-v0": ("inventory:SerialSupplyChainEnv", 50),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 
 MISSION_CHARACTERS = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")
@@ -45,9 +47,67 @@ class ForgetLastAction(gymnasium.Wrapper):
         return self.env.reset(**kwargs)
 
 
+class GlobalRandomState(gymnasium.Wrapper):
+    """An environment that draws from NumPy's global generator gets one of its own, seeded by `reset`."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self._generator = np.random.MT19937(0)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self._generator = np.random.MT19937(seed)
+        with self._own_generator():
+            return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        with self._own_generator():
+            return self.env.step(action)
+
+    @contextlib.contextmanager
+    def _own_generator(self) -> Iterator[None]:
+        numpy_random: Any = np.random  # the type stubs do not export these two functions
+        outside = numpy_random.get_bit_generator()
+        numpy_random.set_bit_generator(self._generator)
+        try:
+            yield
+        finally:
+            numpy_random.set_bit_generator(outside)
+
+
+class AsPromised(gymnasium.ObservationWrapper):
+    """Observations in the type and within the bounds that the space states, for libraries that are careless about it."""
+
+    def observation(self, observation: Any) -> Any:
+        return _conform(self.observation_space, observation)
+
+
+def _conform(space: gymnasium.Space, value: Any) -> Any:
+    if isinstance(space, spaces.Dict):
+        return {name: _conform(child, value[name]) for name, child in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_conform(child, part) for child, part in zip(space.spaces, value, strict=True))
+    if isinstance(space, spaces.Box):
+        return np.clip(np.asarray(value).reshape(space.shape), space.low, space.high).astype(space.dtype)
+    if isinstance(space, spaces.Discrete):
+        return np.int64(value)
+    return np.asarray(value, space.dtype).reshape(space.shape or ())
+
+
+class SumOfRewards(gymnasium.Wrapper):
+    """A vector of rewards (several objectives, or the members of a team) becomes its sum."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, float(np.sum(reward)), terminated, truncated, info
+
+
 WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
+    "as_promised": AsPromised,
     "atari": atari,
     "forget_last_action": ForgetLastAction,
+    "global_random_state": GlobalRandomState,
     "rgb_view": rgb_view,
+    "sum_of_rewards": SumOfRewards,
     "text_mission": TextMission,
 }

@@ -11,16 +11,14 @@ import yaml
 
 from ...errors import UnknownEnvironmentError
 from ..catalogue import FOLDER, LIBRARIES, libraries, read_rows
-from . import benchmarks, games, grid_worlds, gymnasium_variants, operations, robotics
+from . import games, grid_worlds, operations, robotics
 
 Group = dict[str, Any]  # "rows", and beside it what all of them share
 
 # Functions without arguments that yield groups, by library.
 GENERATORS: dict[str, Callable[[], Iterator[Group]]] = (
-    benchmarks.GENERATORS
-    | games.GENERATORS
+    games.GENERATORS
     | grid_worlds.GENERATORS
-    | gymnasium_variants.GENERATORS
     | operations.GENERATORS
     | robotics.GENERATORS
 )
@@ -29,11 +27,11 @@ GENERATORS: dict[str, Callable[[], Iterator[Group]]] = (
 def generate_rows(library: str, folder: Path) -> tuple[Path, int, int]:
     """Writes the rows of a library into ``<folder>/<library>.yaml``.
 
-    Rows that are in the file already stay as they are, since they may have been edited; what is written by hand in ``catalogue/*.yaml`` is left out.
+    Rows that are in the file already stay as they are, since they may have been edited; what stands in ``catalogue/*.yaml`` is left out.
 
     Args:
         library: a key of ``libraries.yaml`` and of `GENERATORS`.
-        folder: usually ``catalogue/generated``.
+        folder: usually ``catalogue/libraries``.
 
     Returns:
         The file, how many rows were added, how many there are.
