@@ -8,6 +8,7 @@ ENTRY_POINTS = {
     "Altered-v0": ("adapters.altered:make_altered", None),
     "BSuite-v0": ("adapters.bsuite:BSuiteEnv", 1000),
     "BaseStock-v0": ("inventory:BaseStockEnv", 50),
+    "Crafter-v0": ("adapters.crafter:CrafterEnv", None),
     "FixedOrderCost-v0": ("inventory:FixedOrderCostEnv", 50),
     "SerialSupplyChain-v0": ("inventory:SerialSupplyChainEnv", 50),
     "HomeBattery-v0": ("energy:HomeBatteryEnv", 72),

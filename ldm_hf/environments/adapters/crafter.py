@@ -13,15 +13,14 @@ class CrafterEnv(gymnasium.Env):
     """The game with Gymnasium's interface; a seeded reset makes its world from the seed.
 
     Args:
-        reward: give the reward for achievements; without it, only staying healthy counts... see the library.
         area: size of the world.
-        length: steps of a day's life.
+        length: steps of an episode.
     """
 
     def __init__(
-        self, reward: bool = True, area: tuple[int, int] = (64, 64), length: int = 10_000, render_mode: str | None = None
+        self, area: tuple[int, int] = (64, 64), length: int = 10_000, render_mode: str | None = None
     ) -> None:
-        self.options: dict[str, Any] = {"reward": reward, "area": tuple(area), "length": length}
+        self.options: dict[str, Any] = {"area": tuple(area), "length": length}
         self.render_mode = render_mode
         self._make(0)
         self.observation_space = spaces.Box(0, 255, (64, 64, 3), np.uint8)

@@ -49,8 +49,3 @@ def rows_of(ids: Iterable[str], task: Callable[[str], str], name: Callable[[str]
     return [
         {"name": name(env_id)} | ({} if name(env_id) == env_id else {"env_id": env_id}) | {"task": task(env_id)} for env_id in ids
     ]
-
-
-def slug(value: Any) -> str:
-    """A value of a parameter as part of a name: ``-1.5`` becomes ``m1.5``."""
-    return str(value).replace("-", "m").replace(" ", "")

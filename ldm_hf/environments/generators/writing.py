@@ -11,7 +11,7 @@ import yaml
 
 from ...errors import UnknownEnvironmentError
 from ..catalogue import FOLDER, LIBRARIES, libraries, read_rows
-from . import games, grid_worlds, operations, robotics
+from . import games, grid_worlds, operations, robotics, teams
 
 Group = dict[str, Any]  # "rows", and beside it what all of them share
 
@@ -21,6 +21,7 @@ GENERATORS: dict[str, Callable[[], Iterator[Group]]] = (
     | grid_worlds.GENERATORS
     | operations.GENERATORS
     | robotics.GENERATORS
+    | teams.GENERATORS
 )
 
 
