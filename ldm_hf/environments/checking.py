@@ -122,10 +122,11 @@ def _examine(env: gymnasium.Env, spec: EnvironmentSpec, found: dict[str, Any]) -
 def _play(env: gymnasium.Env) -> list[dict[str, Any]]:
     """The leaves of all observations of `STEPS` random steps and their rewards; only the first reset has a seed."""
     observation, _ = env.reset(seed=SEED)
-    env.action_space.seed(SEED)  # after the reset: some environments make their spaces anew in it
+    actions = env.action_space  # after the reset, and once: some environments make their spaces anew
+    actions.seed(SEED)
     seen = [_checked(env, observation)]
     for _ in range(STEPS):
-        observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        observation, reward, terminated, truncated, _ = env.step(actions.sample())
         over = bool(terminated or truncated)
         seen.append(_checked(env, observation, reward, over))
         if over:

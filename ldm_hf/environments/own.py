@@ -3,6 +3,7 @@
 import gymnasium
 
 ENTRY_POINTS = {
+    "JobShop-v0": ("adapters.job_shop:make_job_shop", None),
     "MetaWorld-v0": ("adapters.metaworld:make_metaworld", 150),
     "NASim-v0": ("adapters.nasim:make_nasim", 200),
     "Altered-v0": ("adapters.altered:make_altered", None),
@@ -10,6 +11,7 @@ ENTRY_POINTS = {
     "BaseStock-v0": ("inventory:BaseStockEnv", 50),
     "Crafter-v0": ("adapters.crafter:CrafterEnv", None),
     "FixedOrderCost-v0": ("inventory:FixedOrderCostEnv", 50),
+    "RDDL-v0": ("adapters.rddl:RDDLEnv", None),
     "SerialSupplyChain-v0": ("inventory:SerialSupplyChainEnv", 50),
     "HomeBattery-v0": ("energy:HomeBatteryEnv", 72),
     "SimulatedStocks-v0": ("trading:SimulatedStocksEnv", None),

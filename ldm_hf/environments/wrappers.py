@@ -75,23 +75,34 @@ class GlobalRandomState(gymnasium.Wrapper):
             numpy_random.set_bit_generator(outside)
 
 
-class AsPromised(gymnasium.ObservationWrapper):
-    """Observations in the type and within the bounds that the space states, for libraries that are careless about it."""
+def unbounded(env: gymnasium.Env) -> gymnasium.Env:
+    """Real-valued observations without bounds, for libraries whose bounds are limits that the world may break."""
 
-    def observation(self, observation: Any) -> Any:
-        return _conform(self.observation_space, observation)
+    def widened(space: gymnasium.Space) -> gymnasium.Space:
+        if isinstance(space, spaces.Dict):
+            return spaces.Dict({name: widened(child) for name, child in space.spaces.items()})
+        if isinstance(space, spaces.Tuple):
+            return spaces.Tuple([widened(child) for child in space.spaces])
+        if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+            return spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
+        return space
+
+    return gymnasium.wrappers.TransformObservation(env, lambda observation: observation, widened(env.observation_space))
 
 
-def _conform(space: gymnasium.Space, value: Any) -> Any:
-    if isinstance(space, spaces.Dict):
-        return {name: _conform(child, value[name]) for name, child in space.spaces.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(_conform(child, part) for child, part in zip(space.spaces, value, strict=True))
-    if isinstance(space, spaces.Box):
-        return np.clip(np.asarray(value).reshape(space.shape), space.low, space.high).astype(space.dtype)
-    if isinstance(space, spaces.Discrete):
-        return np.int64(value)
-    return np.asarray(value, space.dtype).reshape(space.shape or ())
+class SeedEveryReset(gymnasium.Wrapper):
+    """Resets without a seed get the next one of a generator that the last seed started, for libraries that would start from chance."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self._rng = np.random.default_rng()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if seed is None:
+            seed = int(self._rng.integers(2**31))
+        else:
+            self._rng = np.random.default_rng(seed)
+        return self.env.reset(seed=seed, options=options)
 
 
 class SumOfRewards(gymnasium.Wrapper):
@@ -103,11 +114,12 @@ class SumOfRewards(gymnasium.Wrapper):
 
 
 WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
-    "as_promised": AsPromised,
     "atari": atari,
     "forget_last_action": ForgetLastAction,
     "global_random_state": GlobalRandomState,
     "rgb_view": rgb_view,
+    "seed_every_reset": SeedEveryReset,
     "sum_of_rewards": SumOfRewards,
     "text_mission": TextMission,
+    "unbounded": unbounded,
 }

@@ -12,6 +12,7 @@ HALLS = ("tiny", "small", "medium", "large")
 ROBOTS = (1, 2, 4)
 PACE = {"-easy": ", of which many are asked for", "": "", "-hard": ", of which few are asked for"}
 FIELDS = (5, 8, 10, 15)  # squares to a side
+NOT_BY_SEED = ("Foraging-10x10-4p-4f-coop-v3", "Foraging-5x5-2p-3f-v3")  # two resets from the same seed differ
 FORAGERS = ((2, 1), (2, 3), (3, 3), (4, 4))  # and how much food there is
 
 
@@ -43,7 +44,7 @@ def foraging() -> Iterator[dict[str, Any]]:
         "domain": "grid_world",
         "wrappers": ["sum_of_rewards"],
         "max_episode_steps": 50,
-        "rows": rows_of([name for name in texts if name in known], texts.__getitem__),
+        "rows": rows_of([name for name in texts if name in known and name not in NOT_BY_SEED], texts.__getitem__),
     }
 
 
