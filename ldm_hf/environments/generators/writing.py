@@ -11,13 +11,14 @@ import yaml
 
 from ...errors import UnknownEnvironmentError
 from ..catalogue import FOLDER, LIBRARIES, libraries, read_rows
-from . import games, grid_worlds, operations, robotics, teams
+from . import extra, games, grid_worlds, operations, robotics, teams
 
 Group = dict[str, Any]  # "rows", and beside it what all of them share
 
 # Functions without arguments that yield groups, by library.
 GENERATORS: dict[str, Callable[[], Iterator[Group]]] = (
-    games.GENERATORS
+    extra.GENERATORS
+    | games.GENERATORS
     | grid_worlds.GENERATORS
     | operations.GENERATORS
     | robotics.GENERATORS
