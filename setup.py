@@ -37,8 +37,8 @@ extras = {
         "flappy-bird-gymnasium>=0.4",
         "JSSEnv>=1.1",
     ],
-    # Environment libraries that share the interpreter, too, but are hundreds of megabytes; no part of "all".
-    "envs-extra": ["panda-gym>=3.0.7", "pybullet-envs-gymnasium>=0.6", "PyFlyt>=0.21", "vizdoom>=1.3"],
+    # Environment libraries that share the interpreter, too, but are hundreds of megabytes (PyBullet); no part of "all".
+    "envs-extra": ["panda-gym>=3.0.7"],
     # Task-specific reference policies by reinforcement learning.
     "reference": ["stable-baselines3>=2.7"],
     # Interquartile means with confidence intervals, plots, videos.
@@ -46,7 +46,9 @@ extras = {
     "tracking": ["tensorboard>=2.16"],
     "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "pytest-xdist>=3.6"],
 }
-extras["all"] = sorted({requirement for name, group in extras.items() if name not in ("dev", "envs-extra") for requirement in group})
+extras["all"] = sorted(
+    {requirement for name, group in extras.items() if name not in ("dev", "envs-extra") for requirement in group}
+)
 
 setup(
     name="ldm_hf",

@@ -28,7 +28,17 @@ def list_environments(
 
     rows = select(None, domain, library)
     if as_json:
-        fields = ("name", "env_id", "kwargs", "library", "domain", "licence", "task", "max_episode_steps", "expected_spaces")
+        fields = (
+            "name",
+            "env_id",
+            "kwargs",
+            "library",
+            "domain",
+            "licence",
+            "task",
+            "max_episode_steps",
+            "expected_spaces",
+        )
         entries = [{field: getattr(row, field) for field in fields} | {"reference": method_of(row)} for row in rows]
         print(json.dumps(entries, indent=2))
         return
@@ -67,7 +77,9 @@ def check(
     if record:
         checking.record(results)
     names = {row.name for row in rows}
-    chosen = results | {"environments": {name: entry for name, entry in results["environments"].items() if name in names}}
+    chosen = results | {
+        "environments": {name: entry for name, entry in results["environments"].items() if name in names}
+    }
     header, lines = check_report.summary_rows(chosen, "library")
     table = Table(title=f"{len(rows):,} environments")
     for column in header:

@@ -82,9 +82,7 @@ def toys(tmp_path, monkeypatch):
 
 
 def toy(flaw: str = "", **more) -> EnvironmentSpec:
-    return EnvironmentSpec(
-        flaw or "good", "checked_toys:CheckedToy-v0", library="toys", kwargs={"flaw": flaw}, **more
-    )
+    return EnvironmentSpec(flaw or "good", "checked_toys:CheckedToy-v0", library="toys", kwargs={"flaw": flaw}, **more)
 
 
 def test_an_environment_that_works():

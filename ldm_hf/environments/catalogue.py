@@ -25,7 +25,9 @@ FOLDER = Path(__file__).with_name("catalogue")
 LIBRARIES = FOLDER / "libraries.yaml"
 BY_LIBRARY = FOLDER / "libraries"
 SPACES = FOLDER / "spaces.json"
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # every command loads the table: ten times as fast where it exists
+Loader = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # every command loads the table: ten times as fast where it exists
 OWN_NAMESPACE = "ldm_hf/"  # ids that this package registers itself
 
 
@@ -98,7 +100,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     rows = []
     for entry in yaml.load(path.read_text(encoding="utf-8"), Loader):
         shared = {field: value for field, value in entry.items() if field != "rows"}
-        for row in entry["rows"] if "rows" in entry else [{}]:
+        for row in entry.get("rows", [{}]):
             joined = {
                 field: shared[field] | row[field]
                 for field in ("kwargs", "reference_kwargs")

@@ -17,7 +17,10 @@ def summary_rows(results: dict[str, Any], field: str) -> tuple[list[str], list[l
     """
     header = [field, "environments", "work", "do not", "not installed", "median steps/s", "slowest"]
     entries = list(results["environments"].values())
-    groups = {value: [e for e in entries if e[field] == value] for value in sorted({e[field] for e in entries}, key=str.lower)}
+    groups = {
+        value: [e for e in entries if e[field] == value]
+        for value in sorted({e[field] for e in entries}, key=str.lower)
+    }
     return header, [_summary(name, members) for name, members in [*groups.items(), ("all", entries)]]
 
 

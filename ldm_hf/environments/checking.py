@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from tqdm.auto import tqdm
 
-from ..errors import EnvironmentFailure, LDMError, MissingExtraError, UnsupportedSpaceError
+from ..errors import LDMError, MissingExtraError, UnsupportedSpaceError
 from ..hashing import key
 from ..parallel import run_tasks
 from ..spaces import flatten, leaves
@@ -200,15 +200,21 @@ def check(
     due = [
         spec
         for spec in specs
-        if force or entries.get(spec.name, {}).get("verdict") != WORKS or entries[spec.name]["row"] != fingerprint(spec)
+        if force
+        or entries.get(spec.name, {}).get("verdict") != WORKS
+        or entries[spec.name]["row"] != fingerprint(spec)
     ]
     due.sort(key=lambda spec: spec.library.lower())
     output.parent.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(due), desc="check", unit="environment") as bar:
-        for library, rows in itertools.groupby(due, lambda spec: spec.library):  # no library sees what another has left behind
+        for library, rows in itertools.groupby(
+            due, lambda spec: spec.library
+        ):  # no library sees what another has left behind
             by_name = {spec.name: spec for spec in rows}
             bar.set_postfix(library=library)
-            for name, outcome in run_tasks(_check_quietly, {name: (spec,) for name, spec in by_name.items()}, jobs, limit=limit):
+            for name, outcome in run_tasks(
+                _check_quietly, {name: (spec,) for name, spec in by_name.items()}, jobs, limit=limit
+            ):
                 if isinstance(outcome, LDMError):
                     outcome = {"verdict": DIES, "reason": str(outcome)}
                 entries[name] = _origin(by_name[name]) | outcome

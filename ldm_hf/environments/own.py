@@ -3,7 +3,7 @@
 import gymnasium
 
 ENTRY_POINTS = {
-    "JobShop-v0": ("adapters.job_shop:make_job_shop", None),
+    "JobShop-v0": ("adapters.job_shop:JobShopEnv", None),
     "MetaWorld-v0": ("adapters.metaworld:make_metaworld", 150),
     "NASim-v0": ("adapters.nasim:make_nasim", 200),
     "Altered-v0": ("adapters.altered:make_altered", None),

@@ -67,7 +67,13 @@ class SimulatedStocksEnv(StocksEnv):
         cost: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
-        self.process, self.steps, self.strength, self.volatility, self.cost = process, steps, strength, volatility, cost
+        self.process, self.steps, self.strength, self.volatility, self.cost = (
+            process,
+            steps,
+            strength,
+            volatility,
+            cost,
+        )
         prices = self._simulate(np.random.default_rng(0), steps + window_size + 1)
         super().__init__(pd.DataFrame({"Close": prices}), window_size, (window_size, len(prices)), render_mode)
 

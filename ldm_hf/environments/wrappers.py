@@ -87,7 +87,9 @@ def unbounded(env: gymnasium.Env) -> gymnasium.Env:
             return spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
         return space
 
-    return gymnasium.wrappers.TransformObservation(env, lambda observation: observation, widened(env.observation_space))
+    return gymnasium.wrappers.TransformObservation(
+        env, lambda observation: observation, widened(env.observation_space)
+    )
 
 
 class SeedEveryReset(gymnasium.Wrapper):
@@ -110,7 +112,7 @@ class SumOfRewards(gymnasium.Wrapper):
 
     def step(self, action: Any) -> Any:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, float(np.sum(reward)), terminated, truncated, info
+        return observation, float(np.asarray(reward).sum()), terminated, truncated, info
 
 
 WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {

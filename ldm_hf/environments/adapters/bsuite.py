@@ -19,7 +19,9 @@ class BSuiteEnv(gymnasium.Env):
         settings: of that experiment, as in `bsuite.sweep`.
     """
 
-    def __init__(self, experiment: str, settings: dict[str, Any] | None = None, render_mode: str | None = None) -> None:
+    def __init__(
+        self, experiment: str, settings: dict[str, Any] | None = None, render_mode: str | None = None
+    ) -> None:
         self.experiment, self.settings, self.render_mode = experiment, settings or {}, render_mode
         self._make(0)
         seen = self._env.observation_spec()

@@ -17,9 +17,7 @@ class CrafterEnv(gymnasium.Env):
         length: steps of an episode.
     """
 
-    def __init__(
-        self, area: tuple[int, int] = (64, 64), length: int = 10_000, render_mode: str | None = None
-    ) -> None:
+    def __init__(self, area: tuple[int, int] = (64, 64), length: int = 10_000, render_mode: str | None = None) -> None:
         self.options: dict[str, Any] = {"area": tuple(area), "length": length}
         self.render_mode = render_mode
         self._make(0)

@@ -6,30 +6,45 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
+from gymnasium import spaces
 
 
-class _LegalOnly(gymnasium.Wrapper):
-    """The mask of legal actions, which the library puts into the observation, in ``info``, too; an illegal action becomes the next legal one."""
+class JobShopEnv(gymnasium.Env):
+    """Give the next job to a machine, or wait; an illegal action becomes the next legal one. Nothing in an instance is left to chance.
 
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(**kwargs)
-        return self._with_mask(observation, info)
+    Args:
+        instance: by its name, such as ``ta01``.
+    """
 
-    def step(self, action: Any) -> Any:
-        mask = self._mask
-        chosen = next(a % len(mask) for a in range(int(action), int(action) + len(mask)) if mask[a % len(mask)])
-        observation, reward, terminated, truncated, info = self.env.step(chosen)
-        observation, info = self._with_mask(observation, info)
-        return observation, float(reward), terminated, truncated, info
+    def __init__(self, instance: str, render_mode: str | None = None) -> None:
+        import JSSEnv.envs
 
-    def _with_mask(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        self._mask = observation["action_mask"]
-        return observation, info | {"action_mask": self._mask}
+        self.render_mode = render_mode
+        path = Path(JSSEnv.envs.__file__).parent / "instances" / instance
+        self._shop: Any = JSSEnv.envs.JssEnv({"instance_path": str(path)})
+        self.action_space = spaces.Discrete(self._shop.jobs + 1)
+        # what the library calls normalised is not always below 1
+        self.observation_space = spaces.Dict(
+            {
+                "legal": spaces.MultiBinary(self._shop.jobs + 1),
+                "jobs": spaces.Box(-np.inf, np.inf, (self._shop.jobs, 7), np.float32),
+            }
+        )
 
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._shop.reset()
+        return self._observe()
 
-def make_job_shop(instance: str, render_mode: str | None = None) -> gymnasium.Env:
-    """An instance by its name, such as ``ta01``."""
-    import JSSEnv.envs
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        legal = np.flatnonzero(self._shop.legal_actions)
+        chosen = legal[np.searchsorted(legal, int(action)) % len(legal)]
+        _, reward, over, *_ = self._shop.step(int(chosen))
+        observation, info = self._observe()
+        return observation, float(reward), bool(over), False, info
 
-    path = Path(JSSEnv.envs.__file__).parent / "instances" / instance
-    return _LegalOnly(JSSEnv.envs.JssEnv({"instance_path": str(path)}))
+    def _observe(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        seen = self._shop._get_current_state_representation()
+        legal = np.asarray(seen["action_mask"], np.int8)
+        return {"legal": legal, "jobs": seen["real_obs"].astype(np.float32)}, {"action_mask": legal}

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+
 class MetaWorldTask(gymnasium.Wrapper):
     """One Meta-World task whose goal is drawn from its 50 by the seed of `reset` (the library's own wrapper ignores that seed)."""
 
@@ -32,5 +33,3 @@ def make_metaworld(task: str, render_mode: str | None = None) -> gymnasium.Env:
     env.set_task(benchmark.train_tasks[0])  # makes the goal visible, whose bounds the space made before does not have
     env.observation_space = env.sawyer_observation_space
     return MetaWorldTask(env, benchmark.train_tasks)
-
-

@@ -23,6 +23,10 @@ def make_nasim(
     import nasim
 
     view = {"fully_obs": fully_obs, "flat_actions": True, "flat_obs": True}
-    env = nasim.make_benchmark(scenario, seed=0, **view) if scenario else nasim.generate(**({"seed": 0} | network), **view)
+    env = (
+        nasim.make_benchmark(scenario, seed=0, **view)
+        if scenario
+        else nasim.generate(**({"seed": 0} | network), **view)
+    )
     # NASim refuses NumPy's integers
     return GlobalRandomState(gymnasium.wrappers.TransformAction(env, int, env.action_space))

@@ -38,7 +38,8 @@ class RDDLEnv(gymnasium.Env):
         self._switches = self._env.action_space.spaces
         self._count = sum(int(np.prod(box.shape)) for box in self._switches.values())
         self._one_of_many = self._allowed == 1 and all(
-            box.dtype != np.float32 and (box.low == 0).all() and (box.high == 1).all() for box in self._switches.values()
+            box.dtype != np.float32 and (box.low == 0).all() and (box.high == 1).all()
+            for box in self._switches.values()
         )
         self.action_space = spaces.Discrete(self._count + 1) if self._one_of_many else self._env.action_space
 
@@ -57,7 +58,10 @@ class RDDLEnv(gymnasium.Env):
         elif self._allowed < self._count:
             flat = np.concatenate([np.ravel(action[name]) for name in self._switches])
             default = np.concatenate(
-                [np.broadcast_to(self._env._noop_actions[name], box.shape).ravel() for name, box in self._switches.items()]
+                [
+                    np.broadcast_to(self._env._noop_actions[name], box.shape).ravel()
+                    for name, box in self._switches.items()
+                ]
             )
             beyond = np.flatnonzero(flat != default)[self._allowed :]
             flat[beyond] = default[beyond]

@@ -47,5 +47,6 @@ def by_prefix(table: Mapping[str, str], name: str) -> str:
 def rows_of(ids: Iterable[str], task: Callable[[str], str], name: Callable[[str], str] = str) -> list[dict[str, Any]]:
     """Rows of registered ids; ``env_id`` is left out where it is the name."""
     return [
-        {"name": name(env_id)} | ({} if name(env_id) == env_id else {"env_id": env_id}) | {"task": task(env_id)} for env_id in ids
+        {"name": name(env_id)} | ({} if name(env_id) == env_id else {"env_id": env_id}) | {"task": task(env_id)}
+        for env_id in ids
     ]

@@ -18,7 +18,6 @@ ATARI = {
     "Asteroids": "Shoot the asteroids without being hit by them.",
     "Atlantis": "Defend the sunken city with three guns.",
     "Atlantis2": "Defend the sunken city against faster waves.",
-    "Backgammon": "Win a game of backgammon.",
     "BankHeist": "Rob the banks of the town and escape the police.",
     "BasicMath": "Solve simple sums.",
     "BattleZone": "Shoot enemy tanks from inside your own.",
@@ -105,7 +104,6 @@ ATARI = {
     "Tutankham": "Collect the treasures of the tomb and shoot its guards.",
     "UpNDown": "Jump over cars and collect the flags of the road.",
     "Venture": "Fetch the treasures of the rooms and escape the monsters.",
-    "VideoCheckers": "Win a game of checkers.",
     "VideoChess": "Win a game of chess.",
     "VideoCube": "Bring the faces of the cube to one colour each.",
     "VideoPinball": "Keep the ball in play and hit the bumpers.",
@@ -114,6 +112,11 @@ ATARI = {
     "YarsRevenge": "Nibble through the shield and hit the Qotile.",
     "Zaxxon": "Fly through the fortress and shoot its defences.",
 }
+
+WITHOUT_WAITING = (
+    "Backgammon",
+    "VideoCheckers",
+)  # no action does nothing there, which the usual start of an episode needs
 
 MINATAR = {
     "Asterix": "Collect the gold and avoid the enemies.",
@@ -132,7 +135,11 @@ def atari() -> Iterator[dict[str, Any]]:
         "kwargs": {"frameskip": 1},
         "max_steps": 8000,
         "wrappers": ["atari"],
-        "rows": [{"name": f"ALE-{game}-v5", "env_id": f"ALE/{game}-v5", "task": ATARI[game]} for game in games],
+        "rows": [
+            {"name": f"ALE-{game}-v5", "env_id": f"ALE/{game}-v5", "task": ATARI[game]}
+            for game in games
+            if game not in WITHOUT_WAITING
+        ],
     }
 
 

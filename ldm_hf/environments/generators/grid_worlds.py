@@ -94,7 +94,10 @@ def minigrid() -> Iterator[dict[str, Any]]:
     """MiniGrid's and BabyAI's registered levels, with missions as text."""
     shared = {"domain": "grid_world", "wrappers": ["text_mission"]}
     levels = registered("minigrid", "BabyAI-")
-    yield shared | {"reference": "babyai_bot", "rows": rows_of(levels, lambda name: by_prefix(BABYAI, name.removeprefix("BabyAI-")))}
+    yield shared | {
+        "reference": "babyai_bot",
+        "rows": rows_of(levels, lambda name: by_prefix(BABYAI, name.removeprefix("BabyAI-"))),
+    }
     ids = [name for name in registered("minigrid", "MiniGrid-") if not name.startswith(WITHOUT_FILES + WITHOUT_REWARD)]
     for domain, memory in (("grid_world", False), ("memory", True)):
         chosen = [name for name in ids if name.startswith("MiniGrid-Memory") == memory]
@@ -113,9 +116,11 @@ def popgym() -> Iterator[dict[str, Any]]:
         fitting = next((policy for prefix, policy in references.items() if family.startswith(prefix)), None)
         groups.setdefault(fitting, []).append(name)
     for reference, ids in groups.items():
-        yield {"domain": "memory"} | ({"reference": reference} if reference else {}) | {
-            "rows": rows_of(ids, lambda name: by_prefix(POPGYM, name.removeprefix("popgym-")))
-        }
+        yield (
+            {"domain": "memory"}
+            | ({"reference": reference} if reference else {})
+            | {"rows": rows_of(ids, lambda name: by_prefix(POPGYM, name.removeprefix("popgym-")))}
+        )
 
 
 GENERATORS = {"minigrid": minigrid, "popgym": popgym}

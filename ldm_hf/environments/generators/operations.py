@@ -23,7 +23,18 @@ HIGHWAY = {
     "two-way": "Overtake on a road with oncoming traffic.",
     "u-turn": "Make a U-turn between other cars.",
 }
-LIMITS = {"exit": 18, "highway": 40, "intersection": 13, "lane-keeping": 200, "merge": 20, "parking": 100, "racetrack": 300, "roundabout": 11, "two-way": 15, "u-turn": 10}  # steps
+LIMITS = {
+    "exit": 18,
+    "highway": 40,
+    "intersection": 13,
+    "lane-keeping": 200,
+    "merge": 20,
+    "parking": 100,
+    "racetrack": 300,
+    "roundabout": 11,
+    "two-way": 15,
+    "u-turn": 10,
+}  # steps
 
 MOTORS = {
     "DFIM": "doubly fed induction motor",
@@ -66,7 +77,11 @@ DOMAINS = {"minecart": "inventory", "fishwood": "toy_text", "water-reservoir": "
 
 def highway() -> Iterator[dict[str, Any]]:
     """highway-env (Leurent 2018); what drives several cars at once is left out. A version is another kind of road or of control there, no edition."""
-    ids = [name for name in registered("highway-env") if re.match(f"({'|'.join(HIGHWAY)})-", name) and "multi-agent" not in name]
+    ids = [
+        name
+        for name in registered("highway-env")
+        if re.match(f"({'|'.join(HIGHWAY)})-", name) and "multi-agent" not in name
+    ]
     for prefix, limit in LIMITS.items():
         chosen = [name for name in ids if name.startswith(f"{prefix}-")]
         yield {
@@ -82,24 +97,34 @@ def electric_motor() -> Iterator[dict[str, Any]]:
 
     def task(name: str) -> str:
         converter, controlled, motor, _ = name.split("-")
-        return f"Follow the reference of the {CONTROLLED[controlled]} of a {MOTORS[motor]} with {CONVERTER[converter]}."
+        return (
+            f"Follow the reference of the {CONTROLLED[controlled]} of a {MOTORS[motor]} with {CONVERTER[converter]}."
+        )
 
     yield {
         "domain": "energy",
         "max_episode_steps": 500,
         "wrappers": ["unbounded", "seed_every_reset"],
-        "rows": rows_of(registered("gym-electric-motor", "(Cont|Finite)-(CC|SC|TC)-"), task, lambda name: f"GEM-{name}"),
+        "rows": rows_of(
+            registered("gym-electric-motor", "(Cont|Finite)-(CC|SC|TC)-"), task, lambda name: f"GEM-{name}"
+        ),
     }
 
 
 def objectives() -> Iterator[dict[str, Any]]:
     """MO-Gymnasium (Felten et al. 2023) with the sum of its objectives as reward."""
     known = f"({'|'.join(OBJECTIVES)})"
-    ids = [name for name in newest(registered("mo-gymnasium", known)) if not name.endswith("-v4") and "rgb" not in name]  # pixels of the minecart do not follow from the seed
+    ids = [
+        name for name in newest(registered("mo-gymnasium", known)) if not name.endswith("-v4") and "rgb" not in name
+    ]  # pixels of the minecart do not follow from the seed
     groups: dict[str, list[str]] = {}
     for name in ids:
         domain = next((domain for prefix, domain in DOMAINS.items() if name.startswith(prefix)), "")
-        groups.setdefault(domain or ("locomotion" if re.match(LOCOMOTION, name) else "control" if name.startswith("mo-") else "grid_world"), []).append(name)
+        groups.setdefault(
+            domain
+            or ("locomotion" if re.match(LOCOMOTION, name) else "control" if name.startswith("mo-") else "grid_world"),
+            [],
+        ).append(name)
     for domain, members in groups.items():
         yield {
             "domain": domain,

@@ -79,7 +79,11 @@ FARAMA = {
     "PointMaze": "Roll the ball through the {place} to the goal.",
 }
 PLACES = {"Large": "large maze", "Medium": "medium maze", "Open": "open arena", "UMaze": "U-shaped maze"}
-POSES = {"RotateParallel": "rotation about two of its axes", "RotateXYZ": "rotation about any axis", "RotateZ": "rotation about the vertical"}
+POSES = {
+    "RotateParallel": "rotation about two of its axes",
+    "RotateXYZ": "rotation about any axis",
+    "RotateZ": "rotation about the vertical",
+}
 
 CONTROL_SUITE = {
     "acrobot-swingup": "Swing the double pendulum up and keep it there.",
@@ -240,4 +244,9 @@ def ogbench() -> Iterator[dict[str, Any]]:
         }
 
 
-GENERATORS = {"metaworld": metaworld, "gymnasium-robotics": gymnasium_robotics, "dm-control": dm_control, "ogbench": ogbench}
+GENERATORS = {
+    "metaworld": metaworld,
+    "gymnasium-robotics": gymnasium_robotics,
+    "dm-control": dm_control,
+    "ogbench": ogbench,
+}

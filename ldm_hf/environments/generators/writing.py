@@ -42,7 +42,9 @@ def generate_rows(library: str, folder: Path) -> tuple[Path, int, int]:
         UnknownEnvironmentError: if there is no generator for the library.
     """
     if library not in GENERATORS:
-        raise UnknownEnvironmentError(f"no rows are generated for {library!r}; there are generators for {', '.join(GENERATORS)}")
+        raise UnknownEnvironmentError(
+            f"no rows are generated for {library!r}; there are generators for {', '.join(GENERATORS)}"
+        )
     path = folder / f"{library}.yaml"
     groups: list[Group] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else []
     by_hand = [row for file in FOLDER.glob("*.yaml") if file != LIBRARIES for row in read_rows(file)]
