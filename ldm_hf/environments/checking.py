@@ -22,7 +22,7 @@ from ..hashing import key
 from ..parallel import run_tasks
 from ..spaces import flatten, leaves
 from ..versions import versions
-from .catalogue import SPACES, EnvironmentSpec, recorded_spaces
+from .catalogue import SPACES, EnvironmentSpec, catalogue, recorded_spaces
 from .making import make, quiet
 
 STEPS = 50  # of random actions
@@ -230,7 +230,8 @@ def record(results: dict[str, Any]) -> None:
         for name, entry in results["environments"].items()
         if "observation" in entry
     }
-    lines = [f"{json.dumps(name)}: {json.dumps(pair)}" for name, pair in sorted((recorded_spaces() | found).items())]
+    known = {name: pair for name, pair in (recorded_spaces() | found).items() if name in catalogue()}
+    lines = [f"{json.dumps(name)}: {json.dumps(pair)}" for name, pair in sorted(known.items())]
     SPACES.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     recorded_spaces.cache_clear()
 

@@ -12,12 +12,11 @@ PANDA = {
     "PandaPush": "Push the cube to the goal.",
     "PandaReach": "Move the gripper to the goal.",
     "PandaSlide": "Hit the puck so that it slides to the goal.",
-    "PandaStack": "Stack the two cubes at the goal.",
 }
 
 
 def panda() -> Iterator[dict[str, Any]]:
-    """panda-gym (Gallouédec et al. 2021); the flip's texture does not load."""
+    """panda-gym (Gallouédec et al. 2021); the flip's texture does not load, stacked cubes do not follow from the seed."""
     pattern = f"({'|'.join(PANDA)})"
 
     def task(name: str) -> str:
@@ -27,7 +26,7 @@ def panda() -> Iterator[dict[str, Any]]:
 
     yield {
         "domain": "robotics",
-        "wrappers": ["seed_every_reset"],
+        "wrappers": ["unbounded", "seed_every_reset"],
         "rows": rows_of(registered("panda-gym", pattern), task),
     }
 
