@@ -19,7 +19,26 @@ extras = {
         "popgym>=1.0.6",
         "stockpyl>=1.0",
         "pvlib>=0.11",
+        "gymnasium-robotics>=1.4",
+        "shimmy>=2.0",  # makes dm-control's tasks Gymnasium ids
+        "dm-control>=1.0.28",
+        "gym-electric-motor>=3.0",
+        "mo-gymnasium>=1.3",
+        "bsuite>=0.3.5",
+        "ogbench>=1.2",
+        "crafter>=1.8",
+        "rware>=2.0",
+        "lbforaging>=2.0",
+        "gym-pusht>=0.1.8",
+        "pyRDDLGym>=2.7",
+        "rddlrepository>=2.2",
+        "gym-invmgmt>=0.2",
+        "or-gymnasium>=0.1",
+        "flappy-bird-gymnasium>=0.4",
+        "JSSEnv>=1.1",
     ],
+    # Environment libraries that share the interpreter, too, but are hundreds of megabytes (PyBullet); no part of "all".
+    "envs-extra": ["panda-gym>=3.0.7"],
     # Task-specific reference policies by reinforcement learning.
     "reference": ["stable-baselines3>=2.7"],
     # Interquartile means with confidence intervals, plots, videos.
@@ -30,7 +49,7 @@ extras = {
     "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "pytest-xdist>=3.6", "sybil>=10"],
 }
 extras["all"] = sorted(
-    {requirement for name, group in extras.items() if name not in ("docs", "dev") for requirement in group}
+    {requirement for name, group in extras.items() if name not in ("docs", "dev", "envs-extra") for requirement in group}
 )
 extras["dev"] += extras["docs"]  # the tests build the documentation
 
@@ -42,7 +61,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["ldm_hf", "ldm_hf.*"]),
-    package_data={"ldm_hf": ["py.typed", "environments/catalogue/*.yaml"]},
+    package_data={
+        "ldm_hf": [
+            "py.typed",
+            "environments/catalogue/*.yaml",
+            "environments/catalogue/*.json",
+            "environments/catalogue/libraries/*.yaml",
+        ]
+    },
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.6",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from .errors import LDMError, UnknownEnvironmentError
+from .cli_envs import envs
+from .cli_options import Domain, Ids, Jobs, Library, console
+from .errors import LDMError
 
 app = typer.Typer(
     help="Large Decision Models: environments, reference policies, trajectories, evaluation.",
@@ -22,58 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-envs = typer.Typer(help="The catalogue of environments.", no_args_is_help=True)
 app.add_typer(envs, name="envs")
-console = Console()
 
-Ids = Annotated[
-    list[str] | None, typer.Option("--ids", help="Names or Gymnasium ids; may be repeated, or separated by commas.")
-]
-Domain = Annotated[str | None, typer.Option(help="Only environments of this domain.")]
-Library = Annotated[str | None, typer.Option(help="Only environments of this library.")]
 References = Annotated[Path, typer.Option(help="Folder of trained reference policies.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
-
-
-def select(ids: list[str] | None, domain: str | None, library: str | None) -> list[Any]:
-    """Rows of the catalogue.
-
-    Raises:
-        UnknownEnvironmentError: if there is none of a name, or none that fits.
-    """
-    from .environments import catalogue, get_spec
-
-    names = [name for part in ids or [] for name in part.split(",")]
-    rows = [get_spec(name) for name in names] or list(catalogue().values())
-    chosen = [row for row in rows if domain in (None, row.domain) and library in (None, row.library)]
-    if not chosen:
-        raise UnknownEnvironmentError(
-            f"no environment of domain {domain} and library {library}; `ldm envs list` shows the catalogue"
-        )
-    return chosen
-
-
-@envs.command("list")
-def list_environments(
-    domain: Domain = None,
-    library: Library = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
-) -> None:
-    """Shows the catalogue."""
-    from .references import method_of
-
-    rows = select(None, domain, library)
-    if as_json:
-        fields = ("name", "env_id", "kwargs", "library", "domain", "licence", "task")
-        entries = [{field: getattr(row, field) for field in fields} | {"reference": method_of(row)} for row in rows]
-        print(json.dumps(entries, indent=2))
-        return
-    table = Table(title=f"{len(rows)} environments")
-    for header in ("name", "domain", "library", "licence", "reference"):
-        table.add_column(header, overflow="fold")
-    for row in rows:
-        table.add_row(row.name, row.domain, row.library, row.licence, method_of(row))
-    console.print(table)
 
 
 @app.command()
@@ -87,6 +38,7 @@ def reference(
     force: Annotated[bool, typer.Option(help="Train again what is there already.")] = False,
 ) -> None:
     """Trains the reference policies that are learned by reinforcement learning; skips those that are there already."""
+    from .environments.catalogue import select
     from .references.rl import train_references
 
     rows = [row for row in select(ids, domain, library) if row.reference == "rl"]
@@ -120,6 +72,7 @@ def collect(
     """Collects trajectories of reference policies, with their action as label of every step."""
     from .collection import Plan
     from .collection import collect as collect_all
+    from .environments.catalogue import select
 
     rows = [row for row in select(ids, domain, library) if row.reference is not None or ids]
     failures = collect_all(rows, Plan(str(output), str(references), steps_per_env, seed), jobs)

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -29,19 +30,21 @@ def run_tasks(
     tasks: Mapping[str, tuple],
     jobs: int = 1,
     on_progress: Callable[[int], None] = lambda amount: None,
+    limit: float | None = None,
 ) -> Iterator[tuple[str, Any | LDMError]]:
     """Calls ``function(*arguments)`` for every task.
 
     Args:
-        function: the work; can be pickled if ``jobs > 1``.
+        function: the work; can be pickled unless it is done in this process.
         tasks: arguments by the name of the environment.
         jobs: processes; 1 works in this process.
         on_progress: receives what the work tells `report`.
+        limit: seconds that one task may take; a longer one is ended and is a failure. The work is then never done in this process.
 
     Yields:
         ``(name, result)`` as they come; an error instead of the result where the work raised one. Other tasks go on.
     """
-    if jobs == 1:
+    if jobs == 1 and limit is None:
         _set_report(on_progress)
         for name, arguments in tasks.items():
             yield name, _attempt(name, function, arguments)
@@ -50,11 +53,12 @@ def run_tasks(
     context = multiprocessing.get_context("spawn")
     counter, told = context.Value("q", 0), 0
     waiting = deque(tasks.items())
-    running: dict[Future, tuple[str, ProcessPoolExecutor]] = {}
+    running: dict[Future, tuple[str, ProcessPoolExecutor, float]] = {}
+    overdue: set[Future] = set()
 
     def start(pool: ProcessPoolExecutor) -> None:
         name, arguments = waiting.popleft()
-        running[pool.submit(_attempt, name, function, arguments)] = name, pool
+        running[pool.submit(_attempt, name, function, arguments)] = name, pool, time.monotonic()
 
     def new_pool() -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, context, _start_worker, (counter,))
@@ -66,17 +70,31 @@ def run_tasks(
             finished, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
             on_progress(counter.value - told)
             told = counter.value
+            for future, (_, pool, started) in running.items():
+                if limit is not None and not future.done() and time.monotonic() - started > limit:
+                    overdue.add(future)
+                    _kill(pool)
             for future in finished:
-                name, pool = running.pop(future)
+                name, pool, _ = running.pop(future)
                 error = future.exception()
+                if future in overdue and error is not None:
+                    error = TimeoutError(f"no result after {limit:g} s")
                 if error is not None or not waiting:
                     pool.shutdown(wait=False)
                 if waiting:
                     start(pool if error is None else new_pool())
                 yield name, future.result() if error is None else EnvironmentFailure(name, "its process", error)
     finally:
-        for _, pool in running.values():
+        for _, pool, _ in running.values():
             pool.shutdown(wait=False, cancel_futures=True)
+            if limit is not None:
+                _kill(pool)  # what hangs would keep this process from ending
+
+
+def _kill(pool: ProcessPoolExecutor) -> None:
+    """Ends the process of a pool, which has no public way to do so before Python 3.14; its task fails."""
+    for process in list(pool._processes.values()):
+        process.kill()
 
 
 def _attempt(name: str, function: Callable[..., Any], arguments: tuple) -> Any | LDMError:

@@ -1,9 +1,15 @@
-"""The table of environments. Adding an environment is adding a row to a file in ``catalogue/``."""
+"""The table of environments. Adding an environment is adding a row to a file in ``catalogue/``.
+
+The files are ``catalogue/<domain>.yaml`` and ``catalogue/libraries/<library>.yaml``; what a library registers is written into the latter by
+``ldm envs generate <library>``. An entry of a file is a row, or a group: ``rows`` and, beside it, what all of them share.
+"""
 
 from __future__ import annotations
 
 import difflib
+import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -17,6 +23,11 @@ from ..errors import LDMError, UnknownEnvironmentError
 
 FOLDER = Path(__file__).with_name("catalogue")
 LIBRARIES = FOLDER / "libraries.yaml"
+BY_LIBRARY = FOLDER / "libraries"
+SPACES = FOLDER / "spaces.json"
+Loader = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # every command loads the table: ten times as fast where it exists
 OWN_NAMESPACE = "ldm_hf/"  # ids that this package registers itself
 
 
@@ -26,7 +37,7 @@ class EnvironmentSpec:
 
     Args:
         name: unique; the config of its dataset.
-        env_id: Gymnasium id.
+        env_id: Gymnasium id; in a file, the name by default.
         library: a key of ``libraries.yaml``.
         domain: the file that the row stands in.
         task: one sentence that says what is to be done.
@@ -58,6 +69,12 @@ class EnvironmentSpec:
         return libraries().get(self.library, {}).get("licence", "")
 
     @property
+    def expected_spaces(self) -> tuple[str, str] | None:
+        """Observation and action space in short, as `ldm envs check --record` has found them; None if it never did."""
+        found = recorded_spaces().get(self.name)
+        return None if found is None else (found[0], found[1])
+
+    @property
     def version(self) -> str:
         """Of the library as installed; empty if it is not."""
         try:
@@ -68,8 +85,34 @@ class EnvironmentSpec:
 
 @cache
 def libraries() -> dict[str, dict[str, str]]:
-    """``{distribution: {"module", "licence"[, "register"]}}``: what to import so that a library's ids exist."""
+    """``{distribution: {"module", "licence"[, "register"][, "extra"]}}``: what to import so that a library's ids exist."""
     return yaml.safe_load(LIBRARIES.read_text(encoding="utf-8"))
+
+
+@cache
+def recorded_spaces() -> dict[str, list[str]]:
+    """``{name: [observation space, action space]}`` in short."""
+    return json.loads(SPACES.read_text(encoding="utf-8"))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file, each with what its group says of all of its rows; ``kwargs`` of both are joined."""
+    rows = []
+    for entry in yaml.load(path.read_text(encoding="utf-8"), Loader):
+        shared = {field: value for field, value in entry.items() if field != "rows"}
+        for row in entry.get("rows", [{}]):
+            joined = {
+                field: shared[field] | row[field]
+                for field in ("kwargs", "reference_kwargs")
+                if field in shared and field in row
+            }
+            rows.append(shared | row | joined)
+    return rows
+
+
+def files() -> list[Path]:
+    """The files of the catalogue: by domain, then by library."""
+    return [path for path in sorted(FOLDER.glob("*.yaml")) if path != LIBRARIES] + sorted(BY_LIBRARY.glob("*.yaml"))
 
 
 @cache
@@ -81,12 +124,11 @@ def catalogue() -> dict[str, EnvironmentSpec]:
     """
     own = [Path(path) for path in os.environ.get("LDM_HF_CATALOGUE", "").split(os.pathsep) if path]
     specs: dict[str, EnvironmentSpec] = {}
-    for path in [*sorted(FOLDER.glob("*.yaml")), *own]:
-        if path == LIBRARIES:
-            continue
+    for path in [*files(), *own]:
         try:
-            for row in yaml.safe_load(path.read_text(encoding="utf-8")):
-                spec = EnvironmentSpec(**({"domain": path.stem} | row | {"wrappers": tuple(row.get("wrappers", ()))}))
+            for row in read_rows(path):
+                defaults = {"domain": path.stem, "env_id": row.get("name", "")}
+                spec = EnvironmentSpec(**(defaults | row | {"wrappers": tuple(row.get("wrappers", ()))}))
                 if spec.name in specs:
                     raise ValueError(f"the name {spec.name} stands in the catalogue twice")
                 specs[spec.name] = spec
@@ -120,3 +162,24 @@ def get_spec(name: str) -> EnvironmentSpec:
     raise UnknownEnvironmentError(
         f"no environment {name!r} in the catalogue or in Gymnasium.{hint} `ldm envs list` shows the catalogue."
     )
+
+
+def select(ids: Sequence[str] | None, domain: str | None = None, library: str | None = None) -> list[EnvironmentSpec]:
+    """Rows of the catalogue.
+
+    Args:
+        ids: names or Gymnasium ids, also several in one string, separated by commas; all rows if there are none.
+        domain: only rows of this domain.
+        library: only rows of this library.
+
+    Raises:
+        UnknownEnvironmentError: if there is none of a name, or none that fits.
+    """
+    names = [name for part in ids or [] for name in part.split(",")]
+    rows = [get_spec(name) for name in names] or list(catalogue().values())
+    chosen = [row for row in rows if domain in (None, row.domain) and library in (None, row.library)]
+    if not chosen:
+        raise UnknownEnvironmentError(
+            f"no environment of domain {domain} and library {library}; `ldm envs list` shows the catalogue"
+        )
+    return chosen

@@ -42,6 +42,12 @@ PRICE = np.array(
     [0.12] * 7 + [0.25] * 10 + [0.45] * 4 + [0.25] * 2 + [0.12]
 )  # per kWh bought: night, day, evening peak
 FEED_IN = 0.06  # per kWh sold
+TARIFFS = {
+    "time-of-use": PRICE,
+    "night": np.array([0.1] * 6 + [0.3] * 16 + [0.1] * 2),  # two prices
+    "midday": np.array([0.22] * 10 + [0.08] * 6 + [0.22] * 1 + [0.5] * 4 + [0.22] * 3),  # cheap while the sun shines
+    "flat": np.full(HOURS, 0.25),
+}
 CLOUD_MEMORY = 0.8  # correlation of the sky's clearness from hour to hour
 
 
@@ -68,6 +74,8 @@ class HomeBatteryEnv(gymnasium.Env):
         peak_kw: of the panels.
         latitude: degrees.
         longitude: degrees.
+        tariff: a key of `TARIFFS`.
+        feed_in: per kWh sold.
     """
 
     def __init__(
@@ -78,9 +86,12 @@ class HomeBatteryEnv(gymnasium.Env):
         peak_kw: float = 4.0,
         latitude: float = 47.0,
         longitude: float = 7.0,
+        tariff: str = "time-of-use",
+        feed_in: float = FEED_IN,
         render_mode: str | None = None,
     ) -> None:
         self.capacity, self.power, self.efficiency, self.render_mode = capacity, power, efficiency, render_mode
+        self.price, self.feed_in = TARIFFS[tariff], feed_in
         self.solar = clear_sky(latitude, longitude, peak_kw)
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)  # share of `power`; positive charges
         self.observation_space = spaces.Dict(
@@ -114,10 +125,9 @@ class HomeBatteryEnv(gymnasium.Env):
         into = np.clip(power, -charge, (self.capacity - charge) / self.efficiency)
         return net_load + into, charge + np.where(into > 0, self.efficiency * into, into)
 
-    @staticmethod
-    def cost(bought: Any, hour: int) -> Any:
+    def cost(self, bought: Any, hour: int) -> Any:
         """Of ``bought`` kWh in an hour of the day; selling earns the feed-in tariff."""
-        return np.where(bought > 0, bought * PRICE[hour], bought * FEED_IN)
+        return np.where(bought > 0, bought * self.price[hour], bought * self.feed_in)
 
     def _draw(self) -> None:
         self._sky = CLOUD_MEMORY * self._sky + np.sqrt(1 - CLOUD_MEMORY**2) * self.np_random.normal()
@@ -125,5 +135,5 @@ class HomeBatteryEnv(gymnasium.Env):
         self.load = float(LOAD[self.hour] * self.np_random.lognormal(0, 0.2))
 
     def _observe(self) -> dict[str, Any]:
-        state = np.array([self.charge, self.load, self.panels, PRICE[self.hour]], np.float32)
+        state = np.array([self.charge, self.load, self.panels, self.price[self.hour]], np.float32)
         return {"hour": np.int64(self.hour), "state": state}

@@ -50,7 +50,7 @@ def _register(library: str) -> None:
             if "register" in entry:
                 getattr(module, entry["register"])()
     except ImportError as error:
-        raise MissingExtraError(library, extra="envs") from error
+        raise MissingExtraError(library, extra=entry.get("extra", "envs")) from error
 
 
 def make(name: str | EnvironmentSpec, render_mode: str | None = None) -> gymnasium.Env:

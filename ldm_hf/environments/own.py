@@ -3,10 +3,15 @@
 import gymnasium
 
 ENTRY_POINTS = {
-    "MetaWorld-v0": ("adapters:make_metaworld", 150),
-    "NASim-v0": ("adapters:make_nasim", 200),
+    "JobShop-v0": ("adapters.job_shop:JobShopEnv", None),
+    "MetaWorld-v0": ("adapters.metaworld:make_metaworld", 150),
+    "NASim-v0": ("adapters.nasim:make_nasim", 200),
+    "Altered-v0": ("adapters.altered:make_altered", None),
+    "BSuite-v0": ("adapters.bsuite:BSuiteEnv", 1000),
     "BaseStock-v0": ("inventory:BaseStockEnv", 50),
+    "Crafter-v0": ("adapters.crafter:CrafterEnv", None),
     "FixedOrderCost-v0": ("inventory:FixedOrderCostEnv", 50),
+    "RDDL-v0": ("adapters.rddl:RDDLEnv", None),
     "SerialSupplyChain-v0": ("inventory:SerialSupplyChainEnv", 50),
     "HomeBattery-v0": ("energy:HomeBatteryEnv", 72),
     "SimulatedStocks-v0": ("trading:SimulatedStocksEnv", None),

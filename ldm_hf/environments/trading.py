@@ -15,24 +15,30 @@ from gym_anytrading.envs import StocksEnv
 MEAN_PRICE = 100.0
 
 
-def simulate(rng: np.random.Generator, steps: int, process: str) -> np.ndarray:
+def simulate(
+    rng: np.random.Generator, steps: int, process: str, strength: float | None = None, volatility: float = 1.0
+) -> np.ndarray:
     """Prices ``(steps,)``.
 
     Args:
         rng: generator.
         steps: length.
         process: ``"reverting"``, an Ornstein-Uhlenbeck process around 100, or ``"trending"``, whose returns are autocorrelated.
+        strength: of the pull back to the mean per step, or of the autocorrelation; 0.15 and 0.8 by default.
+        volatility: factor on the noise.
     """
-    noise = rng.normal(size=steps)
+    noise = volatility * rng.normal(size=steps)
     if process == "reverting":
-        prices, value = np.empty(steps), 4.0 * rng.normal()
+        pull = 0.15 if strength is None else strength
+        prices, value = np.empty(steps), 4.0 * volatility * rng.normal()
         for step in range(steps):
-            value += -0.15 * value + 2.0 * noise[step]
+            value += -pull * value + 2.0 * noise[step]
             prices[step] = MEAN_PRICE + value
         return np.maximum(prices, 1.0)
+    memory = 0.8 if strength is None else strength
     changes, change = np.empty(steps), 0.0
     for step in range(steps):
-        change = 0.8 * change + 0.5 * noise[step]
+        change = memory * change + 0.5 * noise[step]
         changes[step] = change
     return np.maximum(MEAN_PRICE + changes.cumsum(), 1.0)
 
@@ -44,23 +50,44 @@ class SimulatedStocksEnv(StocksEnv):
         process: of the prices, see `simulate`.
         steps: of one episode.
         window_size: prices seen at once.
+        strength: of the process.
+        volatility: of the process.
+        cost: of each purchase and each sale, in units of the price.
     """
 
     prices: np.ndarray  # of StocksEnv, which is untyped
 
     def __init__(
-        self, process: str = "reverting", steps: int = 100, window_size: int = 4, render_mode: str | None = None
+        self,
+        process: str = "reverting",
+        steps: int = 100,
+        window_size: int = 4,
+        strength: float | None = None,
+        volatility: float = 1.0,
+        cost: float = 0.0,
+        render_mode: str | None = None,
     ) -> None:
-        self.process, self.steps = process, steps
-        prices = simulate(np.random.default_rng(0), steps + window_size + 1, process)
+        self.process, self.steps, self.strength, self.volatility, self.cost = (
+            process,
+            steps,
+            strength,
+            volatility,
+            cost,
+        )
+        prices = self._simulate(np.random.default_rng(0), steps + window_size + 1)
         super().__init__(pd.DataFrame({"Close": prices}), window_size, (window_size, len(prices)), render_mode)
+
+    def _simulate(self, rng: np.random.Generator, steps: int) -> np.ndarray:
+        return simulate(rng, steps, self.process, self.strength, self.volatility)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed if seed is None else seed % 2**31)  # seeds np_random
-        self.df = pd.DataFrame({"Close": simulate(self.np_random, len(self.prices), self.process)})
+        self.df = pd.DataFrame({"Close": self._simulate(self.np_random, len(self.prices))})
         self.prices, self.signal_features = self._process_data()
         return self._get_observation().copy(), {}  # else a view of the array of all prices
 
     def step(self, action: Any) -> Any:
+        before = self._position
         observation, reward, terminated, truncated, _ = super().step(int(action))
-        return observation.copy(), float(reward), terminated, truncated, {}
+        paid = self.cost if self._position != before else 0.0
+        return observation.copy(), float(reward) - paid, terminated, truncated, {}

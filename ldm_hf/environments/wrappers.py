@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 
 MISSION_CHARACTERS = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")
@@ -45,9 +47,81 @@ class ForgetLastAction(gymnasium.Wrapper):
         return self.env.reset(**kwargs)
 
 
+class GlobalRandomState(gymnasium.Wrapper):
+    """An environment that draws from NumPy's global generator gets one of its own, seeded by `reset`."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self._generator = np.random.MT19937(0)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self._generator = np.random.MT19937(seed)
+        with self._own_generator():
+            return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        with self._own_generator():
+            return self.env.step(action)
+
+    @contextlib.contextmanager
+    def _own_generator(self) -> Iterator[None]:
+        numpy_random: Any = np.random  # the type stubs do not export these two functions
+        outside = numpy_random.get_bit_generator()
+        numpy_random.set_bit_generator(self._generator)
+        try:
+            yield
+        finally:
+            numpy_random.set_bit_generator(outside)
+
+
+def unbounded(env: gymnasium.Env) -> gymnasium.Env:
+    """Real-valued observations without bounds, for libraries whose bounds are limits that the world may break."""
+
+    def widened(space: gymnasium.Space) -> gymnasium.Space:
+        if isinstance(space, spaces.Dict):
+            return spaces.Dict({name: widened(child) for name, child in space.spaces.items()})
+        if isinstance(space, spaces.Tuple):
+            return spaces.Tuple([widened(child) for child in space.spaces])
+        if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+            return spaces.Box(-np.inf, np.inf, space.shape, space.dtype.type)
+        return space
+
+    return gymnasium.wrappers.TransformObservation(
+        env, lambda observation: observation, widened(env.observation_space)
+    )
+
+
+class SeedEveryReset(gymnasium.Wrapper):
+    """Resets without a seed get the next one of a generator that the last seed started, for libraries that would start from chance."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self._rng = np.random.default_rng()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if seed is None:
+            seed = int(self._rng.integers(2**31))
+        else:
+            self._rng = np.random.default_rng(seed)
+        return self.env.reset(seed=seed, options=options)
+
+
+class SumOfRewards(gymnasium.Wrapper):
+    """A vector of rewards (several objectives, or the members of a team) becomes its sum."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, float(np.asarray(reward).sum()), terminated, truncated, info
+
+
 WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "atari": atari,
     "forget_last_action": ForgetLastAction,
+    "global_random_state": GlobalRandomState,
     "rgb_view": rgb_view,
+    "seed_every_reset": SeedEveryReset,
+    "sum_of_rewards": SumOfRewards,
     "text_mission": TextMission,
+    "unbounded": unbounded,
 }

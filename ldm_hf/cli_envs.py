@@ -1,0 +1,109 @@
+"""``ldm envs``: shows, checks and generates the catalogue."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from .cli_options import Domain, Ids, Jobs, Library, console
+from .errors import LDMError
+
+envs = typer.Typer(help="The catalogue of environments.", no_args_is_help=True)
+
+
+@envs.command("list")
+def list_environments(
+    domain: Domain = None,
+    library: Library = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """Shows the catalogue."""
+    from .environments.catalogue import select
+    from .references import method_of
+
+    rows = select(None, domain, library)
+    if as_json:
+        fields = (
+            "name",
+            "env_id",
+            "kwargs",
+            "library",
+            "domain",
+            "licence",
+            "task",
+            "max_episode_steps",
+            "expected_spaces",
+        )
+        entries = [{field: getattr(row, field) for field in fields} | {"reference": method_of(row)} for row in rows]
+        print(json.dumps(entries, indent=2))
+        return
+    table = Table(title=f"{len(rows):,} environments of {len({row.library for row in rows})} libraries")
+    for header in ("name", "domain", "library", "licence", "reference"):
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(row.name, row.domain, row.library, row.licence, method_of(row))
+    console.print(table)
+
+
+@envs.command()
+def check(
+    ids: Ids = None,
+    domain: Domain = None,
+    library: Library = None,
+    everything: Annotated[bool, typer.Option("--all", help="The whole catalogue; takes an hour or more.")] = False,
+    output: Annotated[
+        Path, typer.Option(help="JSON; continued if it is there. A summary lies beside it as Markdown.")
+    ] = Path("outputs/environments.json"),
+    jobs: Jobs = 1,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds that one environment may take.")] = 120,
+    force: Annotated[bool, typer.Option(help="Check again what works already.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Expect the spaces that are found from now on.")] = False,
+) -> None:
+    """Really makes and steps environments: which work, how fast, with which spaces."""
+    from .environments import check_report, checking
+    from .environments.catalogue import select
+
+    if not (everything or ids or domain or library):
+        raise LDMError("nothing to check: choose by --ids, --domain or --library, or say --all")
+    rows = select(ids, domain, library)
+    command = " ".join(["ldm", *sys.argv[1:]])
+    results = checking.check(rows, output, jobs, limit, force, command)
+    output.with_suffix(".md").write_text(check_report.markdown_report(results), encoding="utf-8")
+    if record:
+        checking.record(results)
+    names = {row.name for row in rows}
+    chosen = results | {
+        "environments": {name: entry for name, entry in results["environments"].items() if name in names}
+    }
+    header, lines = check_report.summary_rows(chosen, "library")
+    table = Table(title=f"{len(rows):,} environments")
+    for column in header:
+        table.add_column(column, justify="left" if column == "library" else "right")
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+    wrong = check_report.flaws(chosen)
+    for name, verdict, reason in wrong:
+        console.print(f"{name} {verdict}: {reason}", style="red", markup=False, highlight=False)
+    console.print(f"Results in {output}; a summary beside it as .md")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@envs.command()
+def generate(
+    libraries: Annotated[list[str], typer.Argument(help="Names in libraries.yaml.")],
+    folder: Annotated[Path | None, typer.Option(help="To write to; by default the catalogue itself.")] = None,
+) -> None:
+    """Writes the rows of a library that registers many; rows that are there stay as they are."""
+    from .environments.catalogue import BY_LIBRARY
+    from .environments.generators import generate_rows
+
+    for library in libraries:
+        path, added, total = generate_rows(library, folder or BY_LIBRARY)
+        console.print(f"{path}: {added} rows added, {total} in all")

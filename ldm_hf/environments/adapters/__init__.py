@@ -1,0 +1,1 @@
+"""Libraries whose environments are no well-behaved Gymnasium ids: one file a library, its ids in ``own.py``."""

@@ -1,0 +1,186 @@
+"""The table of environments: what its rows promise, how its files are read and generated."""
+
+import json
+import re
+import textwrap
+import time
+from collections import Counter
+from importlib import metadata
+
+import pytest
+import yaml
+
+from ldm_hf.environments import catalogue, get_spec
+from ldm_hf.environments.catalogue import BY_LIBRARY, FOLDER, files, libraries, read_rows, recorded_spaces
+from ldm_hf.environments.checking import WORKS, check_environment
+from ldm_hf.environments.generators import GENERATORS, generate_rows
+from ldm_hf.environments.wrappers import WRAPPERS
+from ldm_hf.errors import UnknownEnvironmentError
+from ldm_hf.references import method_of
+from ldm_hf.references.loading import POLICIES
+
+DOMAINS = {
+    "control",
+    "cybersecurity",
+    "driving",
+    "energy",
+    "grid_world",
+    "inventory",
+    "locomotion",
+    "memory",
+    "puzzles",
+    "robotics",
+    "toy_text",
+    "trading",
+    "video_games",
+}
+LDM_V0 = ("robotics", "driving", "inventory", "cybersecurity", "trading", "energy", "video_games")
+SLOW = ("highway-env", "dm-control", "metaworld", "ogbench", "gymnasium-robotics")
+
+
+def installed(library: str) -> bool:
+    try:
+        return bool(metadata.version(library))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+# --- the rows --------------------------------------------------------------------------------------------------------
+
+
+def test_every_row_is_complete():
+    for name, spec in catalogue().items():
+        assert re.fullmatch(r"[A-Za-z0-9._-]+", name), f"{name} names a folder and a config of a dataset"
+        assert spec.name == name and spec.env_id
+        assert spec.library in libraries() and spec.licence, name
+        assert spec.domain in DOMAINS, name
+        assert spec.task.endswith(".") and 10 < len(spec.task) < 160, name
+        assert spec.reference in (None, "rl", *POLICIES), name
+        assert set(spec.wrappers) <= set(WRAPPERS), name
+        assert method_of(spec) in ("none", "tabular", "scripted", "heuristic", "planner", "rl"), name
+
+
+def test_names_are_unique_and_no_row_is_lost():
+    written = [row["name"] for path in files() for row in read_rows(path)]
+    assert len(set(written)) == len(written)
+    assert sorted(written) == sorted(catalogue())
+
+
+def test_no_two_rows_are_the_same_environment():
+    same = Counter(
+        json.dumps([spec.env_id, spec.kwargs, spec.wrappers], sort_keys=True) for spec in catalogue().values()
+    )
+    assert [row for row, count in same.items() if count > 1] == []
+
+
+def test_there_are_a_thousand_environments_of_many_libraries_and_domains():
+    rows = catalogue().values()
+    counts = Counter(spec.domain for spec in rows)
+    assert len(rows) >= 1000
+    assert len({spec.library for spec in rows}) >= 25
+    assert set(counts) == DOMAINS
+    assert all(counts[domain] >= 5 for domain in LDM_V0)
+
+
+def test_every_row_has_the_spaces_that_were_found():
+    assert sorted(recorded_spaces()) == sorted(catalogue())
+    assert get_spec("CartPole-v1").expected_spaces == ("Box(4)", "Discrete(2)")
+
+
+def test_licences_are_those_that_the_libraries_state():
+    for library, entry in libraries().items():
+        if not installed(library):
+            continue
+        stated = metadata.metadata(library)
+        texts = [stated.get("License-Expression"), stated.get("License"), *(stated.get_all("Classifier") or [])]
+        texts += [file.read_text() for file in metadata.files(library) or [] if file.name == "LICENSE"]
+        assert any(entry["licence"] in text for text in texts if text), library
+
+
+def test_what_the_extra_envs_installs_is_installed():
+    assert [name for name, entry in libraries().items() if "extra" not in entry and not installed(name)] == []
+
+
+def test_the_table_loads_fast():
+    seconds = []
+    for _ in range(3):
+        catalogue.cache_clear()
+        started = time.process_time()
+        catalogue()
+        seconds.append(time.process_time() - started)
+    assert min(seconds) < 0.2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(min(names, key=len), marks=[pytest.mark.slow] if library in SLOW else [], id=library)
+        for library in libraries()
+        if (names := [spec.name for spec in catalogue().values() if spec.library == library])
+    ],
+)
+def test_one_environment_of_each_library_works(name):
+    if not installed(get_spec(name).library):
+        pytest.skip(f"{get_spec(name).library} is not installed")
+    found = check_environment(get_spec(name))
+    assert found["verdict"] == WORKS, found
+
+
+# --- files and groups ------------------------------------------------------------------------------------------------
+
+
+def test_rows_inherit_what_their_group_says(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        textwrap.dedent("""
+        - {name: alone, env_id: CartPole-v1}
+        - library: gymnasium
+          kwargs: {a: 1, b: 2}
+          reference: rl
+          rows:
+          - {name: first, kwargs: {b: 3}}
+          - {name: second, library: mine, reference: null}
+        """)
+    )
+    assert read_rows(path) == [
+        {"name": "alone", "env_id": "CartPole-v1"},
+        {"library": "gymnasium", "kwargs": {"a": 1, "b": 3}, "reference": "rl", "name": "first"},
+        {"library": "mine", "kwargs": {"a": 1, "b": 2}, "reference": None, "name": "second"},
+    ]
+
+
+# --- generators ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", ["minigrid", "popgym", "MinAtar", "ale-py"])
+def test_generated_files_are_what_the_generator_writes(library, tmp_path):
+    path, added, total = generate_rows(library, tmp_path)
+    assert added == total > 0
+    assert read_rows(path) == read_rows(BY_LIBRARY / path.name)
+
+
+def test_generating_again_keeps_what_was_edited(tmp_path):
+    path, _, total = generate_rows("popgym", tmp_path)
+    groups = yaml.safe_load(path.read_text())
+    groups[0]["rows"][0]["task"] = "Edited by hand."
+    lost = groups[0]["rows"].pop()
+    path.write_text(yaml.safe_dump(groups))
+    assert generate_rows("popgym", tmp_path)[1:] == (1, total)
+    rows = {row["name"]: row for row in read_rows(path)}
+    assert rows[groups[0]["rows"][0]["name"]]["task"] == "Edited by hand."
+    assert rows[lost["name"]]["task"] == lost["task"]
+    before = path.read_text()
+    assert generate_rows("popgym", tmp_path)[1:] == (0, total)
+    assert path.read_text() == before
+
+
+def test_generators_write_nothing_that_stands_in_a_domains_file(tmp_path):
+    by_hand = {row["name"] for path in files() if path.parent == FOLDER for row in read_rows(path)}
+    names = {row["name"] for row in read_rows(generate_rows("minigrid", tmp_path)[0])}
+    assert "BabyAI-GoToObj-v0" in by_hand and not names & by_hand
+
+
+def test_an_unknown_generator_tells_the_known_ones(tmp_path):
+    with pytest.raises(UnknownEnvironmentError, match=r"no rows are generated for 'chess'.*minigrid"):
+        generate_rows("chess", tmp_path)
+    assert set(GENERATORS) <= set(libraries())
