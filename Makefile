@@ -40,15 +40,17 @@ $(VENV)/.installed: setup.py
 
 # --- the published run: one model for the whole catalogue; each stage continues where it was interrupted
 
+NANO = $(shell paste -sd, docs/results/ldm-nano-environments.txt)
+
 references: $(VENV)/.installed
-	$(BIN)/ldm reference --references outputs/references --jobs 2
+	$(BIN)/ldm reference --ids $(NANO) --references outputs/references --jobs 2
 
 trajectories: references
-	$(BIN)/ldm collect --output outputs/trajectories --references outputs/references --steps-per-env 20000 --jobs 2
+	$(BIN)/ldm collect --ids $(NANO) --output outputs/trajectories --references outputs/references --steps-per-env 20000 --jobs 2
 
 ldm-nano: trajectories
 	$(BIN)/accelerate launch --quiet examples/pretrain.py --dataset outputs/trajectories --output_dir outputs/ldm-nano \
-		--max_minutes 36 --max_steps 14000 --batch_size 16 --checkpointing_steps 1000 --resume_from_checkpoint latest
+		--max_steps 11000 --batch_size 16 --checkpointing_steps 1000 --resume_from_checkpoint latest
 
 results: ldm-nano
 	$(BIN)/python examples/evaluate.py --model outputs/ldm-nano --dataset outputs/trajectories --jobs 2 --output docs/results/ldm-nano.json

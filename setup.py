@@ -49,7 +49,12 @@ extras = {
     "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "pytest-xdist>=3.6", "sybil>=10"],
 }
 extras["all"] = sorted(
-    {requirement for name, group in extras.items() if name not in ("docs", "dev", "envs-extra") for requirement in group}
+    {
+        requirement
+        for name, group in extras.items()
+        if name not in ("docs", "dev", "envs-extra")
+        for requirement in group
+    }
 )
 extras["dev"] += extras["docs"]  # the tests build the documentation
 
