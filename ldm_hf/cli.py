@@ -76,6 +76,16 @@ def list_environments(
     console.print(table)
 
 
+@envs.command("install")
+def install_library(
+    library: Annotated[str, typer.Argument(help="A library that lives in a virtual environment of its own.")],
+) -> None:
+    """Makes the virtual environment of an isolated library."""
+    from .environments.isolation import install
+
+    console.print(f"{library} is installed: {install(library)}")
+
+
 @app.command()
 def reference(
     ids: Ids = None,
