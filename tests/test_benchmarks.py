@@ -13,6 +13,7 @@ COMMANDS = {
     "rollout": [*TOY, "--lanes", "1", "3", "--repeats", "2"],
     "training": [*TOY, "--segment", "16", "--rows", "2", "--repeats", "1"],
     "encoding": [],
+    "isolation": ["--lanes", "2", "--steps", "3", "--repeats", "2"],
     "memory": [*TOY, "--steps", "16", "64"],
 }
 

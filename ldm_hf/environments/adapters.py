@@ -70,3 +70,40 @@ def make_nasim(scenario: str, render_mode: str | None = None) -> gymnasium.Env:
     import nasim
 
     return GlobalRandomState(nasim.make_benchmark(scenario, seed=0, fully_obs=True, flat_actions=True, flat_obs=True))
+
+
+def make_super_mario(env_id: str, render_mode: str | None = None, **kwargs: Any) -> gymnasium.Env:
+    """Super Mario Bros. (Kauten 2018) with its seven simple moves: old Gym before its API changed."""
+    import gym
+    import gym_super_mario_bros
+    from gym_super_mario_bros.actions import SIMPLE_MOVEMENT
+    from nes_py.wrappers import JoypadSpace
+    from shimmy import GymV21CompatibilityV0
+
+    assert gym_super_mario_bros  # its import registers the ids
+    env = gym.make(env_id, disable_env_checker=True, **kwargs).unwrapped  # without the wrappers of the later API
+    return GymV21CompatibilityV0(env=JoypadSpace(env, SIMPLE_MOVEMENT), render_mode=render_mode)
+
+
+class Jumanji(gymnasium.Env):
+    """A Jumanji environment (Bonnet et al. 2024): an episode ends in one way only, and infos tell the legal actions where there is one choice."""
+
+    def __init__(self, env_id: str, render_mode: str | None = None) -> None:
+        import jumanji
+        from jumanji.wrappers import JumanjiToGymWrapper
+
+        self.env: Any = JumanjiToGymWrapper(jumanji.make(env_id))
+        self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(seed=seed)
+        return observation, self._with_mask(info, observation)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated, truncated and not terminated, self._with_mask(info, observation)
+
+    def _with_mask(self, info: dict[str, Any], observation: Any) -> dict[str, Any]:
+        if isinstance(self.action_space, gymnasium.spaces.Discrete) and "action_mask" in observation:
+            return {**info, "action_mask": observation["action_mask"]}
+        return info

@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -63,10 +64,11 @@ def _row(spec: EnvironmentSpec, render_mode: str | None) -> dict[str, Any]:
     }
 
 
-def _recipe(spec: EnvironmentSpec, render_mode: str | None = None) -> Recipe:
+def recipe_of(spec: EnvironmentSpec, python: Path, render_mode: str | None = None) -> Recipe:
+    """What a worker under another interpreter has to know to make an environment."""
     names = [spec.library, *(["ldm_hf"] if spec.env_id.startswith(OWN_NAMESPACE) else [])]
     entries = [libraries()[name] for name in names]
-    return Recipe(spec.name, python_of(spec.library), _row(spec, render_mode), entries)
+    return Recipe(spec.name, python, _row(spec, render_mode), entries)
 
 
 def make(name: str | EnvironmentSpec, render_mode: str | None = None) -> gymnasium.Env:
@@ -84,7 +86,7 @@ def make(name: str | EnvironmentSpec, render_mode: str | None = None) -> gymnasi
     """
     spec = get_spec(name) if isinstance(name, str) else name
     if is_isolated(spec.library):
-        return IsolatedEnv(_recipe(spec, render_mode))
+        return IsolatedEnv(recipe_of(spec, python_of(spec.library), render_mode))
     _register(spec.library)
     if spec.env_id.startswith(OWN_NAMESPACE):
         _register("ldm_hf")
@@ -101,5 +103,5 @@ def make_vec(name: str | EnvironmentSpec, num_envs: int) -> VectorEnv:
     """Makes a vector of environments with SAME_STEP autoreset; see `make`."""
     spec = get_spec(name) if isinstance(name, str) else name
     if is_isolated(spec.library):
-        return IsolatedVectorEnv(_recipe(spec), num_envs)
+        return IsolatedVectorEnv(recipe_of(spec, python_of(spec.library)), num_envs)
     return SyncVectorEnv([lambda: make(spec)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)

@@ -10,6 +10,8 @@ ENTRY_POINTS = {
     "SerialSupplyChain-v0": ("inventory:SerialSupplyChainEnv", 50),
     "HomeBattery-v0": ("energy:HomeBatteryEnv", 72),
     "SimulatedStocks-v0": ("trading:SimulatedStocksEnv", None),
+    "SuperMario-v0": ("adapters:make_super_mario", 2000),
+    "Jumanji-v0": ("adapters:Jumanji", None),
 }
 
 

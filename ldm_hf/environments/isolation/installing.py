@@ -58,16 +58,20 @@ def _folder_of(library: str) -> Path:
     return environments_folder() / f"{library}-{hashlib.sha256(described).hexdigest()[:12]}"
 
 
+def is_installed(library: str) -> bool:
+    """Has the virtual environment of an isolated library been made?"""
+    return (_folder_of(library) / DONE).exists()
+
+
 def python_of(library: str) -> Path:
     """The interpreter of an isolated library.
 
     Raises:
         NotInstalledError: with the command that installs it.
     """
-    folder = _folder_of(library)
-    if not (folder / DONE).exists():
+    if not is_installed(library):
         raise NotInstalledError(library)
-    return folder / "bin" / "python"
+    return _folder_of(library) / "bin" / "python"
 
 
 def install(library: str, progress: bool = True) -> Path:
@@ -89,7 +93,7 @@ def install(library: str, progress: bool = True) -> Path:
     folder = _folder_of(library)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        if not (folder / DONE).exists():
+        if not is_installed(library):
             shutil.rmtree(folder, ignore_errors=True)
             for command in _commands(folder, requirements_of(library)):
                 _run(command, library, progress)
