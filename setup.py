@@ -15,6 +15,7 @@ extras = {
         "gym-anytrading>=2.0",
         "minatar>=1.0.15",
         "ale-py>=0.11",
+        "uv>=0.4",  # makes the virtual environments of isolated libraries; without it, venv and pip do
         "opencv-python-headless>=4.8",  # Gymnasium's Atari preprocessing resizes with it
         "popgym>=1.0.6",
         "stockpyl>=1.0",
@@ -72,6 +73,7 @@ setup(
             "environments/catalogue/*.yaml",
             "environments/catalogue/*.json",
             "environments/catalogue/libraries/*.yaml",
+            "environments/isolation/requirements/*.txt",
         ]
     },
     python_requires=">=3.11",
@@ -82,6 +84,7 @@ setup(
         "datasets>=4",
         "huggingface-hub>=1.0",
         "gymnasium>=1.2",
+        "filelock>=3.13",
         "safetensors>=0.5",
         "numpy>=1.26",
         "pyarrow>=16",

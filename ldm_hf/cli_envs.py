@@ -107,3 +107,13 @@ def generate(
     for library in libraries:
         path, added, total = generate_rows(library, folder or BY_LIBRARY)
         console.print(f"{path}: {added} rows added, {total} in all")
+
+
+@envs.command("install")
+def install_library(
+    library: Annotated[str, typer.Argument(help="A library that lives in a virtual environment of its own.")],
+) -> None:
+    """Makes the virtual environment of an isolated library."""
+    from .environments.isolation import install
+
+    console.print(f"{library} is installed: {install(library)}")

@@ -28,11 +28,25 @@ class MissingExtraError(LDMError):
         super().__init__(f'{library} is not installed. Install it with: pip install "ldm_hf[{extra}]"')
 
 
+class NotInstalledError(LDMError):
+    """The virtual environment of an isolated library has not been made."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__(
+            f"{library} has a virtual environment of its own, which is not installed. Install it with: ldm envs install {library}"
+        )
+
+
+class InstallationError(LDMError):
+    """The virtual environment of an isolated library cannot be made."""
+
+
 class EnvironmentFailure(LDMError):
     """An environment raised an error of its own in make, reset or step."""
 
-    def __init__(self, name: str, call: str, error: BaseException) -> None:
-        super().__init__(f"environment {name} failed in {call}: {type(error).__name__}: {error}")
+    def __init__(self, name: str, call: str, error: BaseException | str) -> None:
+        cause = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        super().__init__(f"environment {name} failed in {call}: {cause}")
         self.name = name
 
     def __reduce__(self) -> tuple:  # survives the way back from a worker process

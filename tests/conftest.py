@@ -6,6 +6,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
+from ldm_hf.environments.isolation.installing import environments_folder
 from ldm_hf.spaces import stack
 
 from .toys import ACTION, OBSERVATION, STATISTICS
@@ -15,6 +16,7 @@ settings.register_profile(
 )
 settings.load_profile("ldm")
 torch.set_num_threads(1)
+INSTALLED = environments_folder()  # virtual environments of isolated libraries take too long to make for a test
 
 TINY = {
     "backbone_config": {
@@ -49,6 +51,7 @@ TINY = {
 def own_folders(monkeypatch, tmp_path):
     """No test reads or writes the cache or the catalogue of whoever runs it."""
     monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LDM_HF_ENVIRONMENTS", str(INSTALLED))
     monkeypatch.delenv("LDM_HF_CATALOGUE", raising=False)
 
 

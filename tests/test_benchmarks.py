@@ -19,6 +19,7 @@ COMMANDS = {
     "rollout": [*TOY, *RACE, "--lanes", "1", "3", "--threads", "1", "2", "--heavy-lanes", "2"],
     "training": [*TOY, *RACE, "--rows", "2"],
     "encoding": [],
+    "isolation": ["--lanes", "2", "--steps", "3", "--repeats", "2"],
     "memory": [*TOY, "--steps", "16", "64"],
     "flat": ["--steps", "60", "--compared", "20"],
     "overhead": ["--lanes", "2", "--steps", "5"],

@@ -15,6 +15,7 @@ import pytest
 
 from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, make, make_vec
 from ldm_hf.environments.catalogue import FOLDER, files, read_rows
+from ldm_hf.environments.isolation import is_installed, is_isolated
 from ldm_hf.environments.making import _register, quiet
 from ldm_hf.errors import EnvironmentFailure, LDMError, MissingExtraError, UnknownEnvironmentError
 from ldm_hf.references import Reference, load_reference, method_of
@@ -25,10 +26,15 @@ SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py")
 def rows() -> list:
     """Every name of the domains' own files as a parameter (`ldm envs check` has tried the others); slow libraries are marked."""
     names = [row["name"] for path in files() if path.parent == FOLDER for row in read_rows(path)]
-    return [
-        pytest.param(name, marks=[pytest.mark.slow] if get_spec(name).library in SLOW_LIBRARIES else [])
-        for name in names
-    ]
+    return [pytest.param(name, marks=marks(get_spec(name).library)) for name in names]
+
+
+def marks(library: str) -> list:
+    """Isolated libraries are slow; where they are not installed, the test says so."""
+    if is_isolated(library):
+        missing = not is_installed(library)
+        return [pytest.mark.slow, pytest.mark.skipif(missing, reason=f"needs: ldm envs install {library}")]
+    return [pytest.mark.slow] if library in SLOW_LIBRARIES else []
 
 
 def play(env: gymnasium.Env, seed: int, steps: int = 20) -> list:
@@ -75,7 +81,7 @@ def test_observations_are_members_of_their_space(name):
 def test_an_episode_follows_from_its_seed_alone(name):
     # Many where it is a matter of chance whether an episode shows what the one before has left behind.
     library = get_spec(name).library
-    seeds = range(2 if library in SLOW_LIBRARIES else 60 if library == "MinAtar" else 8)
+    seeds = range(2 if library in SLOW_LIBRARIES or is_isolated(library) else 60 if library == "MinAtar" else 8)
     forth, back = make(name), make(name)
     first = {seed: play(forth, seed) for seed in seeds}
     second = {seed: play(back, seed) for seed in reversed(seeds)}

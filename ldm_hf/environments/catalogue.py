@@ -20,6 +20,7 @@ import gymnasium
 import yaml
 
 from ..errors import LDMError, UnknownEnvironmentError
+from .isolation import is_isolated, pinned_version
 
 FOLDER = Path(__file__).with_name("catalogue")
 LIBRARIES = FOLDER / "libraries.yaml"
@@ -76,7 +77,9 @@ class EnvironmentSpec:
 
     @property
     def version(self) -> str:
-        """Of the library as installed; empty if it is not."""
+        """Of the library as installed; empty if it is not. An isolated one is installed as it is pinned."""
+        if is_isolated(self.library):
+            return pinned_version(self.library)
         try:
             return metadata.version(self.library)
         except metadata.PackageNotFoundError:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import logging
 import warnings
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import gymnasium
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from ..errors import EnvironmentFailure, LDMError, MissingExtraError
+from .building import build, import_library
 from .catalogue import OWN_NAMESPACE, EnvironmentSpec, get_spec, libraries
-from .wrappers import WRAPPERS
+from .isolation import IsolatedEnv, IsolatedVectorEnv, Recipe, is_isolated, python_of
 
 
 @contextlib.contextmanager
@@ -46,15 +48,31 @@ def _register(library: str) -> None:
         return
     try:
         with quiet():
-            module = importlib.import_module(entry["module"])
-            if "register" in entry:
-                getattr(module, entry["register"])()
+            import_library(entry)
     except ImportError as error:
         raise MissingExtraError(library, extra=entry.get("extra", "envs")) from error
 
 
+def _row(spec: EnvironmentSpec, render_mode: str | None) -> dict[str, Any]:
+    """Arguments of `build`."""
+    return {
+        "env_id": spec.env_id,
+        "kwargs": spec.kwargs,
+        "max_episode_steps": spec.max_episode_steps,
+        "wrappers": list(spec.wrappers),
+        "render_mode": render_mode,
+    }
+
+
+def recipe_of(spec: EnvironmentSpec, python: Path, render_mode: str | None = None) -> Recipe:
+    """What a worker under another interpreter has to know to make an environment."""
+    names = [spec.library, *(["ldm_hf"] if spec.env_id.startswith(OWN_NAMESPACE) else [])]
+    entries = [libraries()[name] for name in names]
+    return Recipe(spec.name, python, _row(spec, render_mode), entries)
+
+
 def make(name: str | EnvironmentSpec, render_mode: str | None = None) -> gymnasium.Env:
-    """Makes one environment.
+    """Makes one environment; that of an isolated library runs in a process of its own and behaves the same.
 
     Args:
         name: of the catalogue, a Gymnasium id, or a row.
@@ -63,34 +81,27 @@ def make(name: str | EnvironmentSpec, render_mode: str | None = None) -> gymnasi
     Raises:
         UnknownEnvironmentError: if there is none of this name.
         MissingExtraError: if its library is not installed.
+        NotInstalledError: if its library is isolated and its virtual environment has not been made.
         EnvironmentFailure: if the library raises an error of its own.
     """
     spec = get_spec(name) if isinstance(name, str) else name
+    if is_isolated(spec.library):
+        return IsolatedEnv(recipe_of(spec, python_of(spec.library), render_mode))
     _register(spec.library)
     if spec.env_id.startswith(OWN_NAMESPACE):
         _register("ldm_hf")
     try:
         with quiet():
-            rendering = (
-                {} if render_mode is None else {"render_mode": render_mode}
-            )  # some constructors know no such argument
-            env = gymnasium.make(
-                spec.env_id,
-                max_episode_steps=spec.max_episode_steps,
-                disable_env_checker=True,
-                **rendering,
-                **spec.kwargs,
-            )
-            for wrapper in spec.wrappers:
-                env = WRAPPERS[wrapper](env)
-        return env
+            return build(**_row(spec, render_mode))
     except LDMError:
         raise
     except Exception as error:  # whatever a foreign library raises is that environment's failure
         raise EnvironmentFailure(spec.name, "make", error) from error
 
 
-def make_vec(name: str | EnvironmentSpec, num_envs: int) -> SyncVectorEnv:
+def make_vec(name: str | EnvironmentSpec, num_envs: int) -> VectorEnv:
     """Makes a vector of environments with SAME_STEP autoreset; see `make`."""
     spec = get_spec(name) if isinstance(name, str) else name
+    if is_isolated(spec.library):
+        return IsolatedVectorEnv(recipe_of(spec, python_of(spec.library)), num_envs)
     return SyncVectorEnv([lambda: make(spec)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)

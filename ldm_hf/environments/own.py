@@ -15,6 +15,8 @@ ENTRY_POINTS = {
     "SerialSupplyChain-v0": ("inventory:SerialSupplyChainEnv", 50),
     "HomeBattery-v0": ("energy:HomeBatteryEnv", 72),
     "SimulatedStocks-v0": ("trading:SimulatedStocksEnv", None),
+    "SuperMario-v0": ("adapters.super_mario:make_super_mario", 2000),
+    "Jumanji-v0": ("adapters.jumanji:Jumanji", None),
 }
 
 

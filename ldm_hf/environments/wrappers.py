@@ -115,6 +115,21 @@ class SumOfRewards(gymnasium.Wrapper):
         return observation, float(np.asarray(reward).sum()), terminated, truncated, info
 
 
+class SeededNetHack(gymnasium.Wrapper):
+    """NetHack and MiniHack take no notice of the seed of `reset`, and draw new random seeds in the middle of a game."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self._rng = np.random.default_rng()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+        core, display, level = (int(number) for number in self._rng.integers(2**31, size=3))
+        self.unwrapped.seed(core, display, reseed=False, lgen=level)  # type: ignore[attr-defined]
+        return self.env.reset(seed=seed, options=options)
+
+
 WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "atari": atari,
     "forget_last_action": ForgetLastAction,
@@ -122,6 +137,7 @@ WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "rgb_view": rgb_view,
     "seed_every_reset": SeedEveryReset,
     "sum_of_rewards": SumOfRewards,
+    "seeded_nethack": SeededNetHack,
     "text_mission": TextMission,
     "unbounded": unbounded,
 }

@@ -1,0 +1,15 @@
+"""Libraries whose requirements fight with ours: each in its own virtual environment and process, behind the same interface."""
+
+from .environments import IsolatedEnv, IsolatedVectorEnv, Recipe
+from .installing import install, is_installed, is_isolated, pinned_version, python_of
+
+__all__ = [
+    "IsolatedEnv",
+    "IsolatedVectorEnv",
+    "Recipe",
+    "install",
+    "is_installed",
+    "is_isolated",
+    "pinned_version",
+    "python_of",
+]

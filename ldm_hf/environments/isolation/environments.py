@@ -1,0 +1,164 @@
+"""Isolated environments as Gymnasium knows them: one, and a vector of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from ...errors import EnvironmentFailure
+from .exchange import Slots, from_json, to_json
+from .process import WorkerProcess
+
+TIME_LIMIT = 120.0
+RESTARTS = 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make an isolated environment.
+
+    Args:
+        name: of the environment, for messages.
+        python: interpreter that has the library.
+        row: arguments of `building.build`.
+        entries: of ``libraries.yaml``, to import first.
+        time_limit: seconds that a call may take.
+    """
+
+    name: str
+    python: Path
+    row: Mapping[str, Any]
+    entries: Sequence[dict[str, Any]] = ()
+    time_limit: float = TIME_LIMIT
+
+
+class _Restarting:
+    """A worker process that `reset` replaces after a failure, at most twice."""
+
+    def __init__(self, recipe: Recipe, lanes: int) -> None:
+        self.recipe, self.lanes, self.restarts = recipe, lanes, 0
+        self.process = self._start()
+
+    def _start(self) -> WorkerProcess:
+        recipe = self.recipe
+        return WorkerProcess(
+            recipe.name, recipe.python, list(recipe.entries), recipe.row, self.lanes, recipe.time_limit
+        )
+
+    @property
+    def slots(self) -> Slots:
+        return self.process.slots
+
+    def reset(self, lanes: list[int], seeds: list[int | None], options: dict[str, Any] | None) -> list[dict[str, Any]]:
+        if self.process.ended:
+            if self.restarts == RESTARTS:
+                raise EnvironmentFailure(
+                    self.recipe.name, "reset", f"it has failed {RESTARTS + 1} times; make it anew"
+                )
+            self.restarts += 1
+            self.process = self._start()
+        reply = self.process.call("reset", lanes=lanes, seeds=seeds, options=to_json(options))
+        return from_json(reply["infos"])
+
+    def step(self, autoreset: bool) -> tuple[list[dict[str, Any]], dict[int, dict[str, Any]]]:
+        """Infos of all lanes, and the last infos of the episodes that ended by lane."""
+        reply = self.process.call("step", autoreset=autoreset)
+        return from_json(reply["infos"]), {int(lane): from_json(info) for lane, info in reply["finals"].items()}
+
+
+class IsolatedEnv(gymnasium.Env):
+    """An environment that runs in a worker process under another interpreter.
+
+    It behaves as in this process: the same spaces, seeds, observations and rewards. Infos keep the entries that are plain values, arrays or
+    tuples. `unwrapped` is this object, not the library's: what needs its inside cannot reach it. After a failure, `reset` starts a new process, at
+    most twice.
+
+    Raises:
+        EnvironmentFailure: by any call, if the environment raises an error, dies, takes longer than the time limit or returns an
+            observation outside its space.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._worker = _Restarting(recipe, 1)
+        process = self._worker.process
+        self.observation_space, self.action_space = process.observation_space, process.action_space
+        self.metadata, self.render_mode = process.metadata, recipe.row.get("render_mode")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        (info,) = self._worker.reset([0], [seed], options)
+        return self._worker.slots.read("observation", 0), info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        slots = self._worker.slots
+        slots.write("action", action, 0)
+        (info,), _ = self._worker.step(autoreset=False)
+        flags = bool(slots.terminated[0]), bool(slots.truncated[0])
+        return slots.read("observation", 0), float(slots.reward[0]), *flags, info
+
+    def render(self) -> Any:
+        return from_json(self._worker.process.call("render", lane=0)["frame"])
+
+    def close(self) -> None:
+        self._worker.process.close()
+
+
+class IsolatedVectorEnv(VectorEnv):
+    """Isolated environments in lock step with SAME_STEP autoreset, all in one worker process; see `IsolatedEnv`."""
+
+    def __init__(self, recipe: Recipe, num_envs: int) -> None:
+        self._worker = _Restarting(recipe, num_envs)
+        process = self._worker.process
+        self.num_envs = num_envs
+        self.single_observation_space, self.single_action_space = process.observation_space, process.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.metadata = process.metadata | {"autoreset_mode": AutoresetMode.SAME_STEP}
+        self.render_mode = recipe.row.get("render_mode")
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        options = dict(options or {})
+        lanes = np.flatnonzero(options.pop("reset_mask", np.ones(self.num_envs, bool))).tolist()
+        if seed is None or isinstance(seed, int):
+            seed = [None if seed is None else seed + lane for lane in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise ValueError(f"{self._worker.recipe.name}: {len(seed)} seeds for {self.num_envs} environments")
+        found = self._worker.reset(lanes, [seed[lane] for lane in lanes], options or None)
+        infos: dict[str, Any] = {}
+        for lane, info in zip(lanes, found, strict=True):
+            infos = self._add_info(infos, info, lane)
+        return self._worker.slots.read("observation"), infos
+
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        slots = self._worker.slots
+        slots.write("action", actions)
+        found, finals = self._worker.step(autoreset=True)
+        infos: dict[str, Any] = {}
+        for lane, info in enumerate(found):
+            if lane in finals:
+                final = {"final_obs": slots.read("final", lane), "final_info": finals[lane]}
+                infos = self._add_info(infos, final, lane)
+            infos = self._add_info(infos, info, lane)
+        return (
+            slots.read("observation"),
+            slots.reward.copy(),
+            slots.terminated.copy(),
+            slots.truncated.copy(),
+            infos,
+        )
+
+    def render(self) -> tuple[Any, ...]:
+        return tuple(
+            from_json(self._worker.process.call("render", lane=lane)["frame"]) for lane in range(self.num_envs)
+        )
+
+    def close_extras(self, **kwargs: Any) -> None:
+        self._worker.process.close()

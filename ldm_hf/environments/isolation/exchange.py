@@ -1,0 +1,175 @@
+"""What parent and worker share: slots in shared memory for observations and actions, JSON for the rest. Nothing is pickled.
+
+Light on purpose: the worker imports it under the interpreter of an isolated library, with another NumPy and Gymnasium.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import mmap
+import os
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from ...errors import SpaceMismatchError
+from ...spaces import Leaf, flatten, leaves, unflatten
+
+INFO_BYTES = 65_536  # an entry of an info that is longer is left out
+ALIGNMENT = 64
+ARRAY, TUPLE = "__array__", "__tuple__"
+
+
+# --- shared memory ---------------------------------------------------------------------------------------------------
+
+
+def _type_of(space: gymnasium.Space) -> tuple[np.dtype, tuple[int, ...]]:
+    """dtype and shape of a leaf in memory; a text is as many code points as it may have at most."""
+    if isinstance(space, spaces.Text):
+        return np.dtype(f"<U{max(1, space.max_length)}"), ()
+    assert space.dtype is not None and space.shape is not None
+    return space.dtype, space.shape
+
+
+def _fitted(leaf: Leaf, value: Any, lanes: tuple[int, ...] = ()) -> np.ndarray:
+    """A value with the leaf's dtype, as long as nothing but precision is lost.
+
+    Raises:
+        SpaceMismatchError: if it has another shape, or is of a kind that the dtype cannot hold; names the leaf.
+    """
+    dtype, shape = _type_of(leaf.space)
+    try:
+        array = np.asarray(value)
+        fitted = array.astype(dtype, copy=False)
+        fits = fitted.shape == lanes + shape and (
+            np.can_cast(array.dtype, dtype, "same_kind") or bool((fitted == array).all())
+        )
+        if isinstance(leaf.space, spaces.Text):  # NumPy would make a text of anything, and cut it off
+            fits = fits and array.dtype.kind == "U" and array.dtype.itemsize <= dtype.itemsize
+    except (ValueError, TypeError, OverflowError):
+        fits = False
+    if not fits:
+        raise SpaceMismatchError(f"leaf '{leaf.path}': a member of {leaf.space!s:.200} expected, got {value!r:.200}")
+    return fitted
+
+
+class Slots:
+    """Fixed places in shared memory for what ``lanes`` environments exchange with the parent.
+
+    Args:
+        file: descriptor of a file that both sides map.
+        observation_space: of one environment.
+        action_space: of one environment.
+        lanes: how many.
+
+    ``observation``, ``final`` (the last observation of an episode that ended) and ``action`` are read and written by
+    name; ``reward``, ``terminated`` and ``truncated`` are arrays ``(lanes,)``.
+    """
+
+    def __init__(self, file: int, observation_space: gymnasium.Space, action_space: gymnasium.Space, lanes: int):
+        self.lanes = lanes
+        self._spaces = {"observation": observation_space, "final": observation_space, "action": action_space}
+        self._leaves = {role: leaves(space) for role, space in self._spaces.items()}
+        types = {(role, leaf.path): _type_of(leaf.space) for role, found in self._leaves.items() for leaf in found}
+        types |= {("reward", ""): (np.dtype("float64"), ())}
+        types |= {(role, ""): (np.dtype("bool"), ()) for role in ("terminated", "truncated")}
+        places, size = {}, 0
+        for key, (dtype, shape) in types.items():
+            places[key] = size
+            size += -(-lanes * dtype.itemsize * math.prod(shape) // ALIGNMENT) * ALIGNMENT
+        os.ftruncate(file, size)  # both sides come to the same size
+        memory = mmap.mmap(file, size)
+        arrays = {
+            key: np.ndarray((lanes, *shape), dtype, memory, places[key]) for key, (dtype, shape) in types.items()
+        }
+        self.reward, self.terminated, self.truncated = (
+            arrays[role, ""] for role in ("reward", "terminated", "truncated")
+        )
+        self._arrays = {
+            role: {leaf.path: arrays[role, leaf.path] for leaf in found} for role, found in self._leaves.items()
+        }
+
+    def write(self, role: str, value: Any, lane: int | None = None, member: bool = False) -> None:
+        """Stores the value of one lane, or a batch of all of them.
+
+        Args:
+            role: ``observation``, ``final`` or ``action``.
+            value: as the space or, for all lanes, the batched space lays it out.
+            lane: None for all.
+            member: ask whether the value lies inside the space, not only whether it fits into its slots.
+
+        Raises:
+            SpaceMismatchError: if it does not; names the leaf.
+        """
+        parts = flatten(self._spaces[role], value)
+        for leaf in self._leaves[role]:
+            part = parts[leaf.path]
+            fitted = _fitted(leaf, part, (self.lanes,) if lane is None else ())
+            if member and not leaf.space.contains(part if isinstance(leaf.space, spaces.Text) else fitted):
+                raise SpaceMismatchError(f"leaf '{leaf.path}': {part!r:.200} lies outside {leaf.space!s:.200}")
+            self._arrays[role][leaf.path][slice(None) if lane is None else lane] = fitted
+
+    def read(self, role: str, lane: int | None = None) -> Any:
+        """A copy of what lies in the slots of one lane, or of all of them as the batched space lays it out."""
+        parts: dict[str, Any] = {}
+        for leaf in self._leaves[role]:
+            array = self._arrays[role][leaf.path]
+            if isinstance(leaf.space, spaces.Text):
+                parts[leaf.path] = tuple(map(str, array)) if lane is None else str(array[lane])
+            elif isinstance(leaf.space, spaces.Discrete) and lane is not None:
+                parts[leaf.path] = array[lane]
+            else:
+                parts[leaf.path] = np.array(array if lane is None else array[lane])
+        return unflatten(self._spaces[role], parts)
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> Any:
+    """Plain values, arrays and tuples as JSON values.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, np.generic)):
+        return value
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufU":
+        return {ARRAY: base64.b64encode(value.tobytes()).decode(), "dtype": value.dtype.str, "shape": value.shape}
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return {TUPLE: [to_json(item) for item in value]}
+    if isinstance(value, list):
+        return [to_json(item) for item in value]
+    raise TypeError(f"{type(value).__name__} is not sent between processes")
+
+
+def from_json(data: Any) -> Any:
+    """Inverse of `to_json`."""
+    if isinstance(data, list):
+        return [from_json(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if ARRAY in data:
+        return np.frombuffer(bytearray(base64.b64decode(data[ARRAY])), data["dtype"]).reshape(data["shape"])[()]
+    if TUPLE in data:
+        return tuple(from_json(item) for item in data[TUPLE])
+    return {key: from_json(item) for key, item in data.items()}
+
+
+def portable_info(info: dict[str, Any]) -> dict[str, Any]:
+    """The entries of an info that JSON can hold and that are not too long, as `to_json` writes them."""
+    entries = {}
+    for key, value in info.items():
+        try:
+            entry = to_json(value)
+        except TypeError:
+            continue
+        if isinstance(key, str) and len(json.dumps(entry)) <= INFO_BYTES:
+            entries[key] = entry
+    return entries

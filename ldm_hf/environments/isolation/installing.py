@@ -1,0 +1,137 @@
+"""Virtual environments of isolated libraries, made from pinned requirements by uv, or by venv and pip where it is not there.
+
+A library is isolated if ``requirements/<library>.txt`` is there. ``uv pip compile`` writes such a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections import deque
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock
+from tqdm.auto import tqdm
+
+from ...errors import InstallationError, NotInstalledError
+
+REQUIREMENTS = Path(__file__).with_name("requirements")
+DONE = "ldm_hf.json"  # written last: an environment without it is not whole
+LAST_LINES = 15  # of the installer's output, shown where it fails
+
+
+def requirements_of(library: str) -> Path:
+    """The file of pinned requirements."""
+    return REQUIREMENTS / f"{library}.txt"
+
+
+def is_isolated(library: str) -> bool:
+    """Does the library live in a virtual environment of its own?"""
+    return requirements_of(library).exists()
+
+
+@cache
+def pinned_version(library: str) -> str:
+    """Version of an isolated library, as its requirements pin it."""
+    text = requirements_of(library).read_text(encoding="utf-8")
+    found = re.search(rf"^{re.escape(library)}==(\S+)", text, re.MULTILINE | re.IGNORECASE)
+    return found.group(1) if found else ""
+
+
+def environments_folder() -> Path:
+    """Where virtual environments are kept: ``$LDM_HF_ENVIRONMENTS``, or ``environments`` in the cache."""
+    from ...trajectories.reader import cache_folder
+
+    return Path(os.environ.get("LDM_HF_ENVIRONMENTS", cache_folder() / "environments"))
+
+
+def _folder_of(library: str) -> Path:
+    """Other requirements or another Python are another folder."""
+    described = requirements_of(library).read_bytes() + sys.version.encode()
+    return environments_folder() / f"{library}-{hashlib.sha256(described).hexdigest()[:12]}"
+
+
+def is_installed(library: str) -> bool:
+    """Has the virtual environment of an isolated library been made?"""
+    return (_folder_of(library) / DONE).exists()
+
+
+def python_of(library: str) -> Path:
+    """The interpreter of an isolated library.
+
+    Raises:
+        NotInstalledError: with the command that installs it.
+    """
+    if not is_installed(library):
+        raise NotInstalledError(library)
+    return _folder_of(library) / "bin" / "python"
+
+
+def install(library: str, progress: bool = True) -> Path:
+    """Makes the virtual environment of a library, unless it is there already.
+
+    Args:
+        library: a name in ``requirements/``.
+        progress: show what the installer does.
+
+    Returns:
+        Its interpreter.
+
+    Raises:
+        InstallationError: if the library is not isolated, or with the last lines of the installer if it failed.
+    """
+    if not is_isolated(library):
+        known = ", ".join(sorted(path.stem for path in REQUIREMENTS.glob("*.txt")))
+        raise InstallationError(f"{library} has no virtual environment of its own; those that have: {known}")
+    folder = _folder_of(library)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not is_installed(library):
+            shutil.rmtree(folder, ignore_errors=True)
+            for command in _commands(folder, requirements_of(library)):
+                _run(command, library, progress)
+            done = {"library": library, "version": pinned_version(library), "python": sys.version}
+            (folder / DONE).write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
+    return python_of(library)
+
+
+def _commands(folder: Path, requirements: Path) -> list[list[str]]:
+    """What makes the virtual environment and what installs into it."""
+    python = str(folder / "bin" / "python")
+    uv = shutil.which("uv") or shutil.which("uv", path=sysconfig.get_path("scripts"))
+    if uv:
+        return [
+            [uv, "venv", "--python", sys.executable, str(folder)],
+            [uv, "pip", "install", "--python", python, "--requirement", str(requirements)],
+        ]
+    return [
+        [sys.executable, "-m", "venv", str(folder)],
+        [python, "-m", "pip", "install", "--requirement", str(requirements)],
+    ]
+
+
+def _run(command: list[str], library: str, progress: bool) -> None:
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    with (
+        tqdm(desc=f"install {library}", unit=" lines", disable=not progress) as bar,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            last.append(line.rstrip())
+            bar.set_postfix_str(last[-1][:60])
+            bar.update()
+    if process.returncode:
+        raise InstallationError(
+            f"{library} cannot be installed: {' '.join(command)} ended with exit code {process.returncode}:\n"
+            + "\n".join(last)
+        )
