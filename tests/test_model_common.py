@@ -136,7 +136,7 @@ def test_gradient_checkpointing_changes_no_gradient(kind, processor):
     for checkpointing in (False, True):
         if checkpointing:
             model.activation_checkpointing_enable()
-            assert model.is_gradient_checkpointing
+            assert model.is_activation_checkpointing
         model(**batch).loss.backward()
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
         model.zero_grad()
