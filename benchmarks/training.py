@@ -2,18 +2,30 @@
 """Transitions per second of a training step: one token a step against layouts of two and three, at equal parameters and context.
 
     python benchmarks/training.py --threads 2 --json outputs/benchmarks/training.json
+    python benchmarks/training.py --preset ldm-small --rows 4 --json outputs/benchmarks/training-small.json
+    python benchmarks/training.py --preset ldm-base --rows 16 --device cuda --dtype bf16 --compile
 
 The layouts of two tokens (observation, action) and three (return, observation, action) run the same backbone over two and three times as many
 tokens with windows of as many steps; stems and head are the same.
+
+MFU is the share of the machine's arithmetic that a step's necessary products use. Both limits are measured in the same run: the rate of a large
+square product, and that of products with the model's own matrices, which are smaller.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from common import model_of, parser, random_segments, seconds, show, sized
+from common import DTYPES, add_sizes, model_of, parser, race, random_segments, show, sized
 from torch import nn
 
 from ldm_hf import LDMConfig
+
+SQUARE, OWN = "square product", "the backbone's products"
+SIDE = {"cpu": 2048, "cuda": 8192}  # of the square product
 
 
 class ManyTokens(nn.Module):
@@ -35,46 +47,99 @@ def flops_per_step(config: LDMConfig, parameters: int) -> float:
     return 6 * parameters + 12 * layers * config.hidden_size * config.window
 
 
+def config_of(args, tokens: int) -> LDMConfig:
+    """The model whose window holds as many steps at so many tokens each."""
+    if args.preset is None:
+        return sized(args.hidden, args.layers, args.window * tokens)
+    config = LDMConfig.preset(args.preset)
+    config.backbone_config.sliding_window *= tokens
+    return config
+
+
+def training_step(args, config: LDMConfig, tokens: int) -> tuple[Callable[[], Any], nn.Module]:
+    """A step of the optimiser, and the model."""
+    model = model_of(config, args.device).train()
+    if tokens > 1:
+        model.model.backbone = ManyTokens(model.model.backbone, tokens)
+    if args.compile:
+        model.model.backbone.compile()
+    steps = args.segment or 4 * config.window // tokens
+    batch = {name: value.to(args.device) for name, value in random_segments(config, args.rows, steps).items()}
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    half = args.dtype != "fp32"  # as accelerate does it: weights in float32, products in half precision
+
+    def step() -> None:
+        with torch.autocast(torch.device(args.device).type, DTYPES[args.dtype]) if half else contextlib.nullcontext():
+            loss = model(**batch).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step, model
+
+
+def limits(args, model: nn.Module, rows: int) -> tuple[dict[str, Callable[[], Any]], dict[str, float]]:
+    """Products that show what the machine can do, and their FLOPs."""
+    dtype, side = DTYPES[args.dtype], SIDE[torch.device(args.device).type]
+    square = torch.randn(side, side, device=args.device, dtype=dtype)
+    shapes = [layer.weight.shape for layer in model.model.backbone.modules() if isinstance(layer, nn.Linear)]
+    pairs = [
+        (
+            torch.randn(rows, width, device=args.device, dtype=dtype),
+            torch.randn(out, width, device=args.device, dtype=dtype),
+        )
+        for out, width in dict.fromkeys(shapes)
+    ]
+    counts = {shape: shapes.count(shape) for shape in dict.fromkeys(shapes)}
+
+    def own() -> None:
+        for (x, weight), count in zip(pairs, counts.values(), strict=True):
+            for _ in range(count):
+                nn.functional.linear(x, weight)
+
+    calls = {SQUARE: torch.inference_mode()(lambda: square @ square), OWN: torch.inference_mode()(own)}
+    return calls, {SQUARE: 2 * side**3, OWN: 2 * rows * sum(out * width for out, width in shapes)}
+
+
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--hidden", type=int, default=192)
-    made.add_argument("--layers", type=int, default=3)
-    made.add_argument("--window", type=int, default=32)
-    made.add_argument("--segment", type=int, default=128)
+    add_sizes(made)
+    made.add_argument("--preset", help="ldm-nano, ldm-small or ldm-base instead of --hidden, --layers, --window")
+    made.add_argument("--segment", type=int, help="steps; by default four windows")
     made.add_argument("--rows", type=int, default=16)
-    made.add_argument("--repeats", type=int, default=5)
+    made.add_argument("--most-tokens", type=int, default=3, help="a step; 1 measures nothing but the MFU")
+    made.add_argument("--seconds", type=float, default=20, help="of measuring for each layout")
+    made.add_argument("--compile", action="store_true", help="the backbone (on CPUs this needs a C++ compiler)")
     args = made.parse_args()
     torch.set_num_threads(args.threads)
-    size = 1024
-    square = torch.randn(size, size, device=args.device)
-    peak = 2 * size**3 / seconds(lambda: square @ square, 10, args.device)
-    rows = []
-    for tokens in (1, 2, 3):
-        config = sized(args.hidden, args.layers, args.window * tokens)
-        model = model_of(config, args.device).train()
-        parameters = sum(p.numel() for p in [*model.model.backbone.parameters(), *model.model.mlp.parameters()])
-        if tokens > 1:
-            model.model.backbone = ManyTokens(model.model.backbone, tokens)
-        batch = {k: v.to(args.device) for k, v in random_segments(config, args.rows, args.segment).items()}
-        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-
-        def step(model=model, batch=batch, optimizer=optimizer) -> None:
-            model(**batch).loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        rate = args.rows * args.segment / seconds(step, args.repeats, args.device)
-        mfu = rate * flops_per_step(config, parameters) / peak if tokens == 1 else None
-        rows.append(
-            {
-                "tokens a step": tokens,
-                "transitions/s": rate,
-                "ours is faster by": rows[0]["transitions/s"] / rate if rows else 1.0,
-                "MFU": mfu,
-            }
-        )
-    title = f"Training, {args.layers} x {args.hidden}, {args.rows} segments of {args.segment} steps, window {args.window} steps, float32"
-    show(title, rows, args, [f"MFU: of {peak / 1e9:.0f} GFLOP/s measured for a {size} x {size} product in this run."])
+    config = config_of(args, 1)
+    made_steps = {
+        tokens: training_step(args, config_of(args, tokens), tokens) for tokens in range(1, args.most_tokens + 1)
+    }
+    model = made_steps[1][1]
+    steps = args.rows * (args.segment or 4 * config.window)
+    products, flops = limits(args, model, steps)
+    times = race(
+        {**{str(tokens): step for tokens, (step, _) in made_steps.items()}, **products}, args.seconds, args.device
+    )
+    peaks = {name: flops[name] / times[name] for name in products}
+    parameters = sum(p.numel() for part in (model.model.backbone, model.model.mlp) for p in part.parameters())
+    rows = [
+        {
+            "tokens a step": tokens,
+            "transitions/s": steps / times[str(tokens)],
+            "ours is faster by": times[str(tokens)] / times["1"],
+            **{
+                f"MFU, {name}": steps * flops_per_step(config, parameters) / times["1"] / peak if tokens == 1 else None
+                for name, peak in peaks.items()
+            },
+        }
+        for tokens in made_steps
+    ]
+    size = args.preset or f"{args.layers} x {args.hidden}"
+    title = f"Training, {size}, {args.rows} segments of {steps // args.rows} steps, window {config.window} steps, {args.dtype}"
+    note = ", ".join(f"{peak / 1e9:,.0f} GFLOP/s ({name})" for name, peak in peaks.items())
+    show(title, rows, args, [f"MFU: against {note}, measured in this run."])
 
 
 if __name__ == "__main__":
