@@ -47,9 +47,15 @@ class Jat:
         checkout: of https://github.com/huggingface/jat.
         args: of the benchmark, its ``hidden``, ``layers``, ``window`` (steps) and ``device``.
         threads: of torch.
+
+    Raises:
+        FileNotFoundError: if it is no checkout.
+        RuntimeError: if JAT's process ended.
     """
 
     def __init__(self, checkout: Path, args: argparse.Namespace, threads: int) -> None:
+        if not (checkout / "jat" / "modeling_jat.py").exists():
+            raise FileNotFoundError(f"{checkout} is no checkout of JAT; git clone https://github.com/huggingface/jat")
         sizes = [args.hidden, args.layers, args.window, threads]
         command = [
             environment(),
