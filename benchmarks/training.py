@@ -107,12 +107,15 @@ def main() -> None:
     made.add_argument("--preset", help="ldm-nano, ldm-small or ldm-base instead of --hidden, --layers, --window")
     made.add_argument("--segment", type=int, help="steps; by default four windows")
     made.add_argument("--rows", type=int, default=16)
+    made.add_argument("--most-tokens", type=int, default=3, help="a step; 1 measures nothing but the MFU")
     made.add_argument("--seconds", type=float, default=20, help="of measuring for each layout")
     made.add_argument("--compile", action="store_true", help="the backbone (on CPUs this needs a C++ compiler)")
     args = made.parse_args()
     torch.set_num_threads(args.threads)
     config = config_of(args, 1)
-    made_steps = {tokens: training_step(args, config_of(args, tokens), tokens) for tokens in (1, 2, 3)}
+    made_steps = {
+        tokens: training_step(args, config_of(args, tokens), tokens) for tokens in range(1, args.most_tokens + 1)
+    }
     model = made_steps[1][1]
     steps = args.rows * (args.segment or 4 * config.window)
     products, flops = limits(args, model, steps)
