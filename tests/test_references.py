@@ -27,7 +27,7 @@ def rows() -> list:
     return [
         pytest.param(name, marks=[pytest.mark.slow] if spec.library in SLOW_LIBRARIES else [])
         for name, spec in catalogue().items()
-        if spec.reference != "rl"
+        if spec.reference not in (None, "rl")
     ]
 
 
