@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
-from ldm_hf.environments.isolation.installing import environments_folder
+from ldm_hf.folders import environments_folder
 from ldm_hf.spaces import stack
 
 from .toys import ACTION, OBSERVATION, STATISTICS

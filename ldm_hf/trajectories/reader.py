@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from functools import cached_property
@@ -16,22 +15,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError, UnsupportedSpaceError
+from ..folders import cache_folder
 from ..observations import leaf_kind
 from .schema import ROLES, Column, EnvironmentInfo, columns
 from .writer import read_table, shards
 
 CACHE_FORMAT = 2
 STATISTICS_STEPS = 200_000  # enough for means and deviations; more would only cost time
-
-
-def cache_folder() -> Path:
-    """Where decoded columns are kept: ``$LDM_HF_CACHE``, or ``ldm_hf`` in the Hugging Face home."""
-    return Path(os.environ.get("LDM_HF_CACHE", Path(constants.HF_HOME) / "ldm_hf"))
 
 
 class EnvironmentTrajectories:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from ...errors import InstallationError, NotInstalledError
+from ...folders import environments_folder
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
 DONE = "ldm_hf.json"  # written last: an environment without it is not whole
@@ -43,13 +43,6 @@ def pinned_version(library: str) -> str:
     text = requirements_of(library).read_text(encoding="utf-8")
     found = re.search(rf"^{re.escape(library)}==(\S+)", text, re.MULTILINE | re.IGNORECASE)
     return found.group(1) if found else ""
-
-
-def environments_folder() -> Path:
-    """Where virtual environments are kept: ``$LDM_HF_ENVIRONMENTS``, or ``environments`` in the cache."""
-    from ...trajectories.reader import cache_folder
-
-    return Path(os.environ.get("LDM_HF_ENVIRONMENTS", cache_folder() / "environments"))
 
 
 def _folder_of(library: str) -> Path:
