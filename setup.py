@@ -32,13 +32,13 @@ extras = {
         "rddlrepository>=2.2",
         "gym-invmgmt>=0.2",
         "or-gymnasium>=0.1",
-        "flappy-bird-gymnasium>=0.4",
         "JSSEnv>=1.1",
     ],
     # Environment libraries that share the interpreter, too, but are large or overwrite other packages' files; no part of "all".
     "envs-extra": [
         "panda-gym>=3.0.7",  # brings PyBullet, 300 MB
         "mo-gymnasium>=1.3",  # brings pygame beside pygame-ce
+        "flappy-bird-gymnasium>=0.4",  # the same
         "gym-pusht>=0.1.8",  # the same, and opencv-python beside opencv-python-headless
     ],
     # Task-specific reference policies by reinforcement learning.
