@@ -9,7 +9,7 @@ extras = {
     "envs": [
         "gymnasium[classic-control,box2d,toy-text]>=1.2",
         "minigrid>=3.0",
-        "metaworld>=3.0",  # brings the MuJoCo that it pins, which Gymnasium's own MuJoCo tasks use, too
+        "metaworld>=3.1",  # brings the MuJoCo that it pins, which Gymnasium's own MuJoCo tasks use, too
         "highway-env>=1.10",
         "nasim>=0.12",
         "gym-anytrading>=2.0",
@@ -22,24 +22,26 @@ extras = {
         "pvlib>=0.11",
         "gymnasium-robotics>=1.4",
         "shimmy>=2.0",  # makes dm-control's tasks Gymnasium ids
-        "dm-control>=1.0.28",
+        "dm-control>=1.0.28,<1.0.29",  # the last that runs on that MuJoCo
         "gym-electric-motor>=3.0",
-        "mo-gymnasium>=1.3",
         "bsuite>=0.3.5",
         "ogbench>=1.2",
         "crafter>=1.8",
         "rware>=2.0",
         "lbforaging>=2.0",
-        "gym-pusht>=0.1.8",
         "pyRDDLGym>=2.7",
         "rddlrepository>=2.2",
         "gym-invmgmt>=0.2",
         "or-gymnasium>=0.1",
-        "flappy-bird-gymnasium>=0.4",
         "JSSEnv>=1.1",
     ],
-    # Environment libraries that share the interpreter, too, but are hundreds of megabytes (PyBullet); no part of "all".
-    "envs-extra": ["panda-gym>=3.0.7"],
+    # Environment libraries that share the interpreter, too, but are large or overwrite other packages' files; no part of "all".
+    "envs-extra": [
+        "panda-gym>=3.0.7",  # brings PyBullet, 300 MB
+        "mo-gymnasium>=1.3",  # brings pygame beside pygame-ce
+        "flappy-bird-gymnasium>=0.4",  # the same
+        "gym-pusht>=0.1.8",  # the same, and opencv-python beside opencv-python-headless
+    ],
     # Task-specific reference policies by reinforcement learning.
     "reference": ["stable-baselines3>=2.7"],
     # Interquartile means with confidence intervals, plots, videos.
