@@ -55,8 +55,9 @@ def own_folders(monkeypatch, tmp_path):
     monkeypatch.delenv("LDM_HF_CATALOGUE", raising=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture()
 def config() -> LDMConfig:
+    """Made anew for each test: a Trainer, for one, changes the configuration of its model."""
     return LDMConfig(**TINY)
 
 
