@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from ldm_hf import LDMForActionPrediction, LDMProcessor
+from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
 from ldm_hf.errors import NonFiniteError
 from ldm_hf.spaces import space_to_json
 from ldm_hf.training import (
@@ -253,12 +253,12 @@ def log_of(output):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, config):
+def runs(tmp_path_factory):
     """The folders of an uninterrupted run, and of one that was interrupted in step 5 and resumed."""
     folder = tmp_path_factory.mktemp("pretrain")
     write_dataset(folder / "data")
     torch.manual_seed(0)
-    LDMForActionPrediction(config).save_pretrained(folder / "start")
+    LDMForActionPrediction(LDMConfig(**TINY)).save_pretrained(folder / "start")
     whole, broken = folder / "whole", folder / "broken"
     arguments = ("--dataset", folder / "data", "--model", folder / "start")
     finished = pretrain(folder, *arguments, "--output_dir", whole)
