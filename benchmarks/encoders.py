@@ -3,8 +3,8 @@
 
     python benchmarks/encoders.py --dataset outputs/trajectories --json outputs/encoders.json --seeds 0 1 --jobs 2
 
-A variant changes one thing of the base. Every run has one thread and the same number of transitions (`two tokens`: the same
-arithmetic). Runs that the JSON file already holds are not repeated. Columns, means over environments and seeds:
+A variant changes one thing of the base. Every run has one thread and the same number of transitions (`two tokens`: 0.6 of them, since
+benchmarks/training.py measured 1.6 to 1.75 times the transitions of that layout). Runs that the JSON file already holds are not repeated. Columns, means over environments and seeds:
 
 * score: 0 random, 1 reference, clipped to [-1, 1] for the mean, from ten episodes on held-out seeds; the environment known, and unknown
   to the model (no stored statistics).

@@ -51,9 +51,7 @@ def config_of(args, tokens: int) -> LDMConfig:
     """The model whose window holds as many steps at so many tokens each."""
     if args.preset is None:
         return sized(args.hidden, args.layers, args.window * tokens)
-    config = LDMConfig.preset(args.preset)
-    config.backbone_config.sliding_window *= tokens
-    return config
+    return LDMConfig.preset(args.preset, window=LDMConfig.preset(args.preset).window * tokens)
 
 
 def training_step(args, config: LDMConfig, tokens: int) -> tuple[Callable[[], Any], nn.Module]:

@@ -88,7 +88,7 @@ class LDMNumericStem(nn.Module):
 class LDMFourierStem(nn.Module):
     """Raw scalars ``(B, T, n)`` through sines and cosines of several wave lengths (Tancik et al. 2020).
 
-    They come as arcsinh(x), so that a wave is even around zero and takes up a constant share of the number far from it.
+    They come as arcsinh(x): near zero a wave is as long in x as in arcsinh(x), far from zero its length is a constant share of x.
     """
 
     def __init__(self, columns: int, width: int) -> None:

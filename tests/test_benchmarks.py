@@ -1,5 +1,6 @@
 """The benchmarks run and write what they print; at toy sizes, since nobody asks here how fast."""
 
+import argparse
 import importlib
 import json
 import subprocess
@@ -103,3 +104,12 @@ def test_jat_says_when_there_is_none(tmp_path):
     command = [sys.executable, str(FOLDER / "rollout.py"), *TOY, "--jat", str(tmp_path / "nothing")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert result.returncode != 0 and f"{tmp_path / 'nothing'} is no checkout of JAT" in result.stderr
+
+
+def test_layouts_of_more_tokens_see_as_many_steps(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    training = importlib.import_module("training")
+    for sizes in ({"preset": "ldm-small"}, {"preset": None, "hidden": 64, "layers": 1, "window": 64}):
+        configs = [training.config_of(argparse.Namespace(**sizes), tokens) for tokens in (1, 3)]
+        assert [config.window for config in configs] == [64, 192]
+        assert [config.backbone_config.sliding_window for config in configs] == [64, 192]

@@ -11,6 +11,8 @@ import sysconfig
 import venv
 from pathlib import Path
 
+from ldm_hf.folders import environments_folder
+
 FOLDER = Path(__file__).parent
 KINDS = ("vectors", "images")
 
@@ -22,7 +24,7 @@ def environment() -> Path:
     """
     requirements, packages = FOLDER / "requirements.txt", sysconfig.get_path("purelib")
     key = hashlib.sha256(f"{sys.executable} {packages} {requirements.read_text()}".encode()).hexdigest()[:12]
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ldm_hf" / f"jat-{key}"
+    folder = environments_folder() / f"jat-{key}"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not (folder / "ready").exists():
         venv.create(folder, clear=True, with_pip=True)
