@@ -8,11 +8,10 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ldm_hf import LDMForActionPrediction, agent, modeling_ldm, processing_ldm
-from ldm_hf.actions import ActionCodec
+from ldm_hf.configuration_ldm import NO_LABEL
 from ldm_hf.modeling_ldm import LDMColumns, LDMNumericStem, symlog
 from ldm_hf.observations import ObservationEncoder
 from ldm_hf.processing_ldm import EnvironmentLayout
@@ -140,101 +139,63 @@ def three_scales():
     return patch.object(modeling_ldm, "LDMNumericStem", _ThreeScales)
 
 
-def _mean_over_rows(values, labels, rows, count):
-    labelled = labels >= 0
-    values = values * labelled
-    sums = values.new_zeros(count).index_add(0, rows, values.sum(1))
-    counts = values.new_zeros(count).index_add(0, rows, labelled.sum(1).to(values.dtype))
-    return sums / counts.masked_fill(counts == 0, float("nan"))
+class _BinsHead(modeling_ldm.LDMActionHead):
+    """Continuous elements as a distribution over ``num_choices`` bins; its mean, or part of it, is the action."""
+
+    neighbours = 3
+
+    def forward(self, hidden, rows, ids, sizes):
+        bins = self.logits.out_features
+        logits, _, deviations = super().forward(hidden, rows, ids, torch.where(sizes == 0, bins, sizes))
+        places = torch.arange(bins, device=logits.device)
+        distance = (places - logits.argmax(-1, keepdim=True)).abs()
+        share = logits.masked_fill(distance > self.neighbours, -torch.inf).softmax(-1)
+        return logits, (share @ places.float()) / (bins - 1) * 2 - 1, 0 * deviations
 
 
-def _two_hot(logits, labels, rows, count, continuous=None):
-    log_p = logits.log_softmax(-1)
-    position = labels.clamp(min=0)
+def _hl_gauss(logits, position):
+    """Divergence from a Gaussian of one bin (Farebrother et al. 2024)."""
+    distance = torch.arange(logits.shape[-1]) - position[..., None]
+    target = (-0.5 * distance.square()).log_softmax(-1)
+    return (target.exp() * (target - logits.log_softmax(-1))).sum(-1)
+
+
+def _two_hot(logits, position):
+    """Cross-entropy of the two bins around the label."""
     low = position.floor().long().clamp(max=logits.shape[-1] - 2)
-    share = position - low
-    near = -log_p.gather(-1, low[..., None]).squeeze(-1)
-    far = -log_p.gather(-1, (low + 1)[..., None]).squeeze(-1)
-    plain = -log_p.gather(-1, position.long()[..., None]).squeeze(-1)
-    bins = torch.zeros(len(rows), dtype=torch.bool) if continuous is None else continuous
-    return _mean_over_rows(torch.where(bins[:, None], near * (1 - share) + far * share, plain), labels, rows, count)
-
-
-def two_hot():
-    """Weight on the two bins around the label."""
-    return patch.object(LDMForActionPrediction, "_row_losses", staticmethod(_two_hot))
-
-
-def heavier(weight: float):
-    """Continuous elements weigh more in a loss."""
-    row_losses = LDMForActionPrediction._row_losses
-
-    def weighted(logits, labels, rows, count, continuous=None):
-        losses = row_losses(logits, labels, rows, count, continuous)
-        share = torch.zeros(count).index_add(0, rows, continuous.float()) > 0
-        return torch.where(share, weight * losses, losses)
-
-    return patch.object(LDMForActionPrediction, "_row_losses", staticmethod(weighted))
+    near, far = (-logits.log_softmax(-1).gather(-1, (low + up)[..., None]).squeeze(-1) for up in (0, 1))
+    return torch.lerp(near, far, position - low)
 
 
 @contextmanager
-def regression(weight: float = 50):
-    """The first logit is the action in [-1, 1]; Gaussian log-likelihood with a deviation of a tenth of that by default."""
+def bins(targets=_hl_gauss, neighbours: int = 3):
+    """Bins instead of regression; the action is the mean of the most likely one and its ``neighbours`` on each side."""
 
-    def losses(logits, labels, rows, count, continuous=None):
-        position = labels.clamp(min=0)
-        plain = -logits.log_softmax(-1).gather(-1, position.long()[..., None]).squeeze(-1)
-        bins = torch.zeros(len(rows), dtype=torch.bool) if continuous is None else continuous
-        distance = logits[..., 0] - (2 * position / (logits.shape[-1] - 1) - 1)
-        return _mean_over_rows(torch.where(bins[:, None], weight * distance.square(), plain), labels, rows, count)
-
-    def decode(logits, best):
-        return (np.clip(logits[..., 0], -1, 1) + 1) / 2 * (logits.shape[-1] - 1)
+    def row_losses(logits, means, deviations, labels, rows, sizes, count):
+        labelled, continuous = labels != NO_LABEL, (sizes == 0)[:, None]
+        choices = torch.where(labelled & ~continuous, labels, 0).long()
+        nll = -logits.log_softmax(-1).gather(-1, choices[..., None]).squeeze(-1)
+        of_bins = targets(logits, (labels.clamp(-1, 1) + 1) / 2 * (logits.shape[-1] - 1))
+        losses = torch.where(continuous, of_bins, nll) * labelled
+        sums, counts = (torch.zeros(count).index_add(0, rows, x.sum(1).float()) for x in (losses, labelled))
+        return sums / counts.masked_fill(counts == 0, float("nan"))
 
     with (
-        patch.object(LDMForActionPrediction, "_row_losses", staticmethod(losses)),
-        patch.object(ActionCodec, "_expectation", staticmethod(decode)),
+        patch.object(LDMForActionPrediction, "_row_losses", staticmethod(row_losses)),
+        patch.object(_BinsHead, "neighbours", neighbours),
+        patch.object(modeling_ldm, "LDMActionHead", _BinsHead),
     ):
         yield
 
 
-class _GaussianHead(modeling_ldm.LDMActionHead):
-    """Bins that start from a Gaussian with a predicted mean and deviation."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.line = nn.Linear(config.hidden_size, 2)
-
-    def forward(self, hidden, rows, ids, sizes):
-        x = F.gelu(self.hidden(hidden)[rows] + self.elements(ids)[:, None])
-        logits = self.logits(x).float()
-        middle, scale = self.line(x).float().unbind(-1)
-        bins = logits.shape[-1]
-        places = torch.arange(bins, device=logits.device) - (1 + middle[..., None]) / 2 * (bins - 1)
-        deviation = scale.clamp(-4, 4).exp()[..., None] * bins / 8
-        logits = logits - 0.5 * (places / deviation).square()
-        beyond = torch.arange(bins, device=logits.device) >= sizes[:, None]
-        return logits.masked_fill(beyond[:, None], torch.finfo(logits.dtype).min)
+def two_hot():
+    """Bins with weight on the two around the label."""
+    return bins(_two_hot)
 
 
-def gaussian_head():
-    """See `_GaussianHead`."""
-    return patch.object(modeling_ldm, "LDMActionHead", _GaussianHead)
-
-
-def mean():
-    """The mean of all bins."""
-
-    def decode(logits, best):
-        weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return weights @ np.arange(logits.shape[-1]) / weights.sum(axis=-1)
-
-    return patch.object(ActionCodec, "_expectation", staticmethod(decode))
-
-
-def mode():
-    """The most likely bin instead of the mean of those around it."""
-    return patch.object(ActionCodec, "_expectation", staticmethod(lambda logits, best: best))
+def squared_weight(weight: float):
+    """Of squared errors beside cross-entropies."""
+    return patch.object(modeling_ldm, "SQUARED_WEIGHT", weight)
 
 
 @contextmanager

@@ -82,19 +82,18 @@ VARIANTS = {
     "eight octaves": Variant((lambda: parts.octaves(*range(-2, 6)),), test_unknown=True),
     "stored statistics only": Variant(unknown_statistics=0, test_unknown=True),
     # --- head, tokens, window
-    "bins on a Gaussian": Variant((parts.gaussian_head,)),
-    "continuous actions weigh four times": Variant((lambda: parts.heavier(4),)),
-    "regression, a tenth of its weight": Variant((lambda: parts.regression(5),)),
-    "regression": Variant((parts.regression,)),
+    "bins": Variant((parts.bins,), test_unknown=True),
+    "squared errors weigh ten times": Variant((lambda: parts.squared_weight(50),)),
+    "squared errors weigh a fifth": Variant((lambda: parts.squared_weight(1),)),
     "two tokens, equal arithmetic": Variant((parts.two_tokens,), window=64, updates=0.6),
     "W 64, T 256": Variant(window=64, segment=256),
-    "two-hot": Variant((parts.two_hot,)),
+    "two-hot bins": Variant((parts.two_hot,)),
     "next observation 0.05": Variant((lambda: parts.next_observation(0.05),)),
     "no signature": Variant((parts.no_signature,)),
-    "255 bins": Variant(config={"num_choices": 255}),
-    "51 bins": Variant(config={"num_choices": 51}),
-    "mean of all bins": Variant((parts.mean,), test_unknown=True),
-    "mode instead of expectation": Variant((parts.mode,)),
+    "255 bins": Variant((parts.bins,), config={"num_choices": 255}),
+    "51 bins": Variant((parts.bins,), config={"num_choices": 51}),
+    "mean of all bins": Variant((lambda: parts.bins(neighbours=1000),), test_unknown=True),
+    "mode of the bins": Variant((lambda: parts.bins(neighbours=0),)),
     # --- less decisive
     "running statistics only": Variant(unknown_statistics=1, test_unknown=True),
     "0.1 unknown": Variant(unknown_statistics=0.1, test_unknown=True),
@@ -103,7 +102,7 @@ VARIANTS = {
     "three scales": Variant((parts.three_scales,)),
     "T 64": Variant(segment=64),
     "W 16, T 64": Variant(window=16, segment=64),
-    "129 bins": Variant(config={"num_choices": 129}),
+    "129 bins": Variant((parts.bins,), config={"num_choices": 129}),
 }
 
 
@@ -143,14 +142,18 @@ def disagreement(model: Any, processor: Any, streams: dict[str, Any], known: boo
         ]
         batch = processor(rows)
         labels = batch.pop("labels").numpy()[:, 64:]
-        logits = model(**batch).logits.numpy()[:, 64:]
-        elements = len(layout.actions.sizes)
-        columns = logits.reshape(len(rows), elements, -1, logits.shape[-1]).swapaxes(1, 2)
-        chosen = layout.actions.choose(columns.reshape(-1, *columns.shape[2:]))
-        true = labels.reshape(len(rows), elements, -1).swapaxes(1, 2).reshape(-1, elements)
+        output, elements = model(**batch), len(layout.actions.sizes)
+
+        def by_step(values: np.ndarray, lanes: int = len(rows), elements: int = elements) -> np.ndarray:
+            columns = values.reshape(lanes, elements, *values.shape[1:]).swapaxes(1, 2)
+            return columns.reshape(-1, *columns.shape[2:])
+
+        predicted = (output.logits, output.means, output.deviations)
+        chosen = layout.actions.choose(*(by_step(values.numpy()[:, 64:]) for values in predicted))
+        true = by_step(labels)
         continuous = layout.actions.continuous
         if continuous.all():
-            measured[name] = ("off", 100 * float(np.abs(chosen - true).mean()) / (processor.num_choices - 1))
+            measured[name] = ("off", 100 * float(np.abs(chosen - true).mean()) / 2)
         elif not continuous.any():
             measured[name] = ("wrong", float((chosen != true).mean()))
     return measured

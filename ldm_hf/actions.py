@@ -1,9 +1,7 @@
 """From an action space to elements and back: what the action head chooses, and what `env.step` gets.
 
-An *element* is one scalar choice. It is predicted as a position on a line of ``size`` places: the number of the choice for discrete elements, a
-(fractional) bin for continuous ones, which train towards a narrow Gaussian (HL-Gauss, Farebrother et al. 2024) and decode to the
-expectation around the most likely bin. A Discrete of more choices than the head has logits is written in several digits; one
-character of a Text is one element, too.
+An *element* is one scalar of an action, at a *position*: the number of a choice, or, for continuous elements (size 0), a value from -1 to 1.
+A Discrete of more choices than the head has logits is written in several digits; one character of a Text is one element, too.
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ from .spaces import Leaf, leaf_array, leaves
 
 UNBOUNDED = 1e6  # a Box wider than this is squashed like an unbounded one
 SYMLOG_RANGE = math.log1p(1e4)  # |action| up to 10,000 in an unbounded direction
-NEIGHBOURS = 3  # bins on each side of the most likely one that the expectation is taken over
 
 
 def _symlog(x: np.ndarray) -> np.ndarray:
@@ -103,13 +100,13 @@ class _ChoiceLeaf:
 
 
 class _ContinuousLeaf:
-    """Box: bounded scalars linearly, unbounded ones through symlog, on bins over [-1, 1]."""
+    """Box: bounded scalars linearly, unbounded ones through symlog, to [-1, 1]."""
 
     continuous = True
 
-    def __init__(self, leaf: Leaf, bins: int) -> None:
+    def __init__(self, leaf: Leaf) -> None:
         assert isinstance(leaf.space, spaces.Box)
-        self.path, self.space, self.bins = leaf.path, leaf.space, bins
+        self.path, self.space = leaf.path, leaf.space
         self.low, self.high = (bound.reshape(-1).astype(np.float64) for bound in (leaf.space.low, leaf.space.high))
         has_low, has_high = self.low > -UNBOUNDED, self.high < UNBOUNDED
         self.linear = has_low & has_high
@@ -118,19 +115,18 @@ class _ContinuousLeaf:
             has_low & ~has_high, 1.0, np.where(has_high & ~has_low, -1.0, 0.0)
         )  # 0: open on both sides
         self.width = np.where(self.linear & (self.high > self.low), self.high - self.low, 1.0)
-        self.sizes = np.full(len(self.low), bins)
+        self.sizes = np.zeros(len(self.low), np.int64)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """``(N, *shape)`` -> positions ``(N, n)`` in ``[0, bins - 1]``."""
+        """``(N, *shape)`` -> positions ``(N, n)`` in [-1, 1]."""
         flat = np.asarray(values, np.float64).reshape(len(values), -1)
         linear = (flat - np.where(self.linear, self.low, 0)) / self.width * 2 - 1
         distance = _symlog(flat - self.origin) / SYMLOG_RANGE
         open_ended = np.where(self.sign == 0, distance, 2 * np.abs(distance) - 1)
-        unit = np.clip(np.where(self.linear, linear, open_ended), -1, 1)
-        return ((unit + 1) / 2 * (self.bins - 1)).astype(np.float32)
+        return np.clip(np.where(self.linear, linear, open_ended), -1, 1).astype(np.float32)
 
     def decode(self, positions: np.ndarray) -> np.ndarray:
-        unit = positions.astype(np.float64) / (self.bins - 1) * 2 - 1
+        unit = np.clip(positions.astype(np.float64), -1, 1)
         linear = np.where(self.linear, self.low, 0) + (unit + 1) / 2 * self.width
         distance = np.where(self.sign == 0, unit, (unit + 1) / 2 * self.sign) * SYMLOG_RANGE
         values = np.where(self.linear, linear, self.origin + _symexp(distance)).reshape(
@@ -182,7 +178,7 @@ def _action_leaf(leaf: Leaf, choices: int) -> _ChoiceLeaf | _ContinuousLeaf | _T
         # object: differences of 64-bit bounds overflow
         width = np.asarray(space.high.astype(object) - space.low.astype(object))
         if np.issubdtype(space.dtype, np.floating) or (width >= choices).any():
-            return _ContinuousLeaf(leaf, choices)
+            return _ContinuousLeaf(leaf)
     return _ChoiceLeaf(leaf, choices)
 
 
@@ -191,7 +187,7 @@ class ActionCodec:
 
     Args:
         space: any Gymnasium action space whose leaves are supported.
-        choices: logits of the model's head = bins of a continuous element.
+        choices: logits of the model's head.
         bag_buckets / element_buckets: sizes of the model's embedding tables for previous choices and for elements.
     """
 
@@ -232,12 +228,13 @@ class ActionCodec:
     def previous(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How an executed action enters the next token: ids of its choices ``(N, k)`` and its continuous part ``(N, m)`` in [-1, 1]."""
         ids = (self._starts + positions[:, ~self.continuous].astype(np.int64)) % (self.bag_buckets - 1) + 1
-        numbers = positions[:, self.continuous] / np.float32((self.choices - 1) / 2) - np.float32(1)
-        return ids, numbers.astype(np.float32)
+        return ids, positions[:, self.continuous]
 
     def choose(
         self,
         logits: np.ndarray,
+        means: np.ndarray,
+        deviations: np.ndarray,
         deterministic: bool = True,
         temperature: float = 1.0,
         rng: np.random.Generator | None = None,
@@ -247,7 +244,9 @@ class ActionCodec:
 
         Args:
             logits: ``(N, E, choices)``; places beyond an element's size are ignored.
-            deterministic: the most likely choice (for continuous elements the expectation around it); otherwise a sample.
+            means: ``(N, E)`` of continuous elements.
+            deviations: ``(N, E)`` their expected absolute error.
+            deterministic: the most likely choice, or the mean; otherwise a sample (of continuous elements from a Laplace distribution).
             temperature: of the sampling.
             rng: needed for sampling.
             mask: legal choices, ``(N, n)`` bool for a single Discrete or ``(N, sum(nvec))`` for a MultiDiscrete (Gymnasium's / sb3-contrib's
@@ -272,20 +271,11 @@ class ActionCodec:
                 if legal is not None:
                     possible = leaf.only(possible, index, chosen, legal[element])
                 best[:, element] = possible.argmax(axis=1)
-        positions = best.astype(np.float32)
-        if deterministic:
-            places = self.continuous
-            positions[:, places] = self._expectation(logits[:, places], best[:, places])
-        return positions
-
-    @staticmethod
-    def _expectation(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
-        """Mean position ``(N, E)`` of the bins around the most likely one: finer than a bin, and never the middle between two modes."""
-        places = np.clip(best[..., None] + np.arange(-NEIGHBOURS, NEIGHBOURS + 1), 0, logits.shape[-1] - 1)
-        near = np.take_along_axis(logits, places, axis=-1)
-        weights = np.exp(near - near.max(axis=-1, keepdims=True))
-        weights[..., 1:][places[..., 1:] == places[..., :-1]] = 0  # at the border the same bin must not count twice
-        return (weights * places).sum(axis=-1) / weights.sum(axis=-1)
+        values = np.asarray(means, np.float32)
+        if not deterministic:
+            assert rng is not None
+            values = rng.laplace(values, np.maximum(deviations, 0) * temperature).astype(np.float32)
+        return np.where(self.continuous, values.clip(-1, 1), best.astype(np.float32))
 
     def _legal(self, mask: np.ndarray, lanes: int) -> list[np.ndarray]:
         """Legal choices ``(N, n)`` of every element's scalar; a mask that allows nothing says nothing."""

@@ -314,9 +314,12 @@ class LDMAgent:
         encoded = self._encode(state, parts, active, reward_known)
         inputs = self.processor(encoded).to(self.model.device)
         output = self.model(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
-        logits = output.logits.view(state.lanes, -1, output.logits.shape[-1]).float().cpu().numpy()
         mask = None if mask is None else _batch_mask(mask, state.lanes)
-        positions = layout.actions.choose(logits, deterministic, self.temperature, self.rng, mask)
+        predicted = (
+            values.view(state.lanes, len(layout.actions.sizes), *values.shape[2:]).cpu().numpy()
+            for values in (output.logits, output.means, output.deviations)
+        )
+        positions = layout.actions.choose(*predicted, deterministic, self.temperature, self.rng, mask)
         state.positions = np.where(active[:, None], positions, state.positions)
         state.has_previous = state.has_previous | active
         return positions

@@ -15,6 +15,7 @@ from .errors import CheckpointError
 BACKBONES = ("qwen3", "qwen2", "llama", "mistral", "olmo2", "granite", "lfm2", "mamba2")
 WINDOWED = ("qwen3", "qwen2", "mistral")  # whose own attention knows the window
 PRETRAINED_WINDOW = 128  # of a language model without one
+NO_LABEL = -100.0  # a step without a label, as everywhere in transformers
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Trains on two CPU cores in minutes.
@@ -69,7 +70,7 @@ class LDMConfig(PreTrainedConfig):
         backbone: folder or Hub id of a pretrained language model. Where no ``backbone_config`` is given, that of this model is read; its weights
             are loaded by [`LDMForActionPrediction.from_pretrained_backbone`][] only.
         window: steps that a layer with attention sees; 0 takes the backbone's own sliding window (128 for a language model without one).
-        num_choices: logits of the action head = bins of a continuous action element.
+        num_choices: logits of the action head.
         max_numeric: numeric scalars of an observation; more share columns with alternating signs.
         max_action_numeric: the same for the continuous part of the previous action.
         max_text_tokens: words and word pairs kept of a text observation or task text.

@@ -15,14 +15,14 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import ModelOutput
 
 from .cache_ldm import RECURRENT, RingBufferCache
-from .configuration_ldm import WINDOWED, LDMConfig
+from .configuration_ldm import NO_LABEL, WINDOWED, LDMConfig
 from .errors import CheckpointError
 
 NUM_FEEDBACK = 6  # two scales of the reward, is it known, terminated, truncated, is there a previous step
 OCTAVES = (-2, 0, 2, 4)  # wave lengths of raw numbers, see LDMFourierStem
 NUM_SLOTS = 64  # tiles and images of one observation that are told apart
 KERNELS, STRIDES = (8, 4, 3), (4, 2, 1)
-SMOOTHING = 1.0  # bins: standard deviation of the target of a continuous element (HL-Gauss, Imani & White 2018, Farebrother et al. 2024)
+SQUARED_WEIGHT = 5.0  # of a squared error beside a cross-entropy; actions range over [-1, 1]. Ten times as much is worse, see docs/LOG.md
 
 
 @dataclass
@@ -33,7 +33,9 @@ class LDMOutput(ModelOutput):
         loss: mean over rows (environments) of ``row_losses``, when labels are given.
         logits: ``(P, T, num_choices)``, one row per (row of the batch, action element) as listed by ``element_rows``; places
             beyond the size of an element hold the dtype's minimum.
-        row_losses: ``(B,)`` in nats, averaged over elements and steps; NaN for a row without labels.
+        means: ``(P, T)`` predicted value of each continuous element, on a line from -1 to 1; says nothing of other elements.
+        deviations: ``(P, T)`` expected absolute error of ``means``.
+        row_losses: ``(B,)`` in nats for choices, averaged over elements and steps; NaN for a row without labels.
         cache: the roll-out cache.
         hidden_states: of the backbone, if asked for.
         attentions: of the backbone, if asked for.
@@ -41,6 +43,8 @@ class LDMOutput(ModelOutput):
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
+    means: torch.Tensor | None = None
+    deviations: torch.Tensor | None = None
     row_losses: torch.Tensor | None = None
     cache: RingBufferCache | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
@@ -308,7 +312,7 @@ class LDMModel(LDMPreTrainedModel):
 
 
 class LDMActionHead(nn.Module):
-    """Logits of one action element from the hidden state of a step and the embedding of the element."""
+    """What to do with one action element, from the hidden state of a step and the embedding of the element."""
 
     def __init__(self, config: LDMConfig) -> None:
         super().__init__()
@@ -316,16 +320,24 @@ class LDMActionHead(nn.Module):
         self.hidden = nn.Linear(width, width)
         self.elements = nn.Embedding(config.element_buckets, width, padding_idx=0)
         self.logits = nn.Linear(width, config.num_choices)
+        self.means = nn.Linear(width, 1)
+        self.deviations = nn.Linear(width, 1)
 
     def forward(
         self, hidden: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor, sizes: torch.Tensor
-    ) -> torch.Tensor:
-        """``hidden`` ``(B, T, width)``, elements ``(P,)`` -> ``(P, T, num_choices)``."""
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """``hidden`` ``(B, T, width)``, elements ``(P,)`` -> logits ``(P, T, num_choices)``, means and deviations ``(P, T)``."""
         # The first layer is shared by the elements of a step: only its sum with the element's embedding differs.
-        x = self.hidden(hidden)[rows] + self.elements(ids)[:, None]
-        logits = self.logits(F.gelu(x)).float()
+        x = F.gelu(self.hidden(hidden)[rows] + self.elements(ids)[:, None])
+        logits = self.logits(x).float()
         beyond = torch.arange(logits.shape[-1], device=logits.device) >= sizes[:, None]
-        return logits.masked_fill(beyond[:, None], torch.finfo(logits.dtype).min)
+        # How wrong the mean is does not shape the features that it is made of.
+        deviations = self.deviations(x.detach())
+        return (
+            logits.masked_fill(beyond[:, None], torch.finfo(logits.dtype).min),
+            self.means(x).squeeze(-1).float(),
+            deviations.squeeze(-1).float(),
+        )
 
 
 class LDMForActionPrediction(LDMPreTrainedModel):
@@ -344,7 +356,6 @@ class LDMForActionPrediction(LDMPreTrainedModel):
         element_rows: torch.Tensor,
         element_ids: torch.Tensor,
         element_sizes: torch.Tensor,
-        element_continuous: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
@@ -356,21 +367,23 @@ class LDMForActionPrediction(LDMPreTrainedModel):
             signature: see [`LDMModel`][].
             element_rows: ``(P,)`` the row of the batch that an action element belongs to.
             element_ids: ``(P,)`` ids of the elements.
-            element_sizes: ``(P,)`` number of choices or bins.
-            element_continuous: ``(P,)`` bool, elements whose choices are bins of a line: their labels may be fractional.
-            labels: ``(P, T)`` positions of the reference's action in ``[0, size - 1]``; negative: no label.
+            element_sizes: ``(P,)`` number of choices; 0 for a continuous element.
+            labels: ``(P, T)`` the reference's action: numbers of choices, or a value in [-1, 1]; -100: no label.
             return_dict: False for a tuple.
             **kwargs: the further inputs of [`LDMModel`][].
         """
         outputs = self.model(feedback=feedback, signature=signature, **kwargs)
-        logits = self.action_head(outputs.last_hidden_state, element_rows, element_ids, element_sizes)
+        predicted = self.action_head(outputs.last_hidden_state, element_rows, element_ids, element_sizes)
         loss = row_losses = None
         if labels is not None:
-            row_losses = self._row_losses(logits, labels, element_rows, len(feedback), element_continuous)
+            row_losses = self._row_losses(*predicted, labels, element_rows, element_sizes, len(feedback))
             loss = row_losses.nanmean()
+        logits, means, deviations = predicted
         output = LDMOutput(
             loss=loss,
             logits=logits,
+            means=means,
+            deviations=deviations,
             row_losses=row_losses,
             cache=outputs.cache,
             hidden_states=outputs.hidden_states,
@@ -383,28 +396,25 @@ class LDMForActionPrediction(LDMPreTrainedModel):
     @staticmethod
     def _row_losses(
         logits: torch.Tensor,
+        means: torch.Tensor,
+        deviations: torch.Tensor,
         labels: torch.Tensor,
         rows: torch.Tensor,
+        sizes: torch.Tensor,
         count: int,
-        continuous: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Cross-entropy of choices, divergence from a Gaussian around the label for bins, averaged over the elements and labelled steps of
-        each row: ``(B,)``.
+        """Cross-entropy of choices, squared errors of continuous elements, averaged over the elements and labelled steps of each row: ``(B,)``.
 
         A row weighs the same however many elements its action has.
         """
-        labelled = labels >= 0
-        position = labels.clamp(min=0)
-        log_p = logits.log_softmax(-1)
-        nll = -log_p.gather(-1, position.long()[..., None]).squeeze(-1)
-        if continuous is not None and continuous.any():
-            distance = torch.arange(logits.shape[-1], device=logits.device) - position[continuous][..., None]
-            target = (-0.5 * (distance / SMOOTHING) ** 2).log_softmax(-1)
-            divergence = (target.exp() * (target - log_p[continuous])).sum(-1)
-            nll = nll.masked_scatter(continuous[:, None].expand_as(nll), divergence)
-        nll = nll * labelled
-        sums = nll.new_zeros(count).index_add(0, rows, nll.sum(1))
-        counts = nll.new_zeros(count).index_add(0, rows, labelled.sum(1).to(nll.dtype))
+        labelled, continuous = labels != NO_LABEL, (sizes == 0)[:, None]
+        choices = torch.where(labelled & ~continuous, labels, 0).long()
+        nll = -logits.log_softmax(-1).gather(-1, choices[..., None]).squeeze(-1)
+        error = means - labels
+        squared = SQUARED_WEIGHT * (error.square() + (deviations - error.detach().abs()).square())
+        losses = torch.where(continuous, squared, nll) * labelled
+        sums = losses.new_zeros(count).index_add(0, rows, losses.sum(1))
+        counts = losses.new_zeros(count).index_add(0, rows, labelled.sum(1).to(losses.dtype))
         return sums / counts.masked_fill(counts == 0, float("nan"))
 
 

@@ -14,7 +14,7 @@ import torch
 from transformers import BatchFeature, ProcessorMixin
 
 from .actions import ActionCodec
-from .configuration_ldm import LDMConfig
+from .configuration_ldm import NO_LABEL, LDMConfig
 from .errors import CheckpointError, NonFiniteError, UnknownEnvironmentError
 from .hashing import bucket, key, text_ids
 from .observations import CLIP, Encoded, ObservationEncoder, ObservationLimits
@@ -425,10 +425,9 @@ def _batch(rows: list[EncodedSteps]) -> dict[str, Any]:
         ),
         "element_ids": torch.from_numpy(np.concatenate([row.layout.actions.ids for row in rows])),
         "element_sizes": torch.from_numpy(np.concatenate([row.layout.actions.sizes for row in rows])),
-        "element_continuous": torch.from_numpy(np.concatenate([row.layout.actions.continuous for row in rows])),
     }
     if all(row.labels is not None for row in rows):
-        labels = np.full((len(batch["element_rows"]), steps), -1, np.float32)
+        labels = np.full((len(batch["element_rows"]), steps), NO_LABEL, np.float32)
         start = 0
         for row in rows:
             labels[start : start + row.labels.shape[1], : row.length] = row.labels.T  # type: ignore[union-attr]

@@ -9,8 +9,8 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, Trainer, Training
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMModel
 from ldm_hf import cache_ldm as cache_module
 from ldm_hf.cache_ldm import RingBufferCache
-from ldm_hf.configuration_ldm import PRESETS
-from ldm_hf.modeling_ldm import SMOOTHING
+from ldm_hf.configuration_ldm import NO_LABEL, PRESETS
+from ldm_hf.modeling_ldm import SQUARED_WEIGHT
 from ldm_hf.processing_ldm import EnvironmentLayout
 
 from .conftest import TINY, random_steps
@@ -86,9 +86,11 @@ def test_a_row_does_not_depend_on_its_batch_or_padding(model, processor):
 
 def test_loss_weighs_elements_and_rows_equally():
     torch.manual_seed(0)
-    logits = torch.randn(4, 3, 21)
-    rows, labels = torch.tensor([0, 0, 0, 1]), torch.tensor([[0, 5, 7], [1, 2, 3], [20, 0, -1], [4, -1, -1]]).float()
-    row_losses = LDMForActionPrediction._row_losses(logits, labels, rows, 3)
+    logits, means = torch.randn(4, 3, 21), torch.randn(4, 3)
+    rows, sizes = torch.tensor([0, 0, 0, 1]), torch.tensor([21, 21, 21, 21])
+    no = NO_LABEL
+    labels = torch.tensor([[0, 5, 7], [1, 2, 3], [20, 0, no], [4, no, no]])
+    row_losses = LDMForActionPrediction._row_losses(logits, means, means, labels, rows, sizes, 3)
     log_p = logits.log_softmax(-1)
     assert row_losses[1] == pytest.approx(-log_p[3, 0, 4].item(), abs=1e-5)
     chosen = [
@@ -101,15 +103,26 @@ def test_loss_weighs_elements_and_rows_equally():
     assert row_losses[2].isnan()
 
 
-def test_continuous_labels_are_met_exactly_by_a_gaussian_around_them():
-    labels = torch.tensor([[10.3, 0.0], [10.3, 0.0]])
-    continuous = torch.tensor([True, False])
-    places = torch.arange(21) - labels[:1, :, None]
-    logits = torch.cat([-0.5 * (places / SMOOTHING) ** 2, torch.zeros(1, 2, 21)])
-    losses = LDMForActionPrediction._row_losses(logits, labels, torch.tensor([0, 1]), 2, continuous)
-    assert losses.tolist() == pytest.approx([0, np.log(21)], abs=1e-5)
-    shifted = LDMForActionPrediction._row_losses(logits.roll(1, -1), labels, torch.tensor([0, 1]), 2, continuous)
-    assert shifted[0] > 0.3
+def test_loss_of_continuous_elements_is_zero_where_mean_and_error_are_right():
+    labels = torch.tensor([[-1.0, 0.3, NO_LABEL]])
+    rows, sizes, logits = torch.tensor([0]), torch.tensor([0]), torch.zeros(1, 3, 21)
+
+    def loss(means, deviations):
+        means, deviations = torch.tensor([means]), torch.tensor([deviations])
+        return LDMForActionPrediction._row_losses(logits, means, deviations, labels, rows, sizes, 1).item()
+
+    assert loss([-1.0, 0.3, 9.0], [0.0, 0.0, 9.0]) == 0
+    assert loss([-0.5, 0.3, 9.0], [0.5, 0.0, 9.0]) == pytest.approx(SQUARED_WEIGHT * 0.25 / 2)
+    assert loss([-0.5, 0.3, 9.0], [0.0, 0.0, 9.0]) == pytest.approx(SQUARED_WEIGHT * 0.5 / 2)
+
+
+def test_predicted_errors_do_not_shape_the_features(config, processor):
+    model = LDMForActionPrediction(config)
+    model(**rich_batch(processor, labels=False)).deviations.sum().backward()
+    assert {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()} == {
+        "action_head.deviations.weight",
+        "action_head.deviations.bias",
+    }
 
 
 @torch.no_grad()

@@ -118,7 +118,7 @@ def test_tuple_and_dataclass_hold_the_same(config, processor, cached, labels):
     batch = rich_batch(processor, length=1 if cached else 20, labels=labels)
     options = {"output_hidden_states": True, "output_attentions": True, "use_cache": cached}
     output, plain = model(**batch, **options), model(**batch, **options, return_dict=False)
-    expected = {"logits", "hidden_states", "attentions"}
+    expected = {"logits", "means", "deviations", "hidden_states", "attentions"}
     expected |= {"loss", "row_losses"} if labels else set()
     expected |= {"cache"} if cached else set()
     assert set(output.keys()) == expected and len(plain) == len(expected)

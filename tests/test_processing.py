@@ -29,8 +29,11 @@ def test_encode_model_decode_is_always_in_the_space(tiny, observation_space, act
     with torch.no_grad():
         output = model(**batch)
     assert torch.isfinite(output.loss)
-    logits = output.logits.view(2, -1, *output.logits.shape[1:])[:, :, -1].numpy()
-    positions = layout.actions.choose(logits, deterministic, rng=np.random.default_rng(seed))
+    predicted = (
+        values.view(2, len(layout.actions.sizes), *values.shape[1:])[:, :, -1].numpy()
+        for values in (output.logits, output.means, output.deviations)
+    )
+    positions = layout.actions.choose(*predicted, deterministic, rng=np.random.default_rng(seed))
     parts = layout.actions.decode(positions)
     for row in range(2):
         action = unflatten(action_space, {path: values[row] for path, values in parts.items()})
@@ -44,7 +47,8 @@ def test_actions_survive_positions(space, seed):
     parts = stack(space, [space.sample() for _ in range(4)])
     codec = ActionCodec(space, 21, 256, 64)
     positions = codec.positions(parts)
-    assert (positions >= 0).all() and (positions <= codec.sizes - 1).all()
+    low, high = (np.where(codec.continuous, *bounds) for bounds in ((-1, 0), (1, codec.sizes - 1)))
+    assert (positions >= low).all() and (positions <= high).all()
     decoded = codec.decode(positions)
     for leaf in codec.leaves:
         if not leaf.continuous:
@@ -174,10 +178,11 @@ def test_a_segment_continues_its_stream(processor, past, known):
 def test_action_masks_forbid(processor):
     codec = ActionCodec(spaces.MultiDiscrete([3, 2]), 21, 256, 64)
     mask = np.array([[0, 0, 1, 1, 0], [0, 0, 0, 0, 1]])
-    positions = codec.choose(np.zeros((2, 2, 21)), mask=mask)
+    predicted = np.zeros((2, 2, 21)), np.zeros((2, 2)), np.zeros((2, 2))
+    positions = codec.choose(*predicted, mask=mask)
     assert positions.tolist() == [[2, 0], [0, 1]]  # a mask that allows nothing says nothing
     with pytest.raises(SpaceMismatchError, match="action_mask has shape"):
-        codec.choose(np.zeros((2, 2, 21)), mask=np.ones((2, 4)))
+        codec.choose(*predicted, mask=np.ones((2, 4)))
 
 
 def test_the_processor_survives_saving(processor, tmp_path):

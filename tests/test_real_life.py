@@ -359,7 +359,7 @@ def test_a_broken_action_is_named(layout):
 def test_elements_of_an_action(layout, space, elements, continuous):
     actions = layout(action_space=space).actions
     assert len(actions.sizes) == elements and actions.continuous.all() == (continuous or not elements)
-    # every recorded action is met exactly, bins included: labels lie between them
+    # every recorded action is met exactly
     samples = [space.sample() for _ in range(50)]
     decoded = actions.decode(actions.positions(stack(space, samples)))
     for row, sample in enumerate(samples):
@@ -373,17 +373,21 @@ def test_every_one_of_10000_choices_can_be_taken(layout):
     actions = layout(action_space=spaces.Discrete(10_000)).actions
     choices = np.arange(10_000)
     assert np.array_equal(actions.decode(actions.positions({"": choices}))[""], choices)
-    sampled = actions.decode(actions.choose(np.zeros((500, 2, 101)), False, rng=np.random.default_rng(0)))[""]
+    even, unused = np.zeros((500, 2, 101)), np.zeros((500, 2))
+    sampled = actions.decode(actions.choose(even, unused, unused, False, rng=np.random.default_rng(0)))[""]
     assert sampled.min() < 500 and sampled.max() > 9_500 and sampled.max() < 10_000
 
 
-def test_an_action_lies_between_bins(layout):
+def test_a_continuous_action_is_the_mean_or_a_sample_around_it(layout):
     actions = layout(action_space=spaces.Box(-1, 1, (1,))).actions
-    logits = np.full((1, 1, 101), -50.0)
-    logits[0, 0, [60, 61]] = 0.0, -1e-3
-    assert actions.choose(logits)[0, 0] == pytest.approx(60.5, abs=1e-3)
-    logits[0, 0, 5] = -1e-4  # far from the most likely bin: another mode, not averaged with it
-    assert actions.choose(logits)[0, 0] == pytest.approx(60.5, abs=1e-3)
+    logits, means, errors = np.zeros((5000, 1, 101)), np.full((5000, 1), 0.2), np.full((5000, 1), 0.1)
+    assert (actions.choose(logits, means, errors) == np.float32(0.2)).all()
+    sampled = actions.choose(logits, means, errors, deterministic=False, rng=np.random.default_rng(0))
+    assert sampled.mean() == pytest.approx(0.2, abs=0.01)
+    assert np.abs(sampled - 0.2).mean() == pytest.approx(0.1, abs=0.01)
+    cold = actions.choose(logits, means, errors, False, temperature=0.1, rng=np.random.default_rng(0))
+    assert np.abs(cold - 0.2).mean() == pytest.approx(0.01, abs=0.001)
+    assert (actions.choose(logits, 10 * means, errors) == 1).all()  # beyond the bound
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
+from ldm_hf.configuration_ldm import NO_LABEL
 from ldm_hf.errors import NonFiniteError
 from ldm_hf.spaces import space_to_json
 from ldm_hf.training import (
@@ -113,7 +114,7 @@ def test_a_short_stream_is_padded_without_labels(make_dataset):
     dataset = make_dataset()
     batch, row = dataset[0], dataset.environments(0).index("Short-v0")
     labels = batch["labels"][batch["element_rows"] == row]
-    assert labels.shape == (1, SEGMENT) and (labels[:, :5] >= 0).all() and (labels[:, 5:] == -1).all()
+    assert labels.shape == (1, SEGMENT) and (labels[:, :5] != NO_LABEL).all() and (labels[:, 5:] == NO_LABEL).all()
 
 
 def test_segments_without_statistics_task_or_rewards(make_dataset):
