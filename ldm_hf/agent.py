@@ -315,11 +315,11 @@ class LDMAgent:
         inputs = self.processor(encoded).to(self.model.device)
         output = self.model(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
         mask = None if mask is None else _batch_mask(mask, state.lanes)
-        predicted = (
+        logits, means, deviations = (
             values.view(state.lanes, len(layout.actions.sizes), *values.shape[2:]).cpu().numpy()
             for values in (output.logits, output.means, output.deviations)
         )
-        positions = layout.actions.choose(*predicted, deterministic, self.temperature, self.rng, mask)
+        positions = layout.actions.choose(logits, means, deviations, deterministic, self.temperature, self.rng, mask)
         state.positions = np.where(active[:, None], positions, state.positions)
         state.has_previous = state.has_previous | active
         return positions

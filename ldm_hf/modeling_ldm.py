@@ -373,12 +373,15 @@ class LDMForActionPrediction(LDMPreTrainedModel):
             **kwargs: the further inputs of [`LDMModel`][].
         """
         outputs = self.model(feedback=feedback, signature=signature, **kwargs)
-        predicted = self.action_head(outputs.last_hidden_state, element_rows, element_ids, element_sizes)
+        logits, means, deviations = self.action_head(
+            outputs.last_hidden_state, element_rows, element_ids, element_sizes
+        )
         loss = row_losses = None
         if labels is not None:
-            row_losses = self._row_losses(*predicted, labels, element_rows, element_sizes, len(feedback))
+            row_losses = self._row_losses(
+                logits, means, deviations, labels, element_rows, element_sizes, len(feedback)
+            )
             loss = row_losses.nanmean()
-        logits, means, deviations = predicted
         output = LDMOutput(
             loss=loss,
             logits=logits,

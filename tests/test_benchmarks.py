@@ -9,7 +9,6 @@ from pathlib import Path
 
 import gymnasium
 import pytest
-import torch
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
 
