@@ -14,6 +14,7 @@ from rich.table import Table
 
 from .cli_envs import envs
 from .cli_options import Domain, Ids, Jobs, Library, console
+from .cli_publish import card, export
 from .errors import LDMError
 
 app = typer.Typer(
@@ -23,6 +24,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(envs, name="envs")
+app.command()(export)
+app.command()(card)
 
 References = Annotated[Path, typer.Option(help="Folder of trained reference policies.")]
 
@@ -129,14 +132,25 @@ def evaluate(
 @app.command()
 def play(
     model: Annotated[str, typer.Option(help="Folder or Hub id of a pretrained LDM.")],
-    env: Annotated[str, typer.Option(help="Name in the catalogue or Gymnasium id.")],
+    env: Annotated[
+        str, typer.Option(help="Name in the catalogue or Gymnasium id; several, separated by commas, side by side.")
+    ],
     video: Annotated[Path | None, typer.Option(help="MP4 or GIF to write; without it a window opens.")] = None,
     episodes: Annotated[int, typer.Option(min=1)] = 1,
     seed: int = 0,
 ) -> None:
     """Lets a model play and shows it."""
     from .playing import play as play_episodes
+    from .playing import play_grid
 
+    names = env.split(",")
+    if len(names) > 1:
+        if video is None:
+            raise LDMError("several environments side by side are a video; name it: --video grid.mp4")
+        for failure in play_grid(model, names, video, seed=seed).values():
+            console.print(f"left out: {failure}", markup=False, highlight=False)
+        console.print(f"video in {video}")
+        return
     returns = play_episodes(model, env, video, episodes, seed)
     console.print(f"returns: {', '.join(f'{value:.4g}' for value in returns)}")
     if video:

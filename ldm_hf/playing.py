@@ -1,17 +1,25 @@
-"""Watching a model play, in a window or as a video."""
+"""Watching a model play, in a window or as a video, in one environment or many side by side."""
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium.wrappers import HumanRendering
+from tqdm.auto import tqdm
 
-from .agent import load_model
+from .agent import LDMAgent, load_model
 from .environments import get_spec, make
 from .errors import EnvironmentFailure, LDMError, MissingExtraError
 from .evaluation.evaluate import make_agent
+
+CAPTION = 14  # pixels under a tile
+GRID_FPS = 20
 
 
 def play(model: str, name: str, video: str | Path | None = None, episodes: int = 1, seed: int = 0) -> list[float]:
@@ -31,6 +39,72 @@ def play(model: str, name: str, video: str | Path | None = None, episodes: int =
         LDMError: if the environment cannot be drawn.
         MissingExtraError: without imageio.
     """
+    env = _drawn_environment(name)
+    agent = make_agent(*load_model(model), get_spec(name).name, get_spec(name).task or None, env)
+    if video is None:
+        env = HumanRendering(env)
+    frames: list[np.ndarray] = []
+    returns = [0.0] * episodes
+    for episode, frame, reward in _steps(name, env, agent, episodes, seed, draw=video is not None):
+        returns[episode] += reward
+        if frame is not None:
+            frames.append(frame)
+    fps = env.metadata.get("render_fps") or 30
+    env.close()
+    if video is not None:
+        _write(Path(video), frames, fps)
+    return returns
+
+
+def play_grid(
+    model: str, names: list[str], video: str | Path, steps: int = 150, side: int = 128, seed: int = 0
+) -> dict[str, LDMError]:
+    """Lets a model play in several environments and writes one video of all, side by side.
+
+    Args:
+        model: folder or Hub id.
+        names: of the environments.
+        video: file to write.
+        steps: of each environment; ended episodes are followed by new ones.
+        side: of a picture, in pixels.
+        seed: of the first episode of each.
+
+    Returns:
+        The environments that have no picture, by name; they are left out.
+
+    Raises:
+        LDMError: if none of them has a picture.
+        MissingExtraError: without imageio.
+    """
+    _imageio()
+    loaded = load_model(model)
+    tiles: dict[str, list[np.ndarray]] = {}
+    failures: dict[str, LDMError] = {}
+    for name in tqdm(names, desc="play", unit="environment"):
+        try:
+            env = _drawn_environment(name)
+            agent = make_agent(*loaded, get_spec(name).name, get_spec(name).task or None, env)
+            endless = _steps(name, env, agent, None, seed, draw=True)
+            tiles[name] = [
+                _tile(frame, name, side) for _, frame, _ in itertools.islice(endless, steps) if frame is not None
+            ]
+            env.close()
+        except LDMError as error:
+            failures[name] = error
+    if not tiles:
+        raise next(iter(failures.values()))
+    columns = math.ceil(math.sqrt(len(tiles)))
+    blank = np.zeros_like(next(iter(tiles.values()))[0])
+    frames = []
+    for pictures in zip(*tiles.values(), strict=True):
+        filled = [*pictures, *[blank] * (-len(pictures) % columns)]
+        frames.append(np.vstack([np.hstack(filled[row : row + columns]) for row in range(0, len(filled), columns)]))
+    _write(Path(video), frames, GRID_FPS)
+    return failures
+
+
+def _drawn_environment(name: str) -> gymnasium.Env:
+    """An environment that renders arrays."""
     spec = get_spec(name)
     try:
         env = make(spec, render_mode="rgb_array")
@@ -43,36 +117,31 @@ def play(model: str, name: str, video: str | Path | None = None, episodes: int =
         raise LDMError(
             f"{spec.name} has no picture (no render mode 'rgb_array'); `ldm evaluate` scores a model in it."
         )
-    agent = make_agent(*load_model(model), spec.name, spec.task or None, env)
-    if video is None:
-        env = HumanRendering(env)
+    return env
+
+
+def _steps(
+    name: str, env: gymnasium.Env, agent: LDMAgent, episodes: int | None, seed: int, draw: bool
+) -> Iterator[tuple[int, np.ndarray | None, float]]:
+    """Number of the episode, picture before the step, and reward of every step; without end if ``episodes`` is None."""
 
     def call(which: str, *args: Any, **kwargs: Any) -> Any:
         try:
             return getattr(env, which)(*args, **kwargs)
         except Exception as error:  # also of a machine that cannot draw
-            raise EnvironmentFailure(spec.name, which, error) from error
+            raise EnvironmentFailure(name, which, error) from error
 
-    frames: list[np.ndarray] = []
-    returns: list[float] = []
     feedback: tuple[Any, Any, Any] = (None, None, None)
-    for index in range(episodes):
-        observation, info = call("reset", seed=seed + index)
-        returns.append(0.0)
+    for episode in itertools.count() if episodes is None else range(episodes):
+        observation, info = call("reset", seed=seed + episode)
         while True:
-            if video is not None:
-                frames.append(_pixels(call("render")))
+            frame = _pixels(call("render")) if draw else None
             action = agent.act(observation, *feedback, info)
             observation, reward, terminated, truncated, info = call("step", action)
             feedback = (reward, terminated, truncated)
-            returns[-1] += float(reward)
+            yield episode, frame, float(reward)
             if terminated or truncated:
                 break  # the agent sees how the episode ended together with the first observation of the next
-    fps = env.metadata.get("render_fps") or 30
-    env.close()
-    if video is not None:
-        _write(Path(video), frames, fps)
-    return returns
 
 
 def _pixels(frame: Any) -> np.ndarray:
@@ -81,13 +150,30 @@ def _pixels(frame: Any) -> np.ndarray:
     return frame if frame.dtype == np.uint8 else (255 * np.clip(frame, 0, 1)).astype(np.uint8)
 
 
+def _tile(frame: np.ndarray, name: str, side: int) -> np.ndarray:
+    """A picture ``(side + CAPTION, side, 3)`` with its name below."""
+    from PIL import Image, ImageDraw  # comes with imageio
+
+    picture = Image.fromarray(frame).convert("RGB")
+    scale = side / max(picture.size)
+    picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    tile = Image.new("RGB", (side, side + CAPTION))
+    tile.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    ImageDraw.Draw(tile).text((2, side + 1), name[: side // 6], fill="white")
+    return np.asarray(tile)
+
+
 def _write(path: Path, frames: list[np.ndarray], fps: float) -> None:
-    try:
-        import imageio.v3 as imageio
-    except ImportError as error:
-        raise MissingExtraError("imageio", extra="eval") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gif":
-        imageio.imwrite(path, frames, duration=1000 / fps, loop=0)
+        _imageio().imwrite(path, frames, duration=1000 / fps, loop=0)
     else:
-        imageio.imwrite(path, frames, fps=fps, macro_block_size=2)
+        _imageio().imwrite(path, frames, fps=fps, macro_block_size=2)
+
+
+def _imageio() -> Any:
+    try:
+        import imageio.v3
+    except ImportError as error:
+        raise MissingExtraError("imageio", extra="eval") from error
+    return imageio.v3

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from ldm_hf import LDMConfig, LDMForActionPrediction, cli
 from ldm_hf.environments import catalogue
 from ldm_hf.errors import LDMError, MissingExtraError, UnknownEnvironmentError
-from ldm_hf.playing import play
+from ldm_hf.playing import CAPTION, play, play_grid
 from ldm_hf.training import processor_for
 from ldm_hf.trajectories import open_dataset
 
@@ -388,6 +388,17 @@ def test_pictures_of_real_numbers_are_written_too(model, tmp_path):
     play(str(model), "MinAtar-Breakout", tmp_path / "a.gif")
     frames = imageio.imread(tmp_path / "a.gif")
     assert len(frames) > 1 and frames.max() > 100
+
+
+def test_several_environments_are_played_side_by_side(model, tmp_path, painted):
+    names = ["Painted-v0", "Paintedstep-v0", "FrozenLake-v1", "nasim-tiny"]
+    failures = play_grid(str(model), names, tmp_path / "grid.gif", steps=5, side=64)
+    assert set(failures) == {"Paintedstep-v0", "nasim-tiny"}
+    frames = imageio.imread(tmp_path / "grid.gif")
+    assert frames.shape[1:3] == (64 + CAPTION, 2 * 64)
+    assert frames[:, :, :64].std() > 0 and frames[:, :, 64:].std() > 0
+    result = ldm("play", "--model", model, "--env", "Painted-v0,FrozenLake-v1")
+    assert result.exit_code == 1 and "--video grid.mp4" in str(result.exception)
 
 
 def test_play_names_the_extra_without_imageio(model, tmp_path, monkeypatch, painted):

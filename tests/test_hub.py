@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from ldm_hf.hub import shipped_code
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 
@@ -119,14 +120,9 @@ def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
     batch = rich_batch(processor, labels=False)
     torch.save(dict(batch), tmp_path / "batch.pt")
     torch.save(model(**batch).logits, tmp_path / "logits.pt")
-    for part, auto_class in ((model, "AutoModel"), (model.config, "AutoConfig"), (processor, "AutoProcessor")):
-        type(part).register_for_auto_class(auto_class)
-    try:
+    with shipped_code():
         model.save_pretrained(tmp_path / "model")
         processor.save_pretrained(tmp_path / "model")
-    finally:
-        for part in (model, model.config, processor):
-            type(part)._auto_class = None
     code = """
         import torch
         from transformers import AutoModel, AutoProcessor

@@ -57,10 +57,15 @@ def markdown_report(results: dict[str, Any]) -> str:
     """Both tables in Markdown, with the command that made them."""
     parts = [f"`{results['command']}`"]
     for title, (header, rows) in _tables(results):
-        lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-        parts.append(f"{title}:\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+        parts.append(f"{title}:\n\n{markdown_table(header, rows)}")
     parts += [f"Failed: {message}" for message in results.get("failures", {}).values()]
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """The first column to the left, all others to the right."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _tables(results: dict[str, Any]) -> list[tuple[str, tuple[list[str], list[list[str]]]]]:

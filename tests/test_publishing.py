@@ -1,0 +1,103 @@
+"""A model's repo: rounded weights, the code that goes with them, and the card made from its results."""
+
+import json
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors import safe_open
+from typer.testing import CliRunner
+
+from ldm_hf import LDMForActionPrediction
+from ldm_hf.cli import app
+from ldm_hf.errors import CheckpointError
+from ldm_hf.evaluation import summarise
+from ldm_hf.hub import export_model, write_card
+
+SCORES = {"CartPole-v1": ("control", 0.95), "nasim-tiny": ("cybersecurity", 0.5), "Mine-v0": ("custom", 1.1)}
+
+
+def returns_of(mean):
+    return {"mean": mean, "std": 1.0, "episodes": 20, "seed": 0, "returns": [mean] * 20}
+
+
+@pytest.fixture()
+def results():
+    environments = {
+        name: {
+            "domain": domain,
+            "random": returns_of(0.0),
+            "reference": returns_of(100.0),
+            "ldm": returns_of(100 * score),
+            "normalised": score,
+            "ldm_history_only": returns_of(90 * score),
+            "normalised_history_only": 0.9 * score,
+        }
+        for name, (domain, score) in SCORES.items()
+    }
+    return {"environments": environments, "summary": summarise(environments), "command": "ldm evaluate"}
+
+
+@pytest.fixture()
+def trained(model, processor, tmp_path):
+    model.save_pretrained(tmp_path / "trained")
+    processor.save_pretrained(tmp_path / "trained")
+    arguments = {"max_steps": 7, "model": None, "environments": ["a", "b"]}
+    training = {"steps": 7, "transitions": 2_000_000, "minutes": 3.2, "arguments": arguments}
+    (tmp_path / "trained" / "training.json").write_text(json.dumps(training))
+    return tmp_path / "trained"
+
+
+def test_exported_weights_are_half_as_large_and_load_as_float32(model, trained, tmp_path):
+    folder = export_model(trained, tmp_path / "repo")
+    with safe_open(folder / "model.safetensors", "pt") as weights:
+        assert all(weights.get_tensor(name).dtype == torch.bfloat16 for name in weights.keys())  # noqa: SIM118
+    loaded = LDMForActionPrediction.from_pretrained(folder)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value.bfloat16().float()), name
+    assert {"modeling_ldm.py", "processing_ldm.py", "configuration_ldm.py", "training.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert "auto_map" in json.loads((folder / "config.json").read_text())
+    assert LDMForActionPrediction._auto_class is None  # what is saved later is as before
+
+
+def test_a_model_is_not_exported_into_itself(trained):
+    with pytest.raises(CheckpointError, match="is the model itself"):
+        export_model(trained, trained)
+
+
+def test_the_card_says_what_was_measured(trained, tmp_path, results):
+    folder = export_model(trained, tmp_path / "ldm-toy")
+    (folder / "results.json").write_text(json.dumps(results))
+    runner = CliRunner().invoke(app, ["card", str(folder), "--dataset", "someone/toys"])
+    assert runner.exit_code == 0, runner.output
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.pipeline_tag == "reinforcement-learning" and card.data.datasets == ["someone/toys"]
+    measured = {(r.dataset_name, r.metric_type): r.metric_value for r in card.data.eval_results}
+    assert len(measured) == 2 * len(SCORES)
+    assert (
+        measured["CartPole-v1", "mean_reward"] == "95.00 +/- 1.00"
+        and measured["nasim-tiny", "normalised_score"] == 0.5
+    )
+    text = card.text
+    assert "**2 of 3 environments at 80 %" in text
+    assert "Below 80%" in text.replace("80 %", "80%") and "nasim-tiny (50%)" in text and "CartPole-v1 (" not in text
+    assert "--max_steps 7 --environments a b" in text and "--model" not in text.split("## Training")[1].split("##")[0]
+    assert "| gymnasium | MIT | CartPole-v1 |" in text and "not recorded" in text  # Mine-v0 is not in the catalogue
+    assert "replay.mp4" not in text and "results-incognito" not in text
+    (folder / "replay.mp4").touch()
+    (folder / "results-incognito.json").write_text(json.dumps(results))
+    write_card(folder)
+    text = (folder / "README.md").read_text()
+    assert 'src="replay.mp4"' in text and "Not told which of these environments it is in" in text
+
+
+@pytest.mark.parametrize(("missing", "cure"), [("results.json", "ldm evaluate"), ("model.safetensors", "ldm export")])
+def test_a_card_without_its_parts_says_how_to_make_them(trained, tmp_path, results, missing, cure):
+    folder = export_model(trained, tmp_path / "repo")
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / missing).unlink()
+    with pytest.raises(CheckpointError, match=rf"has no {missing}.*{cure}"):
+        write_card(folder)
