@@ -6,7 +6,7 @@ TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test quicktest quality style docs references trajectories ldm-nano results clean
+.PHONY: quickstart test quicktest quality style docs references trajectories ldm-nano release-nano clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
@@ -40,7 +40,8 @@ $(VENV)/.installed: setup.py
 
 # --- the published run: one model for the whole catalogue; each stage continues where it was interrupted
 
-NANO = $(shell paste -sd, docs/results/ldm-nano-environments.txt)
+NANO  = $(shell paste -sd, docs/results/ldm-nano-environments.txt)
+SHOWN = ALE-Freeway-v5,Acrobot-v1,BabyAI-GoToLocalS5N2-v0,BabyAI-GoToRedBall-v0,BabyAI-OpenDoorColor-v0,Blackjack-v1,CartPole-v1,CliffWalking-v1,FrozenLake8x8-v1,LunarLander-v3,LunarLanderContinuous-v3,MinAtar-Breakout,MinAtar-Freeway,MinAtar-SpaceInvaders,MountainCar-v0,MountainCarContinuous-v0,Pendulum-v1,Taxi-v4,highway-fast-v0,merge-v0
 
 references: $(VENV)/.installed
 	$(BIN)/ldm reference --ids $(NANO) --references outputs/references --jobs 2
@@ -52,8 +53,16 @@ ldm-nano: trajectories
 	$(BIN)/accelerate launch --quiet examples/pretrain.py --dataset outputs/trajectories --output_dir outputs/ldm-nano \
 		--max_steps 11000 --batch_size 16 --checkpointing_steps 1000 --resume_from_checkpoint latest
 
-results: ldm-nano
-	$(BIN)/python examples/evaluate.py --model outputs/ldm-nano --dataset outputs/trajectories --jobs 2 --output docs/results/ldm-nano.json
+# the repo of the model, as it is sent to the Hub: rounded weights, their scores, the model at play, the card
+REPO := model_cards/ldm-nano
+EVALUATE = $(BIN)/python examples/evaluate.py --model $(REPO) --dataset outputs/trajectories --jobs 2
+
+release-nano: ldm-nano
+	$(BIN)/ldm export --model outputs/ldm-nano --output $(REPO)
+	$(EVALUATE) --output $(REPO)/results.json
+	$(EVALUATE) --incognito --output $(REPO)/results-incognito.json
+	$(BIN)/ldm play --model $(REPO) --env $(SHOWN) --video $(REPO)/replay.mp4
+	$(BIN)/ldm card $(REPO)
 
 clean:
 	rm -rf build dist *.egg-info outputs

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""The whole road in minutes: collect, pretrain, load, evaluate.
+"""The whole road in minutes: play with the published model, then collect, pretrain, load, evaluate.
 
     python examples/quickstart.py
 
-Collects trajectories of a dozen environments with their reference policies, pretrains **one** transformer on all of them, loads it back with
+Lets the published model play at once (a video), then collects trajectories of a dozen environments with their reference policies, pretrains **one** transformer on all of them, loads it back with
 `from_pretrained`, and scores it in every environment against its reference policy and against random actions.
 """
 
@@ -22,6 +22,7 @@ from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation import evaluate, markdown_report, print_report, threshold_curve
+from ldm_hf.playing import play_grid
 
 ENVIRONMENTS = (
     "CartPole-v1",  # real numbers in, a choice out
@@ -40,6 +41,8 @@ ENVIRONMENTS = (
     "nasim-tiny",  # cybersecurity
     "popgym-RepeatPreviousEasy-v0",  # memory
 )
+PUBLISHED = Path(__file__).parents[1] / "model_cards" / "ldm-nano"
+SHOWN = ["CartPole-v1", "LunarLanderContinuous-v3", "Taxi-v4", "BabyAI-GoToRedBallNoDists-v0"]  # whatever has a picture
 console = Console()
 
 
@@ -54,6 +57,11 @@ def main() -> None:
     args = parser.parse_args()
     started = time.monotonic()
     data, model, results_file = args.output / "trajectories", args.output / "model", args.output / "results.json"
+
+    if PUBLISHED.exists():
+        console.rule("0. Play at once: the published model, four environments, one set of weights")
+        play_grid(str(PUBLISHED), SHOWN, args.output / "replay.mp4", side=256)
+        console.print(f"video in {args.output / 'replay.mp4'}")
 
     console.rule("1. Collect: reference policies play, clean and perturbed, and label every step")
     specs = [get_spec(name) for name in args.environments]
