@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 
 from ..errors import DatasetError
 from ..spaces import describe_difference
-from .schema import Column, EnvironmentInfo, columns, write_atomically
+from .schema import Column, EnvironmentInfo, columns
 
 SHARD_STEPS = 50_000
 SHARD_BYTES = 64 * 2**20
+SPACES_KEY = b"ldm_hf.spaces"  # in the header of a shard: what its columns are meant to hold
 
 
 class TrajectoryWriter:
@@ -94,7 +95,9 @@ class TrajectoryWriter:
         arrays["behaviour"] = pa.array([str(episode.get("behaviour", "")) for episode in self._episodes])
         arrays["seed"] = pa.array([int(episode.get("seed", 0)) for episode in self._episodes], pa.int64())
         path = self.folder / f"train-{self._next:05d}.parquet"
-        self._guard(lambda: _write_table(pa.table(arrays), path))
+        described = json.dumps([self.info.observation_space, self.info.action_space])
+        table = pa.table(arrays).replace_schema_metadata({SPACES_KEY: described})
+        self._guard(lambda: _write_table(table, path))
         self._failed = False
         self._next += 1
         self._episodes, self._steps, self._bytes = [], 0, 0
@@ -180,41 +183,3 @@ def _list_array(column: Column, episodes: list[dict[str, Any]]) -> pa.Array:
         if column.shape:
             flat = pa.ListArray.from_arrays(pa.array(np.arange(len(joined) + 1) * column.size, pa.int32()), scalars)
     return pa.ListArray.from_arrays(offsets, flat)
-
-
-def write_readme(folder: str | Path) -> None:
-    """Writes the dataset's README.md, whose header tells `datasets.load_dataset` the configs found in the folder."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    infos = [
-        EnvironmentInfo.load(path.parent) for path in sorted(folder.glob("*/environment.json")) if shards(path.parent)
-    ]
-    header = ["---", "task_categories:", "- reinforcement-learning", "tags:", "- ldm_hf", "configs:"]
-    for info in infos:
-        header += [
-            f"- config_name: {json.dumps(info.name)}",
-            "  data_files:",
-            "  - split: train",
-            f"    path: {json.dumps(info.name + '/train-*.parquet')}",
-        ]
-    rows = [
-        "| environment | domain | library | licence | random | reference | method |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for info in infos:
-        random, reference = (info.scores.get(kind, {}).get("mean", float("nan")) for kind in ("random", "reference"))
-        rows.append(
-            f"| {info.name} | {info.domain} | {info.library} {info.version} | {info.licence} | {random:.4g} | {reference:.4g} | {info.reference} |"
-        )
-    text = [
-        *header,
-        "---",
-        "",
-        "# Trajectories with the actions of reference policies",
-        "",
-        "Collected with `ldm_hf`; scores are mean returns per episode.",
-        "",
-        *rows,
-        "",
-    ]
-    write_atomically(folder / "README.md", "\n".join(text))

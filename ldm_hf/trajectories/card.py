@@ -1,0 +1,124 @@
+"""The dataset card: what the Hub shows of a dataset, and where `datasets` finds its configs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from .schema import EnvironmentInfo, write_atomically
+from .writer import shards, stored
+
+BEGIN, END = "<!-- ldm_hf: made from the data -->", "<!-- /ldm_hf -->"
+SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "n>1B")
+INTRODUCTION = """# {title}
+
+Decisions of policies, operators or other agents, step by step: observation, action, reward, ends of episodes, and the action to imitate as label. One config an
+environment, one row an episode, made with `ldm_hf`.
+"""
+LOADING = """## Loading
+
+```python
+from datasets import load_dataset
+
+episodes = load_dataset("{place}", "{config}", split="train")  # streaming=True reads it from the Hub bit by bit
+```
+
+As streams for training, with spaces, scores and statistics:
+
+```python
+from ldm_hf.trajectories import open_dataset
+
+stream = open_dataset("{place}", ["{config}"])["{config}"]
+steps = stream.slice(0, 100)
+```
+"""
+
+
+def write_readme(
+    folder: str | Path, title: str | None = None, licence: str | None = None, repo_id: str | None = None
+) -> Path:
+    """Writes the dataset's ``README.md``: metadata for the Hub, a table of environments, licences, and how to load it.
+
+    A card that is there already keeps its other metadata and its text; only the part between the marks is made anew.
+
+    Args:
+        folder: of the dataset.
+        title: of the card; that of the card that is there, or the folder's name, by default.
+        licence: of the data, as the Hub spells it: ``apache-2.0``, ``cc-by-4.0``, ``other``, ...
+        repo_id: on the Hub, for the loading code; the folder by default.
+
+    Returns:
+        The card's path.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "README.md"
+    configs = [file.parent for file in sorted(folder.glob("*/environment.json")) if shards(file.parent)]
+    infos = [EnvironmentInfo.load(config) for config in configs]
+    sizes = [stored(config) for config in configs]
+    old = DatasetCard.load(path, ignore_metadata_errors=True) if path.exists() else None
+    metadata: dict[str, Any] = old.data.to_dict() if old else {}
+    metadata |= {
+        "task_categories": sorted({*metadata.get("task_categories", []), "reinforcement-learning"}),
+        "tags": sorted({*metadata.get("tags", []), "ldm_hf", "imitation-learning"}),
+        "size_categories": [_size_category(sum(episodes for episodes, _ in sizes))],
+        "configs": [
+            {"config_name": info.name, "data_files": [{"split": "train", "path": f"{info.name}/train-*.parquet"}]}
+            for info in infos
+        ],
+    }
+    metadata["pretty_name"] = title or metadata.get("pretty_name") or folder.resolve().name
+    if licence:
+        metadata["license"] = licence
+    example = {"place": repo_id or folder, "config": infos[0].name if infos else "CartPole-v1"}
+    made = "\n".join(
+        [BEGIN, *_table(infos, sizes), "", *_licences(infos), "", LOADING.format(**example).rstrip(), END]
+    )
+    text = old.text.strip() if old else ""
+    if BEGIN in text and END in text:
+        text = re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda match: made, text, count=1, flags=re.DOTALL)
+    else:
+        text = f"{text or INTRODUCTION.format(title=metadata['pretty_name']).strip()}\n\n{made}"
+    write_atomically(path, f"---\n{DatasetCardData(**metadata).to_yaml()}\n---\n\n{text}\n")
+    return path
+
+
+def _size_category(rows: int) -> str:
+    return SIZES[min(max(len(str(rows)) - 3, 0), len(SIZES) - 1)]
+
+
+def _table(infos: list[EnvironmentInfo], sizes: list[tuple[int, int]]) -> list[str]:
+    lines = [
+        "## Environments",
+        "",
+        "Random and reference: mean return per episode.",
+        "",
+        "| environment | domain | episodes | steps | library | licence | random | reference | method |",
+        "| --- | --- | ---: | ---: | --- | --- | ---: | ---: | --- |",
+    ]
+    for info, (episodes, steps) in zip(infos, sizes, strict=True):
+        random, reference = (
+            f"{info.scores[kind]['mean']:.4g}" if kind in info.scores else "" for kind in ("random", "reference")
+        )
+        cells = (
+            info.name,
+            info.domain,
+            f"{episodes:,}",
+            f"{steps:,}",
+            f"{info.library} {info.version}".strip(),
+            info.licence,
+        )
+        lines.append(f"| {' | '.join((*cells, random, reference, info.reference))} |")
+    return lines
+
+
+def _licences(infos: list[EnvironmentInfo]) -> list[str]:
+    """By licence, what is under it."""
+    under: dict[str, set[str]] = {}
+    for info in infos:
+        under.setdefault(info.licence or "not stated", set()).add(info.library or info.name)
+    lines = [f"* {licence}: {', '.join(sorted(names))}" for licence, names in sorted(under.items())]
+    return ["## Licences", "", "Of the environments, and of logs where they were imported:", "", *lines]
