@@ -40,7 +40,9 @@ from ldm_hf.trajectories import WindowSampler, open_dataset
 class Arguments:
     """What to train on what, for how long."""
 
-    dataset: str = field(metadata={"help": "folder or Hub id of a trajectory dataset"})
+    dataset: str = field(
+        metadata={"help": "folder or Hub id of a dataset, or a mixture file (.yaml)", "aliases": ["--mixture"]}
+    )
     output_dir: str = field(metadata={"help": "where checkpoints and the model are written"})
     preset: str = field(default="ldm-nano", metadata={"help": "ldm-nano, ldm-small or ldm-base"})
     model: str | None = field(
@@ -51,6 +53,10 @@ class Arguments:
     )
     environments: list[str] = field(
         default_factory=list, metadata={"help": "names of environments; all of the dataset by default"}
+    )
+    min_return_percentile: float | None = field(
+        default=None,
+        metadata={"help": "leave out episodes whose return is below this percentile of their environment's"},
     )
     max_steps: int = field(default=1000, metadata={"help": "optimiser steps"})
     segment: int | None = field(
@@ -134,7 +140,7 @@ def main(args: Arguments) -> None:
     checkpoint = find_checkpoint(args)
 
     # --- data and model
-    trajectories = open_dataset(args.dataset, args.environments or None)
+    trajectories = open_dataset(args.dataset, args.environments or None, args.min_return_percentile)
     domains = {name: stream.info.domain for name, stream in trajectories.items()}
     if args.model and args.backbone:
         raise LDMError("--model and --backbone both say where to start from; give one of them")
@@ -154,6 +160,7 @@ def main(args: Arguments) -> None:
         seed=args.seed,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,
+        weights=trajectories.weights,
     )
     total = args.max_steps * args.gradient_accumulation_steps
     batches = SegmentDataset(trajectories, processor, sampler, total, args.unknown_statistics)

@@ -175,6 +175,10 @@ def drop_labels(table):
     return table.drop_columns(["label"])
 
 
+def foreign_column(table):
+    return table.append_column("observation.speed", table["reward"])
+
+
 def double_precision(table):
     return table.set_column(0, "observation", table["observation"].cast(pa.list_(pa.list_(pa.float64()))))
 
@@ -192,6 +196,7 @@ def other_episodes(table):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (foreign_column, r"has the columns \['observation.speed'\], which are no part of Toy-v0's spaces"),
         (drop_labels, r"lacks the columns \['label'\] that Toy-v0 should have"),
         (double_precision, r"column observation has type list<.*double.*, expected list<.*float"),
         (three_numbers_a_step, r"column observation has 33 numbers for 11 steps of shape \(2,\)"),
@@ -280,3 +285,34 @@ def test_unknown_fields_of_this_format_are_ignored(tmp_path):
     folder = write(tmp_path, make_episodes())
     change_description(folder, remark="made by hand")
     assert EnvironmentInfo.load(folder) == describe()
+
+
+# --- what is no longer of one piece ----------------------------------------------------------------------------------------------
+
+
+def test_a_shard_of_other_spaces_is_named_though_its_columns_fit(tmp_path):
+    folder = write(tmp_path / "data", make_episodes())
+    other = write(tmp_path / "other", make_episodes(), describe(action_space=spaces.Discrete(5)))
+    (folder / "train-00001.parquet").write_bytes(shards(other)[0].read_bytes())
+    message = r"train-00001\.parquet was written with another action space .*\(root\): n 3 expected, 5 found"
+    with pytest.raises(DatasetError, match=message):
+        open_dataset(tmp_path / "data")
+
+
+def test_shards_that_do_not_tell_their_spaces_are_read(tmp_path):
+    change_shard(write(tmp_path, make_episodes()), lambda table: table.replace_schema_metadata(None))
+    assert open_dataset(tmp_path)["Toy-v0"].num_steps == 11
+
+
+def test_a_shard_without_episodes_is_an_empty_environment(tmp_path):
+    change_shard(write(tmp_path, make_episodes()), lambda table: table[:0])
+    with pytest.raises(DatasetError, match="Toy-v0 is empty: its shards hold no step"):
+        open_dataset(tmp_path)
+
+
+def test_an_empty_config_that_is_asked_for_is_named(tmp_path):
+    write(tmp_path, make_episodes())
+    (tmp_path / "Empty-v0").mkdir()
+    describe(name="Empty-v0").save(tmp_path / "Empty-v0")
+    with pytest.raises(DatasetError, match=r"Empty-v0 is empty: it has no train-\*\.parquet"):
+        open_dataset(tmp_path, ["Toy-v0", "Empty-v0"])

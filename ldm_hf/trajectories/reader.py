@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from tqdm.auto import tqdm
+import pyarrow.parquet as pq
 
 from ..errors import DatasetError, UnsupportedSpaceError
 from ..folders import cache_folder
 from ..observations import leaf_kind
+from ..spaces import describe_difference, space_from_json
 from .schema import ROLES, Column, EnvironmentInfo, columns
-from .writer import read_table, shards
+from .writer import SPACES_KEY, read_table, shards
 
 CACHE_FORMAT = 2
 STATISTICS_STEPS = 200_000  # enough for means and deviations; more would only cost time
@@ -59,6 +58,11 @@ class EnvironmentTrajectories:
             for index, column in enumerate(self._columns)
             if column.is_text
         }
+
+    @property
+    def columns(self) -> list[Column]:
+        """Of step data, in the order in which they are stored."""
+        return self._columns
 
     @property
     def num_episodes(self) -> int:
@@ -141,6 +145,10 @@ class EnvironmentTrajectories:
     def _decode(self, files: list[Path], folder: Path) -> None:
         lengths = [self._lengths(path) for path in files]
         starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
+        if starts[-1] == 0:
+            raise DatasetError(
+                f"{self.folder} is empty: its shards hold no step; collect or import this environment again."
+            )
         np.save(folder / "episodes.npy", starts)
         total = int(starts[-1])
         arrays, texts = {}, {column.name: {} for column in self._columns if column.is_text}  # type: ignore[var-annotated]
@@ -166,12 +174,34 @@ class EnvironmentTrajectories:
             if column.is_text:
                 (folder / f"{index}.json").write_text(json.dumps(list(texts[column.name])), encoding="utf-8")
 
+    def _check_spaces(self, table: pa.Table, path: Path) -> None:
+        """The header of a shard says which spaces it was written with (not before version 0.2)."""
+        described = (table.schema.metadata or {}).get(SPACES_KEY)
+        if described is None:
+            return
+        for which, written, space in zip(
+            ("observation", "action"), json.loads(described), (self.observation_space, self.action_space), strict=True
+        ):
+            differences = describe_difference(space, space_from_json(written))
+            if differences:
+                raise DatasetError(
+                    f"{path} was written with another {which} space than environment.json tells ({'; '.join(differences)}); "
+                    "remove this shard, or put environments with other spaces into folders of their own."
+                )
+
     def _lengths(self, path: Path) -> np.ndarray:
         table = read_table(path, [column.name for column in self._columns])
-        missing = [column.name for column in self._columns if column.name not in table.column_names]
+        self._check_spaces(table, path)
+        expected = [column.name for column in self._columns]
+        missing = [name for name in expected if name not in table.column_names]
         if missing:
             raise DatasetError(
                 f"{path} lacks the columns {missing} that {self.info.name} should have; remove this shard or collect again."
+            )
+        foreign = [name for name in pq.read_schema(path).names if name.split(".")[0] in ROLES and name not in expected]
+        if foreign:
+            raise DatasetError(
+                f"{path} has the columns {foreign}, which are no part of {self.info.name}'s spaces; is it a shard of another dataset? Remove it."
             )
         return np.diff(table["reward"].combine_chunks().offsets.to_numpy())
 
@@ -194,40 +224,3 @@ def _steps(column: Column, table: pa.Table, path: Path, lengths: np.ndarray) -> 
             f"{path}: column {column.name} has {len(scalars)} numbers for {count} steps of shape {column.shape}."
         )
     return scalars.reshape(count, *column.shape)
-
-
-def open_dataset(path_or_repo: str | Path, names: list[str] | None = None) -> dict[str, EnvironmentTrajectories]:
-    """Opens a trajectory dataset.
-
-    Args:
-        path_or_repo: a local folder, or the id of a dataset repo on the Hub.
-        names: of environments; all by default.
-
-    Returns:
-        The stream of each environment, by name.
-
-    Raises:
-        DatasetError: if there is no such dataset or environment, or a shard is damaged.
-    """
-    folder = Path(path_or_repo)
-    if not folder.is_dir():
-        patterns = None if names is None else [f"{name}/*" for name in names]
-        try:
-            folder = Path(snapshot_download(str(path_or_repo), repo_type="dataset", allow_patterns=patterns))
-        except (HfHubHTTPError, HFValidationError, OSError) as error:
-            raise DatasetError(
-                f"{path_or_repo} is neither a folder nor a dataset repo that can be reached: {str(error).splitlines()[0]}"
-            ) from error
-    found = sorted(path.parent.name for path in folder.glob("*/environment.json") if shards(path.parent))
-    if not found:
-        raise DatasetError(
-            f"{folder} is no trajectory dataset: no <environment>/environment.json with shards in it. Make one with `ldm collect`."
-        )
-    unknown = [name for name in names or [] if name not in found]
-    if unknown:
-        raise DatasetError(f"{folder} has no environment(s) {', '.join(unknown)}; it has: {', '.join(found)}.")
-    chosen = names or found
-    return {
-        name: EnvironmentTrajectories(folder / name)
-        for name in tqdm(chosen, desc="open", disable=len(chosen) < 8, leave=False)
-    }

@@ -1,0 +1,237 @@
+"""A mixture file: several datasets, and how often each dataset, domain and environment is drawn.
+
+    # mixture.yaml
+    datasets:
+      - path: outputs/trajectories          # a folder or a Hub id
+        weight: 1                           # half of the training,
+        environments: ["metaworld-*", CartPole-v1]
+      - path: outputs/logs                  # and this the other half
+        weight: 1
+        min_return_percentile: 50           # only the better half of its episodes
+        rename: {CartPole-v1: CartPole-logs}
+    domains: {robotics: 2}                  # twice as much as each other domain of the same dataset
+    environments: {"metaworld-*": 0.5}      # factors; 0 leaves out
+    temperature: 2                          # environments of a group by steps^(1/2); equally without it
+    max_steps: 100000                       # an environment of more steps counts as one of so many
+    max_share: 0.2                          # no environment is drawn more often
+
+Weights are shares: those of datasets of the whole; those of domains, if any is given, of their dataset; those of environments of what is left. Temperature
+and the limit of steps are those of T5 (Raffel et al. 2020, section 3.5.2).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from tqdm.auto import tqdm
+
+from ..errors import DatasetError
+from .streams import Streams, config_names, dataset_folder, open_stream
+
+
+@dataclass(frozen=True)
+class MixedDataset:
+    """One dataset of a mixture.
+
+    Args:
+        path: folder or Hub id.
+        weight: share of the whole.
+        environments: names or patterns; all by default.
+        rename: other names for environments that are in two datasets.
+        min_return_percentile: leaves out episodes with lower returns, see `open_dataset`.
+    """
+
+    path: str
+    weight: float = 1.0
+    environments: tuple[str, ...] | None = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+    min_return_percentile: float | None = None
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a mixture file says.
+
+    Args:
+        datasets: at least one.
+        domains: weights by domain; 1 where none is given.
+        environments: factors by name or pattern; 1 where none fits.
+        temperature: 1 draws environments in proportion to their steps; the higher, the more equally. None: equally.
+        max_steps: that an environment counts as at most.
+        max_share: of any environment in the whole.
+    """
+
+    datasets: tuple[MixedDataset, ...]
+    domains: Mapping[str, float] = field(default_factory=dict)
+    environments: Mapping[str, float] = field(default_factory=dict)
+    temperature: float | None = None
+    max_steps: int | None = None
+    max_share: float = 1.0
+
+
+def read_mixture(path: str | Path) -> Mixture:
+    """Reads and checks a mixture file.
+
+    Raises:
+        DatasetError: names the key that is wrong, and what it may be.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise DatasetError(f"{path} is missing or no YAML: {error}") from error
+    data = _checked(data, Mixture, str(path))
+    entries = data.get("datasets")
+    if not isinstance(entries, list) or not entries:
+        raise DatasetError(f"{path}: datasets should be a list with a `path` in each entry.")
+    parts = []
+    for number, entry in enumerate(entries):
+        place = f"{path}: datasets[{number}]"
+        entry = _checked({"path": entry} if isinstance(entry, str) else entry, MixedDataset, place)
+        if not isinstance(entry.get("path"), str):
+            raise DatasetError(f"{place} has no path: the folder or Hub id of a dataset.")
+        if "environments" in entry:
+            entry["environments"] = tuple(_list(entry["environments"], f"{place}.environments"))
+        _numbers(entry, {"weight": (0, np.inf), "min_return_percentile": (0, 100)}, place)
+        parts.append(MixedDataset(**entry))
+    data["datasets"] = tuple(parts)
+    for key in ("domains", "environments"):
+        if not isinstance(data.get(key, {}), dict):
+            raise DatasetError(f"{path}: {key} should be weights by name, like {{CartPole-v1: 2}}.")
+        _numbers(data.get(key, {}), dict.fromkeys(data.get(key, {}), (0, np.inf)), f"{path}: {key}")
+    _numbers(data, {"temperature": (1e-3, np.inf), "max_steps": (1, np.inf), "max_share": (1e-9, 1)}, str(path))
+    return Mixture(**data)
+
+
+def open_mixture(
+    path: str | Path, names: list[str] | None = None, min_return_percentile: float | None = None
+) -> Streams:
+    """Opens all datasets of a mixture file.
+
+    Args:
+        path: of the file.
+        names: of environments; all that have a weight by default.
+        min_return_percentile: where a dataset of the mixture says none.
+
+    Raises:
+        DatasetError: if the file is wrong, a name or pattern fits nothing, or two datasets have an environment of the same name.
+    """
+    mixture = read_mixture(path)
+    streams: dict[str, Any] = {}
+    source: dict[str, int] = {}
+    for number, part in enumerate(mixture.datasets):
+        folder = dataset_folder(part.path, None if part.environments is None else list(part.environments))
+        for name in tqdm(_chosen(part, folder), desc=f"open {part.path}", leave=False):
+            called = part.rename.get(name, name)
+            if called in streams:
+                raise DatasetError(
+                    f"{path}: {called} is in {mixture.datasets[source[called]].path} and in {part.path}; leave it out of one (environments: [...]), "
+                    f"or give it another name (rename: {{{name}: {name}-2}})."
+                )
+            if _factor(called, mixture) == 0 or part.weight == 0 or (names is not None and called not in names):
+                continue
+            percentile = min_return_percentile if part.min_return_percentile is None else part.min_return_percentile
+            streams[called], source[called] = open_stream(folder / name, percentile), number
+    unknown = [name for name in names or [] if name not in streams]
+    if unknown or not streams:
+        raise DatasetError(
+            f"{path} mixes no {', '.join(unknown) or 'environment at all'}; it mixes: {', '.join(streams)}."
+        )
+    for pattern in mixture.environments:
+        if mixture.environments[pattern] and names is None and not fnmatch.filter(streams, pattern):
+            raise DatasetError(f"{path}: environments: {pattern!r} fits none of {', '.join(streams)}.")
+    domains = {stream.info.domain for stream in streams.values()}
+    if names is None and set(mixture.domains) - domains:
+        raise DatasetError(
+            f"{path}: no environment of the domain(s) {sorted(set(mixture.domains) - domains)}; there are: {sorted(domains)}."
+        )
+    return Streams(streams, _limited(_shares(mixture, streams, source), mixture.max_share, str(path)))
+
+
+def _chosen(part: MixedDataset, folder: Path) -> list[str]:
+    found = config_names(folder)
+    if part.environments is None:
+        return found
+    for pattern in part.environments:
+        if not fnmatch.filter(found, pattern):
+            raise DatasetError(f"{part.path} has no environment {pattern!r}; it has: {', '.join(found)}.")
+    return [name for name in found if any(fnmatch.fnmatchcase(name, pattern) for pattern in part.environments)]
+
+
+def _factor(name: str, mixture: Mixture) -> float:
+    factor = 1.0
+    for pattern, value in mixture.environments.items():
+        if fnmatch.fnmatchcase(name, pattern):
+            factor *= value
+    return factor
+
+
+def _shares(mixture: Mixture, streams: Mapping[str, Any], source: Mapping[str, int]) -> dict[str, float]:
+    """Each environment's share of the whole."""
+    own, groups, datasets = {}, {}, {}
+    for name, stream in streams.items():
+        steps = min(stream.num_steps, mixture.max_steps or stream.num_steps)
+        size = 1.0 if mixture.temperature is None else steps ** (1 / mixture.temperature)
+        own[name] = size * _factor(name, mixture)
+        domain = stream.info.domain if mixture.domains else ""
+        groups[name] = (source[name], domain)
+        datasets[source[name]] = mixture.datasets[source[name]].weight
+    within = {group: sum(own[name] for name in streams if groups[name] == group) for group in groups.values()}
+    weight = {group: mixture.domains.get(group[1], 1.0) for group in within}
+    if not any(weight[group] for group in weight):
+        raise DatasetError("the mixture weighs every domain with 0.")
+    parts = {number: sum(weight[group] for group in weight if group[0] == number) for number in datasets}
+    total = sum(datasets[number] for number in datasets if parts[number])
+    return {
+        name: datasets[group[0]] / total * weight[group] / parts[group[0]] * own[name] / within[group]
+        if weight[group]
+        else 0.0
+        for name, group in groups.items()
+    }
+
+
+def _limited(shares: dict[str, float], limit: float, place: str) -> dict[str, float]:
+    """No share above the limit; what is cut off goes to the others in proportion."""
+    able = [name for name, share in shares.items() if share]
+    if limit * len(able) < 1 - 1e-9:
+        raise DatasetError(
+            f"{place}: max_share {limit:g} cannot be kept with {len(able)} environments; at least {1 / len(able):.3g}."
+        )
+    full: set[str] = set()
+    while True:
+        free = sum(share for name, share in shares.items() if name not in full)
+        factor = (1 - limit * len(full)) / free if free else 0.0
+        over = {name for name in able if name not in full and shares[name] * factor > limit + 1e-12}
+        if not over:
+            return {name: limit if name in full else share * factor for name, share in shares.items()}
+        full |= over
+
+
+def _checked(data: Any, kind: type, place: str) -> dict[str, Any]:
+    known = [item.name for item in fields(kind)]
+    if not isinstance(data, dict):
+        raise DatasetError(f"{place} should have the keys {', '.join(known)}, is {data!r}.")
+    unknown = sorted(set(map(str, data)) - set(known))
+    if unknown:
+        raise DatasetError(f"{place} has the unknown key(s) {', '.join(unknown)}; known are: {', '.join(known)}.")
+    return dict(data)
+
+
+def _list(value: Any, place: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise DatasetError(f"{place} should be a list of names or patterns, is {value!r}.")
+    return value
+
+
+def _numbers(data: Mapping[str, Any], limits: Mapping[str, tuple[float, float]], place: str) -> None:
+    for key, (low, high) in limits.items():
+        value = data.get(key)
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high
+        ):
+            raise DatasetError(f"{place}: {key} should be a number from {low:g} to {high:g}, is {value!r}.")

@@ -1,0 +1,68 @@
+"""Where a dataset is, and the streams in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from ..errors import DatasetError
+from .reader import EnvironmentTrajectories
+from .selection import SelectedTrajectories, select_by_return
+from .writer import shards
+
+Stream = EnvironmentTrajectories | SelectedTrajectories
+
+
+class Streams(dict[str, Stream]):
+    """Streams by the name of their environment, and how often each should be drawn.
+
+    Args:
+        streams: by name.
+        weights: by name, as `WindowSampler` takes them; equal by default.
+    """
+
+    def __init__(self, streams: Mapping[str, Stream], weights: Mapping[str, float] | None = None) -> None:
+        super().__init__(streams)
+        self.weights = dict.fromkeys(streams, 1.0) if weights is None else dict(weights)
+
+
+def open_stream(folder: Path, min_return_percentile: float | None = None) -> Stream:
+    """The stream of one config, or of its better episodes."""
+    stream = EnvironmentTrajectories(folder)
+    return stream if min_return_percentile is None else select_by_return(stream, min_return_percentile)
+
+
+def dataset_folder(path_or_repo: str | Path, patterns: list[str] | None = None) -> Path:
+    """The local folder of a dataset; what a repo on the Hub holds of the configs asked for is downloaded first.
+
+    Raises:
+        DatasetError: if there is neither such a folder nor such a repo.
+    """
+    folder = Path(path_or_repo)
+    if folder.is_dir():
+        return folder
+    allowed = None if patterns is None else ["*/environment.json", *(f"{pattern}/*" for pattern in patterns)]
+    try:
+        return Path(snapshot_download(str(path_or_repo), repo_type="dataset", allow_patterns=allowed))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise DatasetError(
+            f"{path_or_repo} is neither a folder nor a dataset repo that can be reached: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def config_names(folder: Path) -> list[str]:
+    """Environments that a dataset folder has data of.
+
+    Raises:
+        DatasetError: if it has none.
+    """
+    described = sorted(path.parent for path in folder.glob("*/environment.json"))
+    found = [path.name for path in described if shards(path)]
+    if not found:
+        raise DatasetError(
+            f"{folder} is no trajectory dataset: no <environment>/environment.json with shards in it. Make one with `ldm collect` or `ldm import`."
+        )
+    return found
