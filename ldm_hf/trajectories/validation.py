@@ -1,0 +1,222 @@
+"""What is wrong with a dataset: everything, not only the first thing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from tqdm.auto import tqdm
+
+from ..errors import DatasetError
+from .membership import digest, outside
+from .reader import EnvironmentTrajectories
+from .schema import ROLES
+from .writer import read_table, shards
+
+CHUNK_BYTES = 64 * 2**20  # looked at at once
+ERROR, WARNING = "error", "warning"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Args:
+        environment: of which data.
+        kind: unreadable, space, not-finite, ends, duplicates, reward, labels, columns.
+        problem: in words, with counts and the first place.
+        level: ``error``, or ``warning`` for what may be meant so.
+    """
+
+    environment: str
+    kind: str
+    problem: str
+    level: str = ERROR
+
+    def __str__(self) -> str:
+        return f"{self.environment}: {self.level} ({self.kind}): {self.problem}"
+
+
+def validate(
+    folder: str | Path,
+    names: list[str] | None = None,
+    reward_range: tuple[float, float] = (-np.inf, np.inf),
+    progress: bool = True,
+) -> list[Finding]:
+    """Checks every step of a dataset.
+
+    Args:
+        folder: of the dataset.
+        names: of environments; all by default.
+        reward_range: that rewards should lie in.
+        progress: show a bar.
+
+    Returns:
+        What was found, environment by environment; empty if nothing is wrong.
+
+    Raises:
+        DatasetError: if the folder holds no config at all, or not those asked for.
+    """
+    folder = Path(folder)
+    found = sorted(path.parent.name for path in folder.glob("*/environment.json"))
+    wanted = names or found
+    if not wanted or set(wanted) - set(found):
+        raise DatasetError(
+            f"{folder} has no environment {', '.join(sorted(set(wanted) - set(found))) or 'at all'}; it has: {', '.join(found) or 'none'}."
+        )
+    findings = []
+    for name in tqdm(wanted, desc="validate", unit=" environments", disable=not progress):
+        try:
+            stream = EnvironmentTrajectories(folder / name)
+        except DatasetError as error:
+            findings.append(Finding(name, "unreadable", str(error)))
+            continue
+        findings += validate_environment(stream, reward_range)
+    return findings
+
+
+def validate_environment(
+    stream: EnvironmentTrajectories, reward_range: tuple[float, float] = (-np.inf, np.inf)
+) -> list[Finding]:
+    """Checks every step of one environment; see `validate`."""
+    checks = (
+        _members(stream),
+        _rewards(stream, reward_range),
+        _ends(stream),
+        _duplicates(stream),
+        _labels(stream),
+        _columns(stream),
+    )
+    return [Finding(stream.info.name, *found) for check in checks for found in check]
+
+
+Found = Iterator[tuple[str, str] | tuple[str, str, str]]
+
+
+def _place(stream: EnvironmentTrajectories, step: int) -> str:
+    episode = int(np.searchsorted(stream.episode_starts, step, side="right")) - 1
+    return f"episode {episode}, step {step - int(stream.episode_starts[episode])}"
+
+
+def _chunks(stream: EnvironmentTrajectories) -> Iterator[tuple[int, dict]]:
+    """(first step, steps) of parts that fit into memory."""
+    size = sum(8 if column.is_text else column.size * column.dtype.itemsize for column in stream.columns)
+    count = max(1, CHUNK_BYTES // size)
+    for start in range(0, stream.num_steps, count):
+        yield start, stream.slice(start, min(start + count, stream.num_steps))
+
+
+def _of_episodes(stream: EnvironmentTrajectories, name: str, default: str | int) -> list:
+    """A column with one value an episode."""
+    found: list = []
+    for path in shards(stream.folder):
+        table = read_table(path, [name, "reward"])
+        found += table[name].to_pylist() if name in table.column_names else [default] * table.num_rows
+    return found
+
+
+def _members(stream: EnvironmentTrajectories) -> Found:
+    """Values that are no members of their spaces, NaN first."""
+    wrong: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    leaf_spaces = {(column.role, column.path): column.space for column in stream.columns if column.space is not None}
+    for start, steps in _chunks(stream):
+        for role in ROLES:
+            for path, values in steps[role].items():
+                infinite = np.zeros(len(values), bool)
+                if np.issubdtype(values.dtype, np.floating):
+                    infinite = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+                beyond = outside(leaf_spaces[role, path], values) & ~infinite
+                for kind, mask in (("not-finite", infinite), ("space", beyond)):
+                    wrong[kind, role, path] += (start + np.flatnonzero(mask)).tolist()
+    for (kind, role, path), where in wrong.items():
+        if where:
+            problem = "NaN or infinite" if kind == "not-finite" else f"outside of {leaf_spaces[role, path]}"
+            leaf = f"{role}.{path}" if path else role
+            yield kind, f"{leaf} is {problem} in {len(where):,} steps, first in {_place(stream, where[0])}"
+
+
+def _rewards(stream: EnvironmentTrajectories, reward_range: tuple[float, float]) -> Found:
+    low, high = reward_range
+    rewards = np.concatenate([steps["reward"] for _, steps in _chunks(stream)])
+    for kind, mask, problem in (
+        ("not-finite", ~np.isfinite(rewards), "NaN or infinite"),
+        ("reward", (rewards < low) | (rewards > high), f"outside of {low:g} to {high:g}"),
+    ):
+        if mask.any():
+            first = int(np.flatnonzero(mask)[0])
+            yield (
+                kind,
+                f"the reward is {problem} in {int(mask.sum()):,} steps, first {rewards[first]:g} in {_place(stream, first)}",
+            )
+    if len(rewards) > 1 and (rewards == rewards[0]).all() and len(set(np.diff(stream.episode_starts))) == 1:
+        yield "reward", f"the reward is {rewards[0]:g} in every step, and all episodes are equally long", WARNING
+
+
+def _ends(stream: EnvironmentTrajectories) -> Found:
+    """An episode ends with its last step and nowhere else."""
+    flags = np.concatenate([steps["terminated"] | steps["truncated"] for _, steps in _chunks(stream)])
+    last = np.zeros(len(flags), bool)
+    last[stream.episode_starts[1:] - 1] = True
+    for mask, problem in (
+        (flags & ~last, "is flagged as an end and is none"),
+        (last & ~flags, "is the last of an episode and not flagged as its end"),
+    ):
+        if mask.any():
+            first = int(np.flatnonzero(mask)[0])
+            yield "ends", f"a step {problem} {int(mask.sum()):,} times, first {_place(stream, first)}"
+
+
+def _duplicates(stream: EnvironmentTrajectories) -> Found:
+    """The same episode twice. With other seeds, the environment may just be deterministic."""
+    seeds = _of_episodes(stream, "seed", 0)
+    first_with: dict[bytes, int] = {}
+    repeated: dict[str, list[tuple[int, int]]] = {ERROR: [], WARNING: []}
+    for number in range(stream.num_episodes):
+        found = digest(stream.slice(*stream.episode_starts[number : number + 2]))
+        earlier = first_with.setdefault(found, number)
+        if earlier != number:
+            repeated[ERROR if seeds[earlier] == seeds[number] else WARNING].append((number, earlier))
+    for level, pairs in repeated.items():
+        if pairs:
+            number, earlier = pairs[0]
+            seeded = "with the same seed" if level == ERROR else "with another seed (a deterministic environment?)"
+            yield (
+                "duplicates",
+                f"{len(pairs):,} of {stream.num_episodes:,} episodes repeat an earlier one {seeded}, first {number}, which is {earlier} again",
+                level,
+            )
+
+
+def _labels(stream: EnvironmentTrajectories) -> Found:
+    """Where nobody disturbed the reference, the action is the label; where data was imported, it always is."""
+    behaviours = _of_episodes(stream, "behaviour", "")
+    agree = np.concatenate([agreement(steps) for _, steps in _chunks(stream)])
+    undisturbed = np.repeat(
+        [not behaviour.startswith("perturbed") for behaviour in behaviours], np.diff(stream.episode_starts)
+    )
+    wrong = undisturbed & ~agree
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        yield (
+            "labels",
+            f"the label differs from the action in {int(wrong.sum()):,} steps of episodes that are not perturbed, first in {_place(stream, first)}",
+        )
+
+
+def agreement(steps: dict) -> np.ndarray:
+    """Whether the label is the action that was taken ``(T,)``."""
+    agree = np.ones(len(steps["reward"]), bool)
+    for path, label in steps["label"].items():
+        agree &= (label == steps["action"][path]).reshape(len(label), -1).all(axis=1)
+    return agree
+
+
+def _columns(stream: EnvironmentTrajectories) -> Found:
+    known = {*(column.name for column in stream.columns), "behaviour", "seed"}
+    foreign = sorted({name for path in shards(stream.folder) for name in pq.read_schema(path).names} - known)
+    if foreign:
+        yield "columns", f"the columns {foreign} are unknown and will not be read", WARNING
