@@ -46,6 +46,8 @@ extras = {
     "reference": ["stable-baselines3>=2.7"],
     # Interquartile means with confidence intervals, plots, videos.
     "eval": ["scipy>=1.13", "matplotlib>=3.8", "imageio[ffmpeg]>=2.34"],
+    # Trajectories in the formats of other tools: Minari, D4RL's HDF5 files, LeRobot's videos.
+    "import": ["minari>=0.5.4", "h5py>=3.8", "av>=12", "pillow>=10"],
     "tracking": ["tensorboard>=2.16"],
     # Not Sphinx: stockpyl pins its release of 2022.
     "docs": ["properdocs>=1.6.5", "mkdocs-material>=9.6", "mkdocstrings-python>=2"],
