@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from .cli_data import dataset, import_data, push
 from .cli_envs import envs
 from .cli_options import Domain, Ids, Jobs, Library, console
 from .cli_publish import card, export
@@ -26,6 +27,9 @@ app = typer.Typer(
 app.add_typer(envs, name="envs")
 app.command()(export)
 app.command()(card)
+app.add_typer(dataset, name="dataset")
+app.command("import")(import_data)
+app.command()(push)
 
 References = Annotated[Path, typer.Option(help="Folder of trained reference policies.")]
 

@@ -68,7 +68,8 @@ class Hub(BaseHTTPRequestHandler):
                     repo[value["path"]] = base64.b64decode(value["content"])
                 elif entry["key"] == "lfsFile":
                     repo[value["path"]] = self.server.blobs[value["oid"]]
-            url = f"{self.server.url}/{match.group(2)}/commit/{COMMIT}"
+            place = "" if match.group(1) == "models" else f"{match.group(1)}/"
+            url = f"{self.server.url}/{place}{match.group(2)}/commit/{COMMIT}"
             return self.reply({"success": True, "commitUrl": url, "commitOid": COMMIT, "pullRequestUrl": None})
         return self.missing()
 
@@ -96,6 +97,8 @@ class Hub(BaseHTTPRequestHandler):
                 return self.missing()
             if match.group(3) not in repo:
                 return self.missing("EntryNotFound")
+            if self.command == "GET":
+                self.server.fetched.add(match.group(3))
             return self.file(repo[match.group(3)])
         return self.missing()
 
@@ -133,8 +136,9 @@ class Hub(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve():
-    """Yields a running server: ``url``, and what it holds in ``repos``."""
+    """Yields a running server: ``url``, what it holds in ``repos``, and the names of files that were ``fetched``."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    server.fetched = set()
     server.repos, server.blobs, server.url = {}, {}, f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,89 @@ def test_a_dataset_folder_is_a_dataset_repo(tmp_path, hub):
     ).stdout.split()
     assert printed[:3] == ["12", "2", "2"]
     np.testing.assert_allclose([float(value) for value in printed[3:]], steps[1]["reward"].sum(), rtol=1e-5)
+
+
+def ldm(folder, hub, *arguments):
+    """The command in a fresh process whose Hub is the local server."""
+    return python(
+        f"import sys; sys.argv = {['ldm', *arguments]}\nfrom ldm_hf.cli import main\nmain()", folder, hub, check=False
+    )
+
+
+def write_toys(folder, names=("A-v0", "B-v0")):
+    for name in names:
+        info = EnvironmentInfo(name, name, *map(space_to_json, SPACES))
+        with TrajectoryWriter(folder, info) as writer:
+            for seed, count in enumerate((9, 7)):
+                writer.write(random_steps(*SPACES, count, seed))
+
+
+def test_push_and_read_a_dataset(tmp_path, hub):
+    write_toys(tmp_path / "data")
+    (tmp_path / "data/A-v0/.train-00007.parquet.unfinished").write_bytes(b"half a shard")
+    result = ldm(tmp_path, hub, "push", "data", "someone/toys")
+    assert result.returncode == 0 and f"{hub.url}/datasets/someone/toys/commit" in result.stdout.replace("\n", ""), (
+        result
+    )
+    repo = hub.repos["datasets", "someone/toys"]
+    shards = {f"{name}/{file}" for name in ("A-v0", "B-v0") for file in ("environment.json", "train-00000.parquet")}
+    assert set(repo) - {".gitattributes"} == {"README.md", *shards}
+    assert b'load_dataset("someone/toys", "A-v0", split="train")' in repo["README.md"]
+    hub.fetched.clear()
+    (tmp_path / "mixture.yaml").write_text("datasets: [{path: someone/toys, environments: [B-*]}]")
+    printed = python(
+        """
+        from datasets import load_dataset
+        from ldm_hf.errors import DatasetError
+        from ldm_hf.trajectories import open_dataset
+        print(open_dataset("someone/toys", ["B-v0"])["B-v0"].num_steps, open_dataset("mixture.yaml").keys())
+        try:
+            open_dataset("someone/toys", ["C-v0"])
+        except DatasetError as error:
+            print(error)
+        print(sum(len(row["reward"]) for row in load_dataset("someone/toys", "B-v0", split="train", streaming=True)))
+        """,
+        tmp_path,
+        hub,
+    ).stdout.splitlines()
+    assert printed[0] == "16 dict_keys(['B-v0'])" and printed[2] == "16"
+    assert "has no environment(s) C-v0; it has:" in printed[1] and "B-v0" in printed[1]
+    assert "A-v0/train-00000.parquet" not in hub.fetched  # nobody asked for it
+
+
+def test_train_on_a_dataset_of_the_hub(tmp_path, hub):
+    write_toys(tmp_path / "data", ["B-v0"])
+    assert ldm(tmp_path, hub, "push", "data", "someone/toys").returncode == 0
+    script = Path(__file__).parents[1] / "examples/pretrain.py"
+    options = [
+        "--dataset",
+        "someone/toys",
+        "--output_dir",
+        "model",
+        "--max_steps",
+        "1",
+        "--batch_size",
+        "1",
+        "--min_return_percentile",
+        "50",
+    ]
+    code = f"import runpy, sys; sys.argv = {[str(script), *options]}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    python(code, tmp_path, hub)
+    result = ldm(tmp_path, hub, "push", "model", "someone/ldm-toy", "--private")
+    assert result.returncode == 0, result.stderr
+    pushed = set(hub.repos["models", "someone/ldm-toy"])
+    assert {"config.json", "model.safetensors", "processor_config.json"} <= pushed
+    assert not any(name.startswith("checkpoint-") for name in pushed)
+
+
+def test_what_cannot_be_pushed_is_one_clear_error(tmp_path, hub):
+    (tmp_path / "empty").mkdir()
+    result = ldm(tmp_path, hub, "push", "empty", "someone/nothing")
+    assert result.returncode == 1 and "error: empty is neither a model" in result.stderr
+    write_toys(tmp_path / "data")
+    result = ldm(tmp_path, None, "push", "data", "someone/toys")
+    assert result.returncode == 1 and "error: someone/toys could not be uploaded" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
