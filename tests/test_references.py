@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from ldm_hf.collection import record_episode
 from ldm_hf.environments import EnvironmentSpec, get_spec, make
 from ldm_hf.environments.catalogue import FOLDER, files, read_rows
-from ldm_hf.errors import CheckpointError, EnvironmentFailure
+from ldm_hf.errors import CheckpointError
 from ldm_hf.evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
-from ldm_hf.references import load_reference
-from ldm_hf.references.rl import train_reference, train_references
+from ldm_hf.references import load_reference, training
 from ldm_hf.references.tabular import value_iteration
+from ldm_hf.references.training import train_reference
 
 SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py")
 # Some of the rows that were given a reference because another row of their family has it: the extremes of each family.
@@ -320,22 +320,11 @@ def test_files_that_do_not_fit_together_are_a_damaged_policy(trained, tmp_path, 
 
 
 def test_a_policy_that_is_there_is_not_trained_again(trained, tmp_path, monkeypatch):
-    import stable_baselines3
-
     def refuse(*args, **kwargs):
         raise AssertionError("trained")
 
     folder = copied(trained, tmp_path)
-    monkeypatch.setattr(stable_baselines3, "PPO", refuse)
+    monkeypatch.setattr(training, "make_model", refuse)
     assert train_reference(SPEC, folder) == trained[1]
     with pytest.raises(AssertionError, match="trained"):
         train_reference(SPEC, folder, force=True)
-
-
-def test_one_failure_does_not_stop_the_training_of_others(trained, tmp_path):
-    folder = copied(trained, tmp_path)
-    broken = replace(SPEC, name="Plant", kwargs={"nonsense": 1})
-    records, failures = train_references([broken, SPEC], folder)
-    assert records == {"CartPole-v1": trained[1]}
-    assert list(failures) == ["Plant"] and isinstance(failures["Plant"], EnvironmentFailure)
-    assert not (folder / "Plant").exists()
