@@ -124,3 +124,15 @@ class Trader(Reference):
         price, change = observation[-1]
         rising = price < MEAN_PRICE if env.unwrapped.process == "reverting" else change > 0  # type: ignore[attr-defined]
         return np.int64(rising)
+
+
+class MostWorkRemaining(Reference):
+    """Job shop: of the jobs that may be started, the one with the most work before it (a dispatching rule, Panwalkar & Iskander 1977)."""
+
+    worlds = ("JobShopEnv",)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        shop: Any = env.unwrapped._shop  # type: ignore[attr-defined]
+        left = np.asarray(shop.jobs_length) - np.asarray(shop.total_perform_op_time_jobs)
+        legal = np.asarray(shop.legal_actions[:-1], bool)
+        return np.int64(np.where(legal, left, -1).argmax() if legal.any() else shop.jobs)  # the last action waits
