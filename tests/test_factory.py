@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -395,9 +396,31 @@ def test_references_of_every_domain_beat_random():
 
 def test_rows_without_a_name_have_the_reference_of_the_scores():
     found = [name for name, told in PACKAGED.items() if told["beats_random"] and get_spec(name).reference is None]
+    found.sort(key=lambda name: PACKAGED[name]["seconds"])
     assert found
     for name in found:
         assert method_of(get_spec(name)) == PACKAGED[name]["method"], name
+    assert load_reference(get_spec(found[0]), "nowhere").method == PACKAGED[found[0]]["method"]
+
+
+POLICIES_FOLDER = Path(__file__).parents[1] / "model_cards/ldm-reference-policies"
+LEARNED = sorted(path.parent.name for path in POLICIES_FOLDER.glob("*/policy.json"))
+
+
+def test_learned_policies_of_the_scores_are_kept_and_small():
+    told = {name for name, scores in PACKAGED.items() if scores["policy"] == "rl" and scores["beats_random"]}
+    assert told == set(LEARNED) and LEARNED
+    assert sum(path.stat().st_size for path in POLICIES_FOLDER.rglob("*")) < 25e6
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_kept_policies_act(name):
+    reference, env = load_reference(get_spec(name), POLICIES_FOLDER), make(name)
+    observation, info = env.reset(seed=0)
+    reference.reset(env)
+    assert reference.method == "rl"
+    assert env.action_space.contains(reference.act(env, observation, info))
+    env.close()
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

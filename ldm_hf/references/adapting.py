@@ -41,6 +41,7 @@ class Adapter:
             raise UnsupportedSpaceError(f"nothing but text to see in {observation_space}; no policy can be learned")
         only = observation_space if isinstance(observation_space, spaces.Box) else None
         self.image = only is not None and only.dtype == np.uint8 and min(only.shape[:2], default=0) >= IMAGE_SIDE
+        self.observation_space: spaces.Box
         if self.image:
             assert only is not None
             channels = only.shape[2] if len(only.shape) == 3 else 1

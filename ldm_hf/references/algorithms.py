@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from gymnasium import spaces
@@ -86,15 +87,11 @@ def library_of(algorithm: str) -> Any:
     Raises:
         MissingExtraError: if it is not installed.
     """
+    name = "sb3_contrib" if algorithm == "tqc" else "stable_baselines3"
     try:
-        if algorithm == "tqc":
-            import sb3_contrib as library
-        else:
-            import stable_baselines3 as library
+        return importlib.import_module(name)
     except ImportError as error:
-        name = "sb3-contrib" if algorithm == "tqc" else "stable-baselines3"
-        raise MissingExtraError(name, extra="reference") from error
-    return library
+        raise MissingExtraError(name.replace("_", "-"), extra="reference") from error
 
 
 def policy_class(algorithm: str, image: bool) -> Any:

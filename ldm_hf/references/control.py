@@ -13,7 +13,7 @@ from .base import Reference
 class CartPole(Reference):
     """Linear feedback on angle, angular velocity, position and velocity; the signs follow from the linearised dynamics."""
 
-    worlds = ("CartPoleEnv",)
+    worlds: tuple[str, ...] = ("CartPoleEnv",)
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
@@ -26,7 +26,7 @@ class CartPole(Reference):
 class MountainCar(Reference):
     """Pushes in the direction of motion, which raises the energy at every step (Moore 1990 describes the problem)."""
 
-    worlds = ("MountainCarEnv", "Continuous_MountainCarEnv")
+    worlds: tuple[str, ...] = ("MountainCarEnv", "Continuous_MountainCarEnv")
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
         forward = observation[1] >= 0
@@ -38,7 +38,7 @@ class MountainCar(Reference):
 class Pendulum(Reference):
     """Energy pumping far from the top (Astrom & Furuta 2000), linear feedback near it."""
 
-    worlds = ("PendulumEnv",)
+    worlds: tuple[str, ...] = ("PendulumEnv",)
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
@@ -61,7 +61,7 @@ class LunarLander(Reference):
     """The controller that Gymnasium ships with the environment."""
 
     method = "scripted"
-    worlds = ("LunarLander",)
+    worlds: tuple[str, ...] = ("LunarLander",)
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
         from gymnasium.envs.box2d.lunar_lander import heuristic
@@ -72,7 +72,7 @@ class LunarLander(Reference):
 class ReachGoal(Reference):
     """Moves a gripper straight to the goal: proportional control of its position."""
 
-    worlds = ("MujocoFetchReachEnv", "PandaReachEnv")
+    worlds: tuple[str, ...] = ("MujocoFetchReachEnv", "PandaReachEnv")
     gain = 10.0
 
     @classmethod

@@ -107,7 +107,7 @@ class MazeRunner(Reference):
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
         maze: Any = env.unwrapped.maze  # type: ignore[attr-defined]
         place, goal, speed = observation["achieved_goal"], observation["desired_goal"], observation["observation"][2:4]
-        here, there = (tuple(int(number) for number in maze.cell_xy_to_rowcol(point)) for point in (place, goal))
+        here, there = ((int(i), int(j)) for i, j in map(maze.cell_xy_to_rowcol, (place, goal)))
         following = _distances(maze.maze_map, there)
         target = goal
         if here != there and here in following:
