@@ -208,7 +208,7 @@ def test_a_reference_is_found_measured_and_told(tmp_path):
     assert result.exit_code == 0, result.stdout
     assert "FrozenLake-v1: tabular" in result.stdout and "better than random" in " ".join(result.stdout.split())
     told = json.loads(files["scores.json"].read_text())["FrozenLake-v1"]
-    assert told["policy"] == "value_iteration" and told["beats_random"] and told["episodes"] == 50
+    assert told["policy"] == "value_iteration" and told["beats_random"] and told["episodes"] >= 50
     assert "| FrozenLake-v1 |" in files["report.md"].read_text()
     before = (tmp_path / "found/FrozenLake-v1/attempts.json").read_bytes()
     assert ldm(*arguments).exit_code == 0

@@ -1,6 +1,7 @@
 """`ldm reference`: what it tries in which order, what it records, and that it goes on where it was interrupted."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +156,21 @@ def test_an_episode_without_an_end_is_an_error_of_that_attempt(policies, tmp_pat
     assert constant.kwargs == {"choice": 2}  # and not the one that goes on for ever
 
 
+def test_what_takes_longer_than_the_budget_is_left_for_a_larger_one(policies, tmp_path):
+    class Thinker(Puller):
+        def act(self, env, observation, info):
+            time.sleep(0.002)
+            return super().act(env, observation, info)
+
+    policies |= {"thinker": Thinker}
+    record = find_reference(LEVERS, tmp_path, budget=0.4)
+    assert [a.reference for a in record.attempts] in ([], ["constant"]) and record.finished and not record.good
+    record = find_reference(LEVERS, tmp_path, budget=20)
+    assert record.attempts[-1].reference == "thinker" and record.good
+    failures = find_references([LEVERS], tmp_path / "other", budget=0.0)
+    assert "longer than the budget" in str(failures["Levers"])
+
+
 # --- resuming --------------------------------------------------------------------------------------------------------
 
 
@@ -163,11 +179,11 @@ def counted(monkeypatch):
     """Counts measurements; the one whose number is put into ``stop`` is interrupted."""
     calls, measure = {"made": 0, "stop": None}, factory.measure
 
-    def counting(spec, policy):
+    def counting(spec, policy, deadline):
         calls["made"] += 1
         if calls["made"] == calls["stop"]:
             raise KeyboardInterrupt
-        return measure(spec, policy)
+        return measure(spec, policy, deadline)
 
     monkeypatch.setattr(factory, "measure", counting)
     return calls

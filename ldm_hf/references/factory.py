@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from .loading import POLICIES, build_reference, policy_of
 from .rl import training_record
 from .training import EVALUATION_SEED, train_reference
 
+logger = logging.getLogger(__name__)
+
 EPISODES = 50  # to measure with at the least
 PILOT_EPISODES = 5  # to choose parameters with, on other seeds
 SHORTEST_TRAINING = 30.0  # seconds; with less nothing is learned
@@ -31,12 +34,16 @@ LONGEST_EPISODE = 20_000  # steps; some policies would never come to an end
 LAST_RESORTS = ("constant", "rl")  # tried in any environment; never good enough by themselves
 
 
-class Ending(gymnasium.Wrapper):
-    """Complains of an episode that does not end."""
+class OutOfTime(LDMError):
+    """A measurement takes longer than the budget allows."""
 
-    def __init__(self, env: gymnasium.Env, name: str) -> None:
+
+class Ending(gymnasium.Wrapper):
+    """Complains of an episode that does not end, and when the time is over."""
+
+    def __init__(self, env: gymnasium.Env, name: str, deadline: float) -> None:
         super().__init__(env)
-        self.name, self.steps = name, 0
+        self.name, self.deadline, self.steps = name, deadline, 0
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         self.steps = 0
@@ -46,20 +53,34 @@ class Ending(gymnasium.Wrapper):
         self.steps += 1
         if self.steps > LONGEST_EPISODE:
             raise EnvironmentFailure(self.name, "step", f"the episode has not ended after {LONGEST_EPISODE:,} steps")
+        if time.monotonic() > self.deadline:
+            raise OutOfTime(f"{self.name}: its episodes take longer than the budget; give more of it (--budget)")
         return self.env.step(action)
 
 
-def measure(spec: EnvironmentSpec, policy: Policy) -> dict[str, Any]:
+def measure(spec: EnvironmentSpec, policy: Policy, deadline: float = math.inf) -> dict[str, Any]:
     """Mean return of a policy with its 95 % interval, on held-out seeds.
+
+    Args:
+        spec: row of the catalogue.
+        policy: what is measured.
+        deadline: of the monotonic clock.
 
     Returns:
         ``mean``, ``ci`` (half of the interval), ``std``, ``episodes``, ``seed``.
+
+    Raises:
+        OutOfTime: after the deadline.
+        EnvironmentFailure: if the environment raises an error, or an episode does not end.
     """
-    return _play(spec, policy, max(EPISODES, spec.episodes), HELD_OUT_SEED)
+    return _play(spec, policy, max(EPISODES, spec.episodes), HELD_OUT_SEED, deadline)
 
 
-def _play(spec: EnvironmentSpec, policy: Policy, episodes: int, seed: int) -> dict[str, Any]:
-    returns = rollout(lambda: Ending(make(spec), spec.name), policy, episodes, seed, num_envs=1, name=spec.name)
+def _play(spec: EnvironmentSpec, policy: Policy, episodes: int, seed: int, deadline: float) -> dict[str, Any]:
+    def make_ending() -> gymnasium.Env:
+        return Ending(make(spec), spec.name, deadline)
+
+    returns = rollout(make_ending, policy, episodes, seed, num_envs=1, name=spec.name)
     found = measurement(returns, seed)
     del found["returns"]
     return found | {"ci": half_width(returns)}
@@ -82,7 +103,7 @@ def find_reference(
     Args:
         spec: row of the catalogue.
         folder: of all policies; the record and a trained policy go into a sub-folder.
-        budget: seconds. What was begun is finished; learning gets what is left.
+        budget: seconds. Learning gets what is left; measuring what was learned comes on top.
         seed: of what is learned.
         force: forget what was tried before.
 
@@ -91,21 +112,22 @@ def find_reference(
 
     Raises:
         EnvironmentFailure: if the environment cannot be measured at all.
+        OutOfTime: if random actions take longer than the budget.
     """
     place = Path(folder) / spec.name
     record = Record.open(spec, place, force)
     if record.finished and (record.good or record.budget >= budget):
         return record
     record.budget, record.finished = budget, False
-    spent = record.seconds
-    started = time.monotonic()
+    started = time.monotonic() - record.seconds
+    deadline = started + budget
 
     def save() -> None:
-        record.seconds = round(spent + time.monotonic() - started, 2)
+        record.seconds = round(time.monotonic() - started, 2)
         record.save(place)
 
     if record.random is None:
-        record.random = measure(spec, RandomPolicy())
+        record.random = measure(spec, RandomPolicy(), deadline)
         save()
     env = make(spec)
     todo, threshold = candidates(spec, env), getattr(env.spec, "reward_threshold", None)
@@ -113,10 +135,13 @@ def find_reference(
     for name in todo:
         if record.good or record.tried(name):
             continue
-        left = budget - record.seconds
-        if name == "rl" and left < SHORTEST_TRAINING and training_record(place) is None:
+        if name == "rl" and deadline - time.monotonic() < SHORTEST_TRAINING and training_record(place) is None:
             continue  # not tried: with a larger budget it will be
-        record.attempts.append(_attempt(spec, folder, name, left, seed, force))
+        try:
+            record.attempts.append(_attempt(spec, folder, name, deadline, seed, force))
+        except OutOfTime as error:  # likewise
+            logger.info("%s (%s)", error, name)
+            continue
         record.good = _good(record, threshold)
         save()
     record.finished = True
@@ -165,16 +190,21 @@ def find_references(
     return failures
 
 
-def _attempt(spec: EnvironmentSpec, folder: str | Path, name: str, budget: float, seed: int, force: bool) -> Attempt:
+def _attempt(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float, seed: int, force: bool) -> Attempt:
     """One method: made or trained, and measured; what goes wrong is part of the record."""
     started = time.monotonic()
     attempt = Attempt(name, {}, "rl" if name == "rl" else policy_of(spec.name, name).method)
     try:
         if name == "rl":
-            attempt.training = train_reference(spec, folder, budget, seed, force)
+            attempt.training = train_reference(spec, folder, deadline - started, seed, force)
+            deadline = math.inf
+        elif name == spec.reference:
+            attempt.kwargs = spec.reference_kwargs
         else:
-            attempt.kwargs = spec.reference_kwargs if name == spec.reference else _best_variant(spec, folder, name)
-        attempt.score = measure(spec, _policy(spec, folder, name, attempt.kwargs))
+            attempt.kwargs = _best_variant(spec, folder, name, deadline)
+        attempt.score = measure(spec, _policy(spec, folder, name, attempt.kwargs), deadline)
+    except OutOfTime:
+        raise
     except Exception as error:  # of a library, or of a policy made for other environments: the next is tried
         attempt.error = str(error) if isinstance(error, LDMError) else f"{type(error).__name__}: {error}"
     attempt.seconds = round(time.monotonic() - started, 2)
@@ -186,7 +216,7 @@ def _policy(spec: EnvironmentSpec, folder: str | Path, name: str, kwargs: dict[s
     return ReferencePolicy(lambda: build_reference(chosen, folder))
 
 
-def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str) -> dict[str, Any]:
+def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float) -> dict[str, Any]:
     """The parameters that did best in a few episodes, the first of equals."""
     env = make(spec)
     variants = policy_of(spec.name, name).variants(env)
@@ -196,7 +226,10 @@ def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str) -> dict[
 
     def value(kwargs: dict[str, Any]) -> float:
         try:
-            return _play(spec, _policy(spec, folder, name, kwargs), PILOT_EPISODES, EVALUATION_SEED)["mean"]
+            policy = _policy(spec, folder, name, kwargs)
+            return _play(spec, policy, PILOT_EPISODES, EVALUATION_SEED, deadline)["mean"]
+        except OutOfTime:
+            raise
         except LDMError:  # this one does not come to an end, say
             return -math.inf
 
