@@ -11,7 +11,8 @@ import numpy as np
 
 from .base import Reference
 
-MOST_STATES = 20_000
+MOST_STATES = 50_000
+PICKUP, DROP, TOGGLE = 3, 4, 5
 
 
 class MazeSearch(Reference):
@@ -42,50 +43,86 @@ class MazeSearch(Reference):
         return np.int64(self.plan.popleft() if self.plan else 2)  # 2: forward
 
     def _search(self, world: Any) -> deque[int]:
-        world.gen_obs = lambda: None  # by far the slowest part of a step
-        world.max_steps = 10**9
-        doors = [cell for cell in world.grid.grid if cell is not None and cell.type == "door"]
-        actions = range(int(world.action_space.n))
-        start = _state(world, doors)
-        came_from: dict[Any, tuple[Any, int] | None] = {_key(start): None}
+        board = _Board(world)
+        start = board.state()
+        came_from: dict[_State, tuple[_State, int] | None] = {start: None}
         frontier = deque([start])
         while frontier and len(came_from) < MOST_STATES:
             state = frontier.popleft()
-            for action in actions:
-                _restore(world, doors, state)
-                _, reward, terminated, _, _ = world.step(action)
+            for action in board.actions(state):
+                reward, terminated = board.step(state, action)
                 if reward > 0:
-                    return _path(came_from, _key(state), action)
-                following = _state(world, doors)
-                if not terminated and _key(following) not in came_from:
-                    came_from[_key(following)] = _key(state), action
+                    return _path(came_from, state, action)
+                following = board.state()
+                if not terminated and following not in came_from:
+                    came_from[following] = state, action
                     frontier.append(following)
         return deque()
 
 
-def _state(world: Any, doors: list[Any]) -> tuple:
-    """Place, direction, burden, cells, doors; the things themselves are shared by all states."""
-    position = tuple(int(number) for number in world.agent_pos)
-    opened = tuple((door.is_open, door.is_locked) for door in doors)
-    return position, int(world.agent_dir), world.carrying, tuple(world.grid.grid), opened
+_State = tuple[tuple[int, int], int, int]  # place, direction, number of the situation
 
 
-def _key(state: tuple) -> tuple:
-    position, direction, carrying, cells, opened = state
-    return position, direction, id(carrying), hash(tuple(map(id, cells))), opened
+class _Board:
+    """A world that can be put into any state it was in before.
+
+    What only actions on things change (the burden, the cells, the doors) is a numbered situation; most steps leave it as it is.
+    """
+
+    def __init__(self, world: Any) -> None:
+        world.gen_obs = lambda: None  # by far the slowest part of a step
+        world.max_steps = 10**9
+        self.world = world
+        self.doors = [cell for cell in world.grid.grid if cell is not None and cell.type == "door"]
+        self.situations: list[tuple] = []
+        self.numbers: dict[tuple, int] = {}
+        self.now = self._number()
+
+    def _number(self) -> int:
+        """Of the present situation; things are told apart by identity."""
+        world = self.world
+        opened = tuple((door.is_open, door.is_locked) for door in self.doors)
+        key = id(world.carrying), tuple(map(id, world.grid.grid)), opened
+        if key not in self.numbers:
+            self.numbers[key] = len(self.situations)
+            self.situations.append((world.carrying, tuple(world.grid.grid), opened))
+        return self.numbers[key]
+
+    def state(self) -> _State:
+        i, j = self.world.agent_pos
+        return (int(i), int(j)), int(self.world.agent_dir), self.now
+
+    def actions(self, state: _State) -> list[int]:
+        """Those that may do something: turns, forward and done; pick up, drop and toggle where there is something to act on."""
+        self._restore(state)
+        actions = [0, 1, 2]
+        if self.world.action_space.n > TOGGLE:
+            before_it = self.world.grid.get(*self.world.front_pos)
+            actions += [PICKUP, TOGGLE] if before_it is not None else [DROP] if self.world.carrying is not None else []
+        return actions + list(range(TOGGLE + 1, int(self.world.action_space.n)))
+
+    def step(self, state: _State, action: int) -> tuple[float, bool]:
+        """Reward and end of an action in a state."""
+        self._restore(state)
+        _, reward, terminated, _, _ = self.world.step(action)
+        if PICKUP <= action <= TOGGLE:
+            self.now = self._number()
+        return reward, terminated
+
+    def _restore(self, state: _State) -> None:
+        self.world.agent_pos, self.world.agent_dir, situation = state
+        self.world.step_count = 0
+        if situation != self.now:
+            self.world.carrying, cells, opened = self.situations[situation]
+            self.world.grid.grid, self.now = list(cells), situation
+            for door, (is_open, is_locked) in zip(self.doors, opened, strict=True):
+                door.is_open, door.is_locked = is_open, is_locked
 
 
-def _restore(world: Any, doors: list[Any], state: tuple) -> None:
-    world.agent_pos, world.agent_dir, world.carrying, cells, opened = state
-    world.grid.grid, world.step_count = list(cells), 0
-    for door, (is_open, is_locked) in zip(doors, opened, strict=True):
-        door.is_open, door.is_locked = is_open, is_locked
-
-
-def _path(came_from: dict, key: Any, last: int) -> deque[int]:
+def _path(came_from: dict, state: Any, last: int) -> deque[int]:
     plan = deque([last])
-    while (step := came_from[key]) is not None:
-        key, action = step
+    while (step := came_from[state]) is not None:
+        state, action = step
         plan.appendleft(action)
     return plan
 
