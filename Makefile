@@ -44,7 +44,7 @@ NANO  = $(shell paste -sd, docs/results/ldm-nano-environments.txt)
 SHOWN = ALE-Freeway-v5,Acrobot-v1,BabyAI-GoToLocalS5N2-v0,BabyAI-GoToRedBall-v0,BabyAI-OpenDoorColor-v0,Blackjack-v1,CartPole-v1,CliffWalking-v1,FrozenLake8x8-v1,LunarLander-v3,LunarLanderContinuous-v3,MinAtar-Breakout,MinAtar-Freeway,MinAtar-SpaceInvaders,MountainCar-v0,MountainCarContinuous-v0,Pendulum-v1,Taxi-v4,highway-fast-v0,merge-v0
 
 references: $(VENV)/.installed
-	$(BIN)/ldm reference --ids $(NANO) --references outputs/references --jobs 2
+	$(BIN)/ldm reference --ids $(NANO) --references outputs/references --jobs 2 --budget 10m
 
 trajectories: references
 	$(BIN)/ldm collect --ids $(NANO) --output outputs/trajectories --references outputs/references --steps-per-env 20000 --jobs 2

@@ -43,7 +43,7 @@ extras = {
         "gym-pusht>=0.1.8",  # the same, and opencv-python beside opencv-python-headless
     ],
     # Task-specific reference policies by reinforcement learning.
-    "reference": ["stable-baselines3>=2.7"],
+    "reference": ["stable-baselines3>=2.7", "sb3-contrib>=2.7", "optuna>=4.2"],
     # Interquartile means with confidence intervals, plots, videos.
     "eval": ["scipy>=1.13", "matplotlib>=3.8", "imageio[ffmpeg]>=2.34"],
     # Trajectories in the formats of other tools: Minari, D4RL's HDF5 files, LeRobot's videos.
@@ -78,6 +78,7 @@ setup(
             "environments/catalogue/*.json",
             "environments/catalogue/libraries/*.yaml",
             "environments/isolation/requirements/*.txt",
+            "references/scores.json",
         ]
     },
     python_requires=">=3.11",

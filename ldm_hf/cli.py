@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from .cli_data import dataset, import_data, push
 from .cli_envs import envs
 from .cli_options import Domain, Ids, Jobs, Library, console
 from .cli_publish import card, export
+from .cli_reference import reference
 from .errors import LDMError
 
 app = typer.Typer(
@@ -30,37 +30,9 @@ app.command()(card)
 app.add_typer(dataset, name="dataset")
 app.command("import")(import_data)
 app.command()(push)
+app.command()(reference)
 
 References = Annotated[Path, typer.Option(help="Folder of trained reference policies.")]
-
-
-@app.command()
-def reference(
-    ids: Ids = None,
-    domain: Domain = None,
-    library: Library = None,
-    references: References = Path("outputs/references"),
-    jobs: Jobs = 2,
-    seed: int = 0,
-    force: Annotated[bool, typer.Option(help="Train again what is there already.")] = False,
-) -> None:
-    """Trains the reference policies that are learned by reinforcement learning; skips those that are there already."""
-    from .environments.catalogue import select
-    from .references.rl import train_references
-
-    rows = [row for row in select(ids, domain, library) if row.reference == "rl"]
-    if not rows:
-        console.print("Nothing to train: the references of these environments need no training.")
-        return
-    records, failures = train_references(rows, references, jobs, seed, force)
-    table = Table(title=f"Policies in {references}")
-    for header in ("name", "algorithm", "seconds", "steps", "return"):
-        table.add_column(header, justify="left" if header == "name" else "right")
-    for name, record in records.items():
-        cells = (record["algorithm"], f"{record['seconds']:.0f}", f"{record['steps']:,}", f"{record['score']:.4g}")
-        table.add_row(name, *cells)
-    console.print(table)
-    _exit_with(failures)
 
 
 @app.command()

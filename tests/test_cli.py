@@ -155,6 +155,8 @@ def test_an_unknown_name_is_one_line_without_a_trace(tmp_path):
     [
         (("collect", "--ids", "FrozenLake-v1,CartPole-v7"), "no environment 'CartPole-v7'"),
         (("reference", "--ids", "CartPole-v7"), "no environment 'CartPole-v7'"),
+        (("reference",), "no environment: choose by --ids, --domain or --library, or say --all"),
+        (("reference", "--ids", "CartPole-v1", "--budget", "long"), "--budget 'long' is no time"),
         (("evaluate", "--model", "no/such/model"), "no usable LDM at no/such/model"),
         (
             ("play", "--model", "no/such/model", "--env", "CartPole-v1", "--video", "a.gif"),
@@ -189,11 +191,28 @@ def test_numbers_are_checked(option, value):
 # --- reference -------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_trained_where_no_reference_needs_it():
-    result = ldm("reference", "--ids", "FrozenLake-v1", "--ids", "CartPole-v1")
-    assert result.exit_code == 0
-    assert "Nothing to train" in result.stdout
-    assert not list(Path.cwd().iterdir())
+def test_a_reference_is_found_measured_and_told(tmp_path):
+    files = {name: tmp_path / "told" / name for name in ("scores.json", "report.md")}
+    arguments = (
+        "reference",
+        "--ids",
+        "FrozenLake-v1",
+        "--budget",
+        "5s",
+        "--jobs",
+        "1",
+        "--references",
+        tmp_path / "found",
+    )
+    result = ldm(*arguments, "--scores", files["scores.json"], "--report", files["report.md"])
+    assert result.exit_code == 0, result.stdout
+    assert "FrozenLake-v1: tabular" in result.stdout and "better than random" in " ".join(result.stdout.split())
+    told = json.loads(files["scores.json"].read_text())["FrozenLake-v1"]
+    assert told["policy"] == "value_iteration" and told["beats_random"] and told["episodes"] >= 50
+    assert "| FrozenLake-v1 |" in files["report.md"].read_text()
+    before = (tmp_path / "found/FrozenLake-v1/attempts.json").read_bytes()
+    assert ldm(*arguments).exit_code == 0
+    assert (tmp_path / "found/FrozenLake-v1/attempts.json").read_bytes() == before  # not done again
 
 
 # --- collect ---------------------------------------------------------------------------------------------------------

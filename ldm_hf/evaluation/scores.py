@@ -28,6 +28,11 @@ def measurement(returns: np.ndarray, seed: int) -> dict[str, Any]:
     }
 
 
+def half_width(returns: np.ndarray) -> float:
+    """Half of the 95 % confidence interval of the mean of the returns ``(episodes,)``, by the normal approximation; 0 for a single one."""
+    return float(1.96 * np.std(returns, ddof=1) / np.sqrt(len(returns))) if len(returns) > 1 else 0.0
+
+
 def normalised_score(score: Any, random: float, reference: float, name: str = "environment") -> Any:
     """``(score - random) / (reference - random)``.
 

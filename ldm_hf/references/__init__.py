@@ -2,5 +2,6 @@
 
 from .base import Reference
 from .loading import load_reference, method_of
+from .scores import reference_scores
 
-__all__ = ["Reference", "load_reference", "method_of"]
+__all__ = ["Reference", "load_reference", "method_of", "reference_scores"]

@@ -6,15 +6,20 @@ from typing import Any
 
 import gymnasium
 
+METHODS = ("tabular", "scripted", "heuristic", "planner", "rl")
+"""In the order in which they are tried: of increasing cost."""
+
 
 class Reference:
     """A task-specific policy that says at any step what to do, also after other actions than its own.
 
     Attributes:
-        method: how it came about: tabular, scripted, heuristic, planner or rl.
+        method: how it came about, one of `METHODS`.
+        worlds: names of the classes of environments that it is meant for, as the libraries call them.
     """
 
     method = "heuristic"
+    worlds: tuple[str, ...] = ()
 
     def __init__(self, env: gymnasium.Env) -> None:
         """Makes the policy; parameters of a subclass come from the row's ``reference_kwargs``.
@@ -22,6 +27,16 @@ class Reference:
         Args:
             env: an environment of the kind that it will act in; not the one of the roll-outs.
         """
+
+    @classmethod
+    def fits(cls, env: gymnasium.Env) -> bool:
+        """Whether `ldm reference` should try it in this environment; by default if it is of one of `worlds`."""
+        return any(base.__name__ in cls.worlds for base in type(env.unwrapped).__mro__)
+
+    @classmethod
+    def variants(cls, env: gymnasium.Env) -> list[dict[str, Any]]:
+        """Parameters to choose the best of by playing a few episodes; by default there is nothing to choose."""
+        return [{}]
 
     def reset(self, env: gymnasium.Env) -> None:
         """An episode has begun in ``env``."""

@@ -3,30 +3,61 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ..environments import EnvironmentSpec, make
 from ..errors import LDMError
-from . import control, driving, operations, planning, scripted, tabular
+from . import (
+    bsuite,
+    constant,
+    control,
+    driving,
+    electric,
+    mazes,
+    memory,
+    operations,
+    planning,
+    scripted,
+    tabular,
+    teams,
+)
 from .base import Reference
+from .scores import reference_scores
 
-POLICIES: dict[str, Callable[..., Reference]] = {
+POLICIES: dict[str, type[Reference]] = {
     "atari_freeway": scripted.AtariFreeway,
     "attack_planner": planning.AttackPlanner,
+    "autoencode": memory.Autoencode,
     "babyai_bot": scripted.BabyAIBot,
     "base_stock": operations.BaseStock,
     "battery_program": operations.BatteryProgram,
+    "battleship": memory.Battleship,
     "blackjack": tabular.Blackjack,
+    "bsuite": bsuite.BSuiteExpert,
     "cartpole": control.CartPole,
+    "concentration": memory.Concentration,
+    "constant": constant.Constant,
+    "count_recall": memory.CountRecall,
+    "drive_controller": electric.DriveController,
     "echelon_base_stock": operations.EchelonBaseStock,
+    "foraging": teams.Foraging,
+    "hidden_cartpole": memory.HiddenCartPole,
+    "hidden_pendulum": memory.HiddenPendulum,
+    "higher_lower": memory.HigherLower,
     "lane_changer": driving.LaneChanger,
     "lane_keeper": driving.LaneKeeper,
     "lunar_lander": control.LunarLander,
+    "maze_runner": mazes.MazeRunner,
+    "maze_search": mazes.MazeSearch,
     "metaworld": scripted.MetaWorld,
     "minatar_freeway": scripted.MinAtarFreeway,
+    "mine_sweeper": memory.MineSweeper,
+    "most_work_remaining": operations.MostWorkRemaining,
     "mountain_car": control.MountainCar,
+    "multiarmed_bandit": memory.MultiarmedBandit,
     "pendulum": control.Pendulum,
+    "reach_goal": control.ReachGoal,
     "reorder_point": operations.ReorderPoint,
     "repeat_first": scripted.RepeatFirst,
     "repeat_previous": scripted.RepeatPrevious,
@@ -37,47 +68,74 @@ POLICIES: dict[str, Callable[..., Reference]] = {
 
 def method_of(spec: EnvironmentSpec) -> str:
     """tabular, scripted, heuristic, planner, rl or none."""
+    spec = with_reference(spec)
     if spec.reference is None:
         return "none"
-    return "rl" if spec.reference == "rl" else _policy(spec).method  # type: ignore[attr-defined]
+    return "rl" if spec.reference == "rl" else policy_of(spec.name, spec.reference).method
 
 
-def _policy(spec: EnvironmentSpec) -> Callable[..., Reference]:
-    """The class of a reference: a key of `POLICIES`, or ``module:Class`` of the user's own."""
-    name = str(spec.reference)
-    if name in POLICIES:
-        return POLICIES[name]
-    module, _, attribute = name.partition(":")
+def with_reference(spec: EnvironmentSpec) -> EnvironmentSpec:
+    """The row with the reference that it names or, if it names none, the one of the packaged scores that is better than random."""
+    told = reference_scores().get(spec.name)
+    if spec.reference is not None or told is None or not told["beats_random"]:
+        return spec
+    return replace(spec, reference=told["policy"], reference_kwargs=told["kwargs"])
+
+
+def policy_of(environment: str, reference: str) -> type[Reference]:
+    """The class of a reference: a key of `POLICIES`, or ``module:Class`` of the user's own.
+
+    Raises:
+        LDMError: if there is none of this name.
+    """
+    if reference in POLICIES:
+        return POLICIES[reference]
+    module, _, attribute = reference.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         known = ", ".join(["rl", *POLICIES])
         raise LDMError(
-            f"{spec.name}: no reference policy {name!r} ({error}); give 'module:Class' or one of: {known}"
+            f"{environment}: no reference policy {reference!r} ({error}); give 'module:Class' or one of: {known}"
         ) from error
 
 
 def load_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
     """Builds or loads the reference policy of an environment.
 
+    It is the best one that `ldm reference` has found in ``folder``; else the one that the row names; else that of the packaged scores.
+
     Args:
         spec: row of the catalogue.
-        folder: of the policies trained by reinforcement learning.
+        folder: of trained policies and of the records of what was tried.
 
     Raises:
         LDMError: if the environment has no reference.
         CheckpointError: if the reference has to be trained first, or was trained for other spaces.
     """
+    from ..environments.checking import fingerprint
+    from .attempts import Record
+
+    record = Record.load(Path(folder) / spec.name)
+    if record is not None and record.row == fingerprint(spec) and (best := record.best):
+        spec = replace(spec, reference=best.reference, reference_kwargs=best.kwargs)
+    spec = with_reference(spec)
     if spec.reference is None:
         raise LDMError(
-            f"{spec.name} has no reference policy; give its row in the catalogue one, or collect with your own."
+            f"{spec.name} has no reference policy; find one with: ldm reference --ids {spec.name}, give its row in the "
+            "catalogue one, or collect with your own."
         )
+    return build_reference(spec, folder)
+
+
+def build_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
+    """The policy that the row names, see `load_reference`."""
     env = make(spec)
     try:
         if spec.reference == "rl":
             from .rl import ReinforcementLearned  # needs torch
 
             return ReinforcementLearned.load(Path(folder) / spec.name, env, spec.name)
-        return _policy(spec)(env, **spec.reference_kwargs)
+        return policy_of(spec.name, str(spec.reference))(env, **spec.reference_kwargs)
     finally:
         env.close()

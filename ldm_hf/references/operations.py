@@ -14,6 +14,8 @@ from .base import Reference
 class BaseStock(Reference):
     """Orders up to the level that is optimal for Poisson demand over lead time plus one period; from stockpyl."""
 
+    worlds = ("BaseStockEnv",)
+
     def __init__(self, env: gymnasium.Env) -> None:
         from stockpyl.newsvendor import newsvendor_poisson
 
@@ -29,6 +31,8 @@ class BaseStock(Reference):
 
 class ReorderPoint(Reference):
     """The optimal (s, S) policy: at or below s, order up to S. Exact algorithm of Zheng & Federgruen (1991) from stockpyl."""
+
+    worlds = ("FixedOrderCostEnv",)
 
     def __init__(self, env: gymnasium.Env) -> None:
         from stockpyl.ss import s_s_discrete_exact
@@ -49,6 +53,8 @@ class EchelonBaseStock(Reference):
 
     Its exact algorithm (stockpyl 1.0.2) does not run on NumPy 2; the heuristic's costs are within a few percent of it.
     """
+
+    worlds = ("SerialSupplyChainEnv",)
 
     def __init__(self, env: gymnasium.Env) -> None:
         from stockpyl.ssm_serial import newsvendor_heuristic
@@ -85,6 +91,7 @@ class BatteryProgram(Reference):
     """
 
     method = "planner"
+    worlds = ("HomeBatteryEnv",)
 
     def __init__(self, env: gymnasium.Env, discount: float = 0.999, sweeps: int = 15) -> None:
         model: Any = env.unwrapped
@@ -118,9 +125,23 @@ class BatteryProgram(Reference):
 class Trader(Reference):
     """Holds the stock when the next price change is expected to be positive, given the process that the prices follow."""
 
+    worlds = ("SimulatedStocksEnv",)
+
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
         from ..environments.trading import MEAN_PRICE
 
         price, change = observation[-1]
         rising = price < MEAN_PRICE if env.unwrapped.process == "reverting" else change > 0  # type: ignore[attr-defined]
         return np.int64(rising)
+
+
+class MostWorkRemaining(Reference):
+    """Job shop: of the jobs that may be started, the one with the most work before it (a dispatching rule, Panwalkar & Iskander 1977)."""
+
+    worlds = ("JobShopEnv",)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        shop: Any = env.unwrapped._shop  # type: ignore[attr-defined]
+        left = np.asarray(shop.jobs_length) - np.asarray(shop.total_perform_op_time_jobs)
+        legal = np.asarray(shop.legal_actions[:-1], bool)
+        return np.int64(np.where(legal, left, -1).argmax() if legal.any() else shop.jobs)  # the last action waits

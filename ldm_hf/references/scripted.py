@@ -14,6 +14,7 @@ class BabyAIBot(Reference):
     """The bot of Chevalier-Boisvert et al. 2019; it re-plans after foreign actions and starts over where that confuses it."""
 
     method = "scripted"
+    worlds = ("RoomGridLevel",)
 
     def reset(self, env: gymnasium.Env) -> None:
         from minigrid.utils.baby_ai_bot import BabyAIBot as Bot
@@ -59,6 +60,7 @@ class RepeatPrevious(Reference):
     """POPGym's RepeatPrevious (Morad et al. 2023): the suit seen k - 1 steps before."""
 
     method = "scripted"
+    worlds = ("RepeatPrevious",)
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
         deck, k = env.unwrapped.deck, env.unwrapped.k  # type: ignore[attr-defined]
@@ -70,6 +72,7 @@ class RepeatFirst(Reference):
     """POPGym's RepeatFirst: the first suit of the episode."""
 
     method = "scripted"
+    worlds = ("RepeatFirst",)
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
         return np.int64(env.unwrapped.card)  # type: ignore[attr-defined]

@@ -40,6 +40,10 @@ class ValueIteration(Reference):
 
     method = "tabular"
 
+    @classmethod
+    def fits(cls, env: gymnasium.Env) -> bool:
+        return hasattr(env.unwrapped, "P")
+
     def __init__(self, env: gymnasium.Env, discount: float = 0.999) -> None:
         # rounding keeps ties equal, so that the first of equally good actions is always taken
         self.policy = value_iteration(env.unwrapped.P, discount).round(8).argmax(1)  # type: ignore[attr-defined]
@@ -52,6 +56,7 @@ class Blackjack(Reference):
     """Basic strategy for an infinite deck without splitting or doubling (Thorp 1962), as Sutton & Barto 2018 (figure 5.2) give it."""
 
     method = "tabular"
+    worlds = ("BlackjackEnv",)
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
         total, dealer, usable_ace = (int(value) for value in observation)
