@@ -42,7 +42,12 @@ ENVIRONMENTS = (
     "popgym-RepeatPreviousEasy-v0",  # memory
 )
 PUBLISHED = Path(__file__).parents[1] / "model_cards" / "ldm-nano"
-SHOWN = ["CartPole-v1", "LunarLanderContinuous-v3", "Taxi-v4", "BabyAI-GoToRedBallNoDists-v0"]  # whatever has a picture
+SHOWN = [
+    "CartPole-v1",
+    "LunarLanderContinuous-v3",
+    "Taxi-v4",
+    "BabyAI-GoToRedBallNoDists-v0",
+]  # whatever has a picture
 console = Console()
 
 
