@@ -167,18 +167,37 @@ def _two_hot(logits, position):
     return torch.lerp(near, far, position - low)
 
 
+def _mean_of_rows(losses, labelled, rows, count):
+    sums, counts = (torch.zeros(count).index_add(0, rows, x.sum(1).float()) for x in (losses * labelled, labelled))
+    return sums / counts.masked_fill(counts == 0, float("nan"))
+
+
+def _of_choices(logits, labels, sizes):
+    """Cross-entropies, and which steps have a label and which elements are continuous."""
+    labelled, continuous = labels != NO_LABEL, (sizes == 0)[:, None]
+    choices = torch.where(labelled & ~continuous, labels, 0).long()
+    return -logits.log_softmax(-1).gather(-1, choices[..., None]).squeeze(-1), labelled, continuous
+
+
+def absolute_error(weight: float):
+    """Of continuous elements, instead of the squared one: the median instead of the mean (Zhao et al. 2023)."""
+
+    def row_losses(logits, means, deviations, labels, rows, sizes, count):
+        nll, labelled, continuous = _of_choices(logits, labels, sizes)
+        losses = torch.where(continuous, weight * (means - labels).abs(), nll)
+        return _mean_of_rows(losses, labelled, rows, count)
+
+    return patch.object(LDMForActionPrediction, "_row_losses", staticmethod(row_losses))
+
+
 @contextmanager
 def bins(targets=_hl_gauss, neighbours: int = 3):
     """Bins instead of regression; the action is the mean of the most likely one and its ``neighbours`` on each side."""
 
     def row_losses(logits, means, deviations, labels, rows, sizes, count):
-        labelled, continuous = labels != NO_LABEL, (sizes == 0)[:, None]
-        choices = torch.where(labelled & ~continuous, labels, 0).long()
-        nll = -logits.log_softmax(-1).gather(-1, choices[..., None]).squeeze(-1)
+        nll, labelled, continuous = _of_choices(logits, labels, sizes)
         of_bins = targets(logits, (labels.clamp(-1, 1) + 1) / 2 * (logits.shape[-1] - 1))
-        losses = torch.where(continuous, of_bins, nll) * labelled
-        sums, counts = (torch.zeros(count).index_add(0, rows, x.sum(1).float()) for x in (losses, labelled))
-        return sums / counts.masked_fill(counts == 0, float("nan"))
+        return _mean_of_rows(torch.where(continuous, of_bins, nll), labelled, rows, count)
 
     with (
         patch.object(LDMForActionPrediction, "_row_losses", staticmethod(row_losses)),

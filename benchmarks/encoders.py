@@ -83,6 +83,8 @@ VARIANTS = {
     "stored statistics only": Variant(unknown_statistics=0, test_unknown=True),
     # --- head, tokens, window
     "bins": Variant((parts.bins,), test_unknown=True),
+    "absolute errors": Variant((lambda: parts.absolute_error(1),)),
+    "absolute errors weigh three times": Variant((lambda: parts.absolute_error(3),)),
     "squared errors weigh ten times": Variant((lambda: parts.squared_weight(50),)),
     "squared errors weigh a fifth": Variant((lambda: parts.squared_weight(1),)),
     "two tokens, equal arithmetic": Variant((parts.two_tokens,), window=64, updates=0.6),

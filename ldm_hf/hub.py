@@ -146,7 +146,7 @@ task-specific reference policy would do. Made with the package `ldm_hf`, after t
 *Towards Scalable Multi-Task Reinforcement Learning with Large Decision Models* ([arXiv 2606.24962](https://arxiv.org/abs/2606.24962)).
 
 **{summary["at_least_80"]} of {summary["n"]} environments at 80 % of their reference policy or more** ({summary["at_least_80_history_only"]} without
-being told the task), interquartile mean {summary["iqm"]:.0%}."""
+being told the task), interquartile mean {100 * summary["iqm"]:.0f} %."""
     video = '\n\n<video src="replay.mp4" controls autoplay loop muted></video>'
     return text + (video if (folder / "replay.mp4").exists() else "")
 
@@ -224,21 +224,23 @@ def _limits(folder: Path, results: dict[str, Any]) -> str:
     short = {
         name: entry["normalised"] for name, entry in results["environments"].items() if entry["normalised"] < SHORT
     }
-    named = ", ".join(f"{name} ({score:.0%})" for name, score in sorted(short.items(), key=lambda item: item[1]))
+    named = ", ".join(
+        f"{name} ({100 * score:.0f} %)" for name, score in sorted(short.items(), key=lambda item: item[1])
+    )
     lines = [
-        f"* Below {SHORT:.0%} of the reference: {named or 'none'}.",
+        f"* Below {100 * SHORT:.0f} % of the reference: {named or 'none'}.",
         "* It imitates its reference policies and is not made to be better than they are. Where random actions come close to the reference, a high score says little.",
         "* It was trained in simulators only. Do not let it act where a wrong action does harm.",
     ]
     if incognito := _read(folder / "results-incognito.json"):
         summary = incognito["summary"]
         lines.append(
-            f"* Not told which of these environments it is in (no stored statistics), it reaches {SHORT:.0%} in {summary['at_least_80']} of {summary['n']}."
+            f"* Not told which of these environments it is in (no stored statistics), it reaches {100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}."
         )
     if unseen := _read(folder / "unseen.json"):
         summary = unseen["summary"]
         lines.append(
-            f"* In {summary['n']} environments that it was never trained in, it reaches {SHORT:.0%} in {summary['at_least_80']} and half of the "
+            f"* In {summary['n']} environments that it was never trained in, it reaches {100 * SHORT:.0f} % in {summary['at_least_80']} and half of the "
             f"reference in {summary['at_least_50']} ([each of them](unseen.md))."
         )
     else:

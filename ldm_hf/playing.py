@@ -156,7 +156,8 @@ def _tile(frame: np.ndarray, name: str, side: int) -> np.ndarray:
 
     picture = Image.fromarray(frame).convert("RGB")
     scale = side / max(picture.size)
-    picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    picture = picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
     tile = Image.new("RGB", (side, side + CAPTION))
     tile.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     ImageDraw.Draw(tile).text((2, side + 1), name[: side // 6], fill="white")
