@@ -82,6 +82,7 @@ def workplace(model, processor, tmp_path, monkeypatch):
     processor.add_environment("CartPole-v1", env.observation_space, env.action_space, task="Balance the pole.")
     for part in (model, processor):
         part.save_pretrained(tmp_path / "outputs/quickstart/model")
+    (tmp_path / "model_cards").symlink_to(ROOT / "model_cards")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "my_package.py").write_text(own_package())
     monkeypatch.chdir(tmp_path)

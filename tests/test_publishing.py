@@ -1,19 +1,22 @@
-"""A model's repo: rounded weights, the code that goes with them, and the card made from its results."""
+"""A model's repo: rounded weights, the code that goes with them, and the card made from its results; and the repo that is published."""
 
 import json
+from pathlib import Path
 
+import gymnasium
 import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-from ldm_hf import LDMForActionPrediction
+from ldm_hf import LDMAgent, LDMForActionPrediction
 from ldm_hf.cli import app
 from ldm_hf.errors import CheckpointError
 from ldm_hf.evaluation import summarise
 from ldm_hf.hub import export_model, write_card
 
+PUBLISHED = Path(__file__).parents[1] / "model_cards" / "ldm-nano"
 SCORES = {"CartPole-v1": ("control", 0.95), "nasim-tiny": ("cybersecurity", 0.5), "Mine-v0": ("custom", 1.1)}
 
 
@@ -101,3 +104,26 @@ def test_a_card_without_its_parts_says_how_to_make_them(trained, tmp_path, resul
     (folder / missing).unlink()
     with pytest.raises(CheckpointError, match=rf"has no {missing}.*{cure}"):
         write_card(folder)
+
+
+@pytest.mark.slow
+def test_the_published_model_balances_the_pole():
+    env = gymnasium.make("CartPole-v1")
+    agent, total = LDMAgent.from_pretrained(PUBLISHED, env), 0.0
+    observation, info = env.reset(seed=0)
+    feedback = ()
+    while True:
+        observation, *feedback, info = env.step(agent.act(observation, *feedback))
+        total += feedback[0]
+        if feedback[1] or feedback[2]:
+            break
+    assert total == 500
+
+
+def test_the_published_repo_is_whole_and_small():
+    results = json.loads((PUBLISHED / "results.json").read_text())
+    card = ModelCard.load(PUBLISHED / "README.md")
+    assert {result.dataset_name for result in card.data.eval_results} == set(results["environments"])
+    known = json.loads((PUBLISHED / "processor_config.json").read_text())["environments"]
+    assert set(known) == set(results["environments"])
+    assert sum(path.stat().st_size for path in PUBLISHED.iterdir()) < 30e6

@@ -1,0 +1,302 @@
+"""From an action space to elements and back: what the action head chooses, and what `env.step` gets.
+
+An *element* is one scalar of an action, at a *position*: the number of a choice, or, for continuous elements (size 0), a value from -1 to 1.
+A Discrete of more choices than the head has logits is written in several digits; one character of a Text is one element, too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from .errors import NonFiniteError, SpaceMismatchError
+from .hashing import bucket, key
+from .spaces import Leaf, leaf_array, leaves
+
+UNBOUNDED = 1e6  # a Box wider than this is squashed like an unbounded one
+SYMLOG_RANGE = math.log1p(1e4)  # |action| up to 10,000 in an unbounded direction
+
+
+def _symlog(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.log1p(np.abs(x))
+
+
+def _symexp(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.expm1(np.abs(x))
+
+
+class _ChoiceLeaf:
+    """Discrete, MultiDiscrete, MultiBinary, few-valued integer Box: scalars of ``n`` choices each, in digits of base ``base``."""
+
+    continuous = False
+
+    def __init__(self, leaf: Leaf, base: int) -> None:
+        space = leaf.space
+        self.path, self.space, self.base = leaf.path, space, base
+        shape = space.shape or ()
+        low: int | np.ndarray
+        if isinstance(space, spaces.Discrete):
+            n, low = np.array([int(space.n)], object), int(space.start)
+        elif isinstance(space, spaces.MultiDiscrete):
+            n, low = space.nvec.reshape(-1).astype(object), space.start
+        elif isinstance(space, spaces.MultiBinary):
+            n, low = np.full(math.prod(shape), 2, object), 0
+        else:
+            assert isinstance(space, spaces.Box)
+            n, low = np.asarray(space.high.astype(object) - space.low.astype(object)).reshape(-1) + 1, space.low
+        self.n = [int(value) for value in n]
+        self.low = np.broadcast_to(np.asarray(low, np.int64), shape).reshape(-1)
+        self.digits = [max(1, math.ceil(math.log(value, base) - 1e-9)) for value in self.n]
+        self.scalar = np.repeat(np.arange(len(self.n)), self.digits)
+        self.weight = (
+            np.concatenate([base ** np.arange(count - 1, -1, -1) for count in self.digits]).astype(np.int64)
+            if self.n
+            else np.zeros(0, np.int64)
+        )
+        # The leading digit may be short; the others have all `base` values unless their prefix is already the largest.
+        last = (np.array(self.n, np.int64) - 1)[self.scalar] // self.weight % base
+        leading = np.diff(self.scalar, prepend=-1) > 0
+        self.last, self.leading = last, leading
+        self.sizes = np.where(leading, last + 1, base)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        flat = np.asarray(values).reshape(len(values), -1).astype(np.int64) - self.low
+        digits = flat[:, self.scalar] // self.weight
+        return np.where(self.leading, digits, digits % self.base).astype(np.float32)
+
+    def limit(self, logits: np.ndarray, element: int, chosen: np.ndarray) -> np.ndarray:
+        """Forbids digits that would leave the range, given the digits ``chosen`` (N, element) before this one."""
+        if self.leading[element]:
+            return logits
+        first = element - 1
+        while not self.leading[first]:
+            first -= 1
+        at_edge = (chosen[:, first:element] == self.last[first:element]).all(axis=1)
+        logits = logits.copy()
+        logits[at_edge, self.last[element] + 1 :] = -np.inf
+        return logits
+
+    def only(self, logits: np.ndarray, element: int, chosen: np.ndarray, legal: np.ndarray) -> np.ndarray:
+        """Forbids digits from which no choice of ``legal`` (N, n) can be reached, given the digits ``chosen`` (N, element) before."""
+        first = element
+        while not self.leading[first]:
+            first -= 1
+        weight, codes = self.weight[element], np.arange(legal.shape[1])
+        prefix = (chosen[:, first:element] * self.weight[first:element]).sum(axis=1).astype(np.int64)
+        open_codes = legal & (codes - codes % (weight * self.base) == prefix[:, None])
+        reachable = np.zeros(logits.shape, bool)
+        rows, places = np.nonzero(open_codes)
+        reachable[rows, places // weight % self.base] = True
+        return np.where(reachable, logits, -np.inf)
+
+    def decode(self, positions: np.ndarray) -> np.ndarray:
+        flat = np.zeros((len(positions), len(self.n)), np.int64)
+        np.add.at(flat.T, self.scalar, (positions.astype(np.int64) * self.weight).T)
+        return (flat + self.low).reshape(len(positions), *(self.space.shape or ())).astype(self.space.dtype)
+
+
+class _ContinuousLeaf:
+    """Box: bounded scalars linearly, unbounded ones through symlog, to [-1, 1]."""
+
+    continuous = True
+
+    def __init__(self, leaf: Leaf) -> None:
+        assert isinstance(leaf.space, spaces.Box)
+        self.path, self.space = leaf.path, leaf.space
+        self.low, self.high = (bound.reshape(-1).astype(np.float64) for bound in (leaf.space.low, leaf.space.high))
+        has_low, has_high = self.low > -UNBOUNDED, self.high < UNBOUNDED
+        self.linear = has_low & has_high
+        self.origin = np.where(has_low & ~has_high, self.low, np.where(has_high & ~has_low, self.high, 0.0))
+        self.sign = np.where(
+            has_low & ~has_high, 1.0, np.where(has_high & ~has_low, -1.0, 0.0)
+        )  # 0: open on both sides
+        self.width = np.where(self.linear & (self.high > self.low), self.high - self.low, 1.0)
+        self.sizes = np.zeros(len(self.low), np.int64)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """``(N, *shape)`` -> positions ``(N, n)`` in [-1, 1]."""
+        flat = np.asarray(values, np.float64).reshape(len(values), -1)
+        linear = (flat - np.where(self.linear, self.low, 0)) / self.width * 2 - 1
+        distance = _symlog(flat - self.origin) / SYMLOG_RANGE
+        open_ended = np.where(self.sign == 0, distance, 2 * np.abs(distance) - 1)
+        return np.clip(np.where(self.linear, linear, open_ended), -1, 1).astype(np.float32)
+
+    def decode(self, positions: np.ndarray) -> np.ndarray:
+        unit = np.clip(positions.astype(np.float64), -1, 1)
+        linear = np.where(self.linear, self.low, 0) + (unit + 1) / 2 * self.width
+        distance = np.where(self.sign == 0, unit, (unit + 1) / 2 * self.sign) * SYMLOG_RANGE
+        values = np.where(self.linear, linear, self.origin + _symexp(distance)).reshape(
+            len(positions), *self.space.shape
+        )
+        dtype, low, high = self.space.dtype, self.space.low, self.space.high
+        if np.issubdtype(dtype, np.floating):
+            return np.clip(values.astype(dtype), low, high)
+        # Rounding near 2^63 would overflow in the cast: take the bound itself there.
+        rounded = np.round(values)
+        inside = (rounded > low.astype(np.float64)) & (rounded < high.astype(np.float64))
+        return np.where(
+            inside, np.where(inside, rounded, 0).astype(dtype), np.where(rounded <= low, low, high)
+        ).astype(dtype)
+
+
+class _TextLeaf(_ChoiceLeaf):
+    """Text: one element (or more digits) a character, with one choice more for "the text ends here"."""
+
+    def __init__(self, leaf: Leaf, base: int) -> None:
+        text = leaf.space
+        assert isinstance(text, spaces.Text)
+        self.text, self.characters = text, sorted(text.character_set)
+        self.index = {character: number for number, character in enumerate(self.characters)}
+        # Before min_length is reached, the end is no choice.
+        choices = [len(self.characters) + (place >= text.min_length) for place in range(text.max_length)]
+        super().__init__(Leaf(leaf.path, spaces.MultiDiscrete(choices)), base)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        codes = np.array(self.n, np.int64)[None].repeat(len(values), 0) - 1  # the last choice: end
+        for row, value in enumerate(values):
+            codes[row, : len(value)] = [self.index[character] for character in value]
+        return super().encode(codes)
+
+    def decode(self, positions: np.ndarray) -> np.ndarray:
+        end = len(self.characters)
+        texts = []
+        for row in super().decode(positions):
+            ends = np.flatnonzero(row >= end)
+            texts.append("".join(self.characters[code] for code in (row[: ends[0]] if len(ends) else row)))
+        return leaf_array(self.text, texts)
+
+
+def _action_leaf(leaf: Leaf, choices: int) -> _ChoiceLeaf | _ContinuousLeaf | _TextLeaf:
+    space = leaf.space
+    if isinstance(space, spaces.Text):
+        return _TextLeaf(leaf, choices)
+    if isinstance(space, spaces.Box):
+        # object: differences of 64-bit bounds overflow
+        width = np.asarray(space.high.astype(object) - space.low.astype(object))
+        if np.issubdtype(space.dtype, np.floating) or (width >= choices).any():
+            return _ContinuousLeaf(leaf)
+    return _ChoiceLeaf(leaf, choices)
+
+
+class ActionCodec:
+    """Actions of one space <-> positions of its elements.
+
+    Args:
+        space: any Gymnasium action space whose leaves are supported.
+        choices: logits of the model's head.
+        bag_buckets / element_buckets: sizes of the model's embedding tables for previous choices and for elements.
+    """
+
+    def __init__(self, space: gymnasium.Space, choices: int, bag_buckets: int, element_buckets: int) -> None:
+        self.space, self.choices, self.bag_buckets = space, choices, bag_buckets
+        self.leaves = [_action_leaf(leaf, choices) for leaf in leaves(space)]
+        self.sizes = (
+            np.concatenate([leaf.sizes for leaf in self.leaves]).astype(np.int64)
+            if self.leaves
+            else np.zeros(0, np.int64)
+        )
+        owner = [(leaf, index) for leaf in self.leaves for index in range(len(leaf.sizes))]
+        self.owner = owner
+        self.continuous = np.array([leaf.continuous for leaf, _ in owner], bool)
+        names = [("element", leaf.path, leaf.continuous, index) for leaf, index in owner]
+        self.ids = np.array([bucket(key(*name), 0, element_buckets) for name in names], np.int64).reshape(-1)
+        self._starts = np.array([key("previous", *name) % (bag_buckets - 1) for name in names], np.int64)[
+            ~self.continuous
+        ]
+
+    def positions(self, parts: dict[str, Any], environment: str = "the environment", count: int = 1) -> np.ndarray:
+        """Actions ``{path: (N, *shape)}`` -> positions ``(N, E)`` float32.
+
+        Raises:
+            NonFiniteError: if an action is NaN or infinite.
+        """
+        count = len(next(iter(parts.values()))) if parts else count  # told where there is no leaf to tell it
+        columns = [np.zeros((count, 0), np.float32)]
+        for leaf in self.leaves:
+            values = parts[leaf.path]
+            if leaf.continuous and not np.isfinite(values).all():
+                raise NonFiniteError(
+                    f"{environment}: the action at leaf '{leaf.path or '(root)'}' is NaN or infinite; repair or drop these episodes."
+                )
+            columns.append(leaf.encode(values))
+        return np.concatenate(columns, axis=1)
+
+    def previous(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How an executed action enters the next token: ids of its choices ``(N, k)`` and its continuous part ``(N, m)`` in [-1, 1]."""
+        ids = (self._starts + positions[:, ~self.continuous].astype(np.int64)) % (self.bag_buckets - 1) + 1
+        return ids, positions[:, self.continuous]
+
+    def choose(
+        self,
+        logits: np.ndarray,
+        means: np.ndarray,
+        deviations: np.ndarray,
+        deterministic: bool = True,
+        temperature: float = 1.0,
+        rng: np.random.Generator | None = None,
+        mask: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Chooses a position for every element.
+
+        Args:
+            logits: ``(N, E, choices)``; places beyond an element's size are ignored.
+            means: ``(N, E)`` of continuous elements.
+            deviations: ``(N, E)`` their expected absolute error.
+            deterministic: the most likely choice, or the mean; otherwise a sample (of continuous elements from a Laplace distribution).
+            temperature: of the sampling.
+            rng: needed for sampling.
+            mask: legal choices, ``(N, n)`` bool for a single Discrete or ``(N, sum(nvec))`` for a MultiDiscrete (Gymnasium's / sb3-contrib's
+                ``action_mask``); ignored rows are all-False rows.
+
+        Returns:
+            ``(N, E)`` float32.
+        """
+        logits = np.asarray(logits, np.float64)[:, : len(self.sizes)].copy()
+        logits[:, np.arange(self.choices) >= self.sizes[:, None]] = -np.inf
+        legal = None if mask is None else self._legal(mask, len(logits))
+        scores = logits
+        if not deterministic:
+            assert rng is not None, "sampling needs a random generator"
+            scores = logits / temperature + rng.gumbel(size=logits.shape)  # the largest is a sample
+        best = scores.argmax(axis=2)
+        for element, (leaf, index) in enumerate(self.owner):
+            # A digit depends on those before it, and so does what a mask leaves of it.
+            if isinstance(leaf, _ChoiceLeaf) and (legal is not None or not leaf.leading[index]):
+                chosen = best[:, element - index : element]
+                possible = leaf.limit(scores[:, element], index, chosen)
+                if legal is not None:
+                    possible = leaf.only(possible, index, chosen, legal[element])
+                best[:, element] = possible.argmax(axis=1)
+        values = np.asarray(means, np.float32)
+        if not deterministic:
+            assert rng is not None
+            values = rng.laplace(values, np.maximum(deviations, 0) * temperature).astype(np.float32)
+        return np.where(self.continuous, values.clip(-1, 1), best.astype(np.float32))
+
+    def _legal(self, mask: np.ndarray, lanes: int) -> list[np.ndarray]:
+        """Legal choices ``(N, n)`` of every element's scalar; a mask that allows nothing says nothing."""
+        counts = [n for leaf in self.leaves if isinstance(leaf, _ChoiceLeaf) for n in leaf.n]
+        if mask.shape != (lanes, sum(counts)) or self.continuous.any():
+            raise SpaceMismatchError(
+                f"action_mask has shape {mask.shape}, expected {(lanes, sum(counts))}: one entry for each choice of {self.space}"
+            )
+        parts = np.split(mask.astype(bool), np.cumsum(counts)[:-1], axis=1)
+        digits = [digits for leaf in self.leaves if isinstance(leaf, _ChoiceLeaf) for digits in leaf.digits]
+        return [
+            part | ~part.any(axis=1, keepdims=True)
+            for part, count in zip(parts, digits, strict=True)
+            for _ in range(count)
+        ]
+
+    def decode(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        """Positions ``(N, E)`` -> actions ``{path: (N, *shape)}``, each a member of its leaf's space."""
+        parts, start = {}, 0
+        for leaf in self.leaves:
+            stop = start + len(leaf.sizes)
+            parts[leaf.path] = leaf.decode(positions[:, start:stop])
+            start = stop
+        return parts

@@ -1,0 +1,171 @@
+"""A ring-buffer cache: constant time and memory per step for streams of any length, with lanes that move independently.
+
+Attention does not care about the order of its keys, and rotary positions are applied before a key is written. So the newest key simply takes the
+place of the one that has just left the window, instead of shifting the whole buffer (what transformers' static sliding cache does).
+
+Layers without attention (short convolutions, state spaces) keep a state of fixed size. A state of zeros is that of a stream that begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
+
+from .configuration_ldm import LDMConfig
+
+RECURRENT = ("conv", "linear_attention")  # types of layers without attention
+REBASE_INTERVAL = 1024  # steps between two re-basings; rotary angles of larger positions would lose float32 digits
+
+
+class RingBufferLayer(CacheLayerMixin):
+    """Keys and values ``(B, H, W, d)`` of one layer; row ``b`` is written at slot ``lengths[b] % W``."""
+
+    is_sliding = True
+    keys: torch.Tensor
+    values: torch.Tensor
+
+    def __init__(self, cache: RingBufferCache) -> None:
+        super().__init__()
+        self._lengths, self._rows, self._window = cache.lengths, cache.rows, cache.window
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        batch, heads, _, width = key_states.shape
+        self.keys = key_states.new_zeros(batch, heads, self._window, width)
+        self.values = value_states.new_zeros(batch, heads, self._window, value_states.shape[-1])
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Writes one step ``(B, H, 1, d)`` and returns the whole buffers."""
+        if key_states.shape[2] != 1:
+            raise ValueError(
+                "a RingBufferCache takes one step at a time; give whole segments to the model without a cache"
+            )
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        slots = self._lengths % self._window
+        self.keys[self._rows, :, slots] = key_states[:, :, 0]
+        self.values[self._rows, :, slots] = value_states[:, :, 0]
+        return self.keys, self.values
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._window, 0
+
+    def get_seq_length(self) -> int:
+        return int(self._lengths.max())
+
+    def get_max_length(self) -> int:
+        return self._window
+
+
+class RecurrentLayer(LinearAttentionLayer):
+    """States ``(B, ...)`` of one layer, which the backbone overwrites in place in every step."""
+
+    def __init__(self, cache: RingBufferCache) -> None:
+        super().__init__()
+        self._before: dict[str, torch.Tensor] = {}  # the states as they were before the step
+
+    def _states(self) -> dict[str, torch.Tensor]:
+        states = {"conv": self.conv_states[0], "recurrent": self.recurrent_states[0]}
+        return {name: state for name, state in states.items() if state is not None}
+
+    def keep(self, active: torch.Tensor | None) -> None:
+        """Keeps the step in the lanes where ``active`` ``(B,)`` bool is True (all by default), takes it back in the others."""
+        for name, state in self._states().items():
+            if name not in self._before:
+                self._before[name] = torch.zeros_like(state)
+            before = self._before[name]
+            if active is not None:
+                state[~active] = before[~active]
+            before.copy_(state)
+
+    @torch.inference_mode()  # states made in a roll-out under inference mode may be written there only
+    def clear(self, lanes: torch.Tensor | slice) -> None:
+        """Starts these lanes anew."""
+        for state in (*self._states().values(), *self._before.values()):
+            state[lanes] = 0
+
+
+class RingBufferCache(Cache):
+    """The cache of a roll-out on ``lanes`` environments.
+
+    Args:
+        window: W, keys seen by attention.
+        layers: number of the backbone's layers, or the type of each: ``"conv"`` and ``"linear_attention"`` keep a state, all others attend.
+        lanes: environments stepped together.
+        device: where the model is.
+    """
+
+    layers: list[Any]  # of RingBufferLayer and RecurrentLayer
+
+    def __init__(
+        self, window: int, layers: int | Sequence[str], lanes: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.window = window
+        self.rows = torch.arange(lanes, device=device)
+        self.lengths = torch.zeros(lanes, dtype=torch.long, device=device)
+        self._steps = 0
+        types = ["sliding_attention"] * layers if isinstance(layers, int) else layers
+        made: list[Any] = [(RecurrentLayer if kind in RECURRENT else RingBufferLayer)(self) for kind in types]
+        self._attending = [layer for layer in made if isinstance(layer, RingBufferLayer)]
+        self._recurrent = [layer for layer in made if isinstance(layer, RecurrentLayer)]
+        super().__init__(layers=made)
+
+    @classmethod
+    def from_config(cls, config: LDMConfig, lanes: int, device: torch.device | str = "cpu") -> RingBufferCache:
+        """An empty cache for a model of this configuration."""
+        return cls(config.window, config.layer_kinds, lanes, device)
+
+    @property
+    def position_ids(self) -> torch.Tensor:
+        """Positions ``(B, 1)`` of the step about to be written."""
+        return self.lengths[:, None]
+
+    def attention_mask(self, dtype: torch.dtype) -> torch.Tensor:
+        """Additive mask ``(B, 1, 1, W)``: a lane sees the slots written since its start, the step about to be written included."""
+        seen = torch.arange(self.window, device=self.lengths.device) <= self.lengths[:, None]
+        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[
+            :, None, None
+        ]
+
+    def advance(self, active: torch.Tensor | None, rotary: nn.Module | None) -> None:
+        """Moves on after a step.
+
+        Args:
+            active: ``(B,)`` bool; a lane that is not active forgets the step just written. None: all are.
+            rotary: the backbone's rotary embedding, to re-base positions from time to time.
+        """
+        for layer in self._recurrent:
+            layer.keep(active)
+        self.lengths += 1 if active is None else active.to(self.lengths)
+        self._steps += 1
+        if self._steps % REBASE_INTERVAL == 0:
+            self._rebase(rotary)
+
+    def _rebase(self, rotary: nn.Module | None) -> None:
+        """Turns every key back by a multiple of W, so that positions stay small and slots stay where they are."""
+        shift = (self.lengths // self.window - 1).clamp(min=0) * self.window
+        self.lengths -= shift
+        if rotary is None:  # no layer attends
+            return
+        for layer in self._attending:
+            keys = layer.keys
+            cos, sin = (part[:, None] / rotary.attention_scaling for part in rotary(keys, shift[:, None]))
+            half = keys.shape[-1] // 2
+            turned = torch.cat(
+                [keys[..., half:], -keys[..., :half]], dim=-1
+            )  # minus rotate_half: the angle is negative
+            keys.copy_(keys * cos + turned * sin)
+
+    def reset(self, lanes: torch.Tensor | None = None) -> None:
+        """Empties all lanes or those where ``lanes`` ``(B,)`` bool is True."""
+        chosen = slice(None) if lanes is None else lanes
+        self.lengths[chosen] = 0
+        for layer in self._recurrent:
+            layer.clear(chosen)

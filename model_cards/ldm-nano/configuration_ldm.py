@@ -1,0 +1,194 @@
+"""Configuration of the Large Decision Model."""
+
+# No postponed annotations here: transformers validates the types of the fields, and would see strings.
+
+from copy import deepcopy
+from dataclasses import field
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig, Qwen3Config
+
+from .errors import CheckpointError
+
+# Decoders that tests/test_backbones.py runs: rotary positions over the whole head (or no attention at all), states that begin at zero.
+BACKBONES = ("qwen3", "qwen2", "llama", "mistral", "olmo2", "granite", "lfm2", "mamba2")
+WINDOWED = ("qwen3", "qwen2", "mistral")  # whose own attention knows the window
+PRETRAINED_WINDOW = 128  # of a language model without one
+NO_LABEL = -100.0  # a step without a label, as everywhere in transformers
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Trains on two CPU cores in minutes.
+    "ldm-nano": {
+        "backbone": {
+            "hidden_size": 192,
+            "intermediate_size": 448,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 6,
+            "sliding_window": 32,
+        },
+        "initializer_range": 0.05,  # small networks learn faster from larger weights; 0.02 is for widths near 1,000
+        "bag_buckets": 4096,
+        "element_buckets": 512,
+    },
+    "ldm-small": {
+        "backbone": {
+            "hidden_size": 384,
+            "intermediate_size": 1024,
+            "num_hidden_layers": 9,
+            "num_attention_heads": 6,
+            "sliding_window": 64,
+        },
+        "initializer_range": 0.03,
+        "bag_buckets": 16384,
+        "image_size": 64,
+        "image_channels": [32, 64, 64],
+    },
+    # The published size of LDM-v0 (arXiv 2606.24962); its layers and widths are not public.
+    "ldm-base": {
+        "backbone": {
+            "hidden_size": 1024,
+            "intermediate_size": 2784,
+            "num_hidden_layers": 22,
+            "num_attention_heads": 16,
+            "sliding_window": 128,
+        },
+        "initializer_range": 0.02,
+        "bag_buckets": 16384,
+        "image_size": 84,
+        "image_channels": [32, 64, 64],
+    },
+}
+
+
+@strict
+class LDMConfig(PreTrainedConfig):
+    r"""Configuration of [`LDMModel`][] and [`LDMForActionPrediction`][].
+
+    Attributes:
+        backbone_config: a decoder of transformers, of a type in ``BACKBONES`` (Qwen3-style by default).
+        backbone: folder or Hub id of a pretrained language model. Where no ``backbone_config`` is given, that of this model is read; its weights
+            are loaded by [`LDMForActionPrediction.from_pretrained_backbone`][] only.
+        window: steps that a layer with attention sees; 0 takes the backbone's own sliding window (128 for a language model without one).
+        num_choices: logits of the action head.
+        max_numeric: numeric scalars of an observation; more share columns with alternating signs.
+        max_action_numeric: the same for the continuous part of the previous action.
+        max_text_tokens: words and word pairs kept of a text observation or task text.
+        bag_buckets: ids of the hashed table of choices and words.
+        element_buckets: ids of the table of action elements.
+        grid_buckets: ids of the table of symbols.
+        grid_embedding: width of one symbol's embedding.
+        grid_size: side of a tile of a symbol grid; larger grids become several tiles.
+        grid_channels: channels of the convolutions over a tile.
+        image_size: side of the square that pixel observations are resized to.
+        image_channels: output channels of the pixel convolutions (kernels 8, 4, 3 with strides 4, 2, 1; Mnih et al. 2015).
+        initializer_range: standard deviation of initial weights.
+    """
+
+    model_type = "ldm"
+    sub_configs = {"backbone_config": AutoConfig}
+
+    backbone_config: dict | PreTrainedConfig | None = None
+    backbone: str | None = None
+    window: int = 0
+    num_choices: int = 101
+    max_numeric: int = 256
+    max_action_numeric: int = 32
+    max_text_tokens: int = 32
+    bag_buckets: int = 8192
+    element_buckets: int = 1024
+    grid_buckets: int = 8192
+    grid_embedding: int = 16
+    grid_size: int = 10
+    grid_channels: int = 32
+    image_size: int = 56
+    image_channels: list[int] | tuple[int, ...] = field(default_factory=lambda: [16, 32])
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.backbone_config is None and self.backbone is not None:
+            decoder = _pretrained_decoder(self.backbone)
+            self.window = self.window or getattr(decoder, "sliding_window", None) or PRETRAINED_WINDOW
+        elif self.backbone_config is None:
+            decoder = _qwen3(PRESETS["ldm-nano"]["backbone"], self.initializer_range)
+        elif isinstance(self.backbone_config, dict):
+            values = dict(self.backbone_config)
+            decoder = AutoConfig.for_model(values.pop("model_type", "qwen3"), **values)
+        else:
+            decoder = deepcopy(self.backbone_config)
+        # Not every decoder knows a window (the model gives those a mask), and some forget theirs on loading: it is kept here.
+        self.window = self.window or getattr(decoder, "sliding_window", None) or 0
+        decoder.sliding_window = self.window
+        if decoder.model_type in WINDOWED and getattr(decoder, "layer_types", None):
+            decoder.layer_types = ["sliding_attention"] * decoder.num_hidden_layers
+        decoder.vocab_size, decoder.pad_token_id = 1, None  # it is fed embeddings
+        decoder.bos_token_id = decoder.eos_token_id = None
+        self.backbone_config = decoder
+        super().__post_init__(**kwargs)
+
+    def validate_backbone(self) -> None:
+        """Roll-outs need a decoder whose cache is understood, and a window: attention over an endless stream would need endless memory."""
+        kind = self.backbone_config.model_type  # type: ignore[union-attr]
+        if kind not in BACKBONES:
+            raise ValueError(f"backbone_config of type {kind!r} is not supported; these are: {', '.join(BACKBONES)}.")
+        if self.window < 1:
+            raise ValueError(
+                f"backbone_config of type {kind!r} has no sliding_window, and window is {self.window}; set window=W, the steps that attention sees."
+            )
+
+    @property
+    def layer_kinds(self) -> list[str]:
+        """The type of each layer of the backbone, in transformers' words: ``"conv"``, ``"linear_attention"``, ``"sliding_attention"``, ..."""
+        decoder = self.backbone_config
+        return getattr(decoder, "layer_types", None) or ["sliding_attention"] * decoder.num_hidden_layers  # type: ignore[union-attr]
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of a token."""
+        return self.backbone_config.hidden_size  # type: ignore[union-attr]
+
+    @classmethod
+    def preset(cls, name: str, **overrides: Any) -> "LDMConfig":
+        """``ldm-nano`` (~3M parameters), ``ldm-small`` (~25M) or ``ldm-base`` (~308M, the published size of LDM-v0).
+
+        Args:
+            name: of the preset.
+            **overrides: further fields of the configuration.
+
+        Raises:
+            ValueError: if there is no preset of this name.
+
+        Example:
+            >>> LDMConfig.preset("ldm-base", num_choices=51).window
+            128
+        """
+        if name not in PRESETS:
+            raise ValueError(f"no preset {name!r}; there are: {', '.join(PRESETS)}")
+        values = dict(PRESETS[name])
+        backbone = _qwen3(values.pop("backbone"), values["initializer_range"])
+        return cls(**({"backbone_config": backbone} | values | overrides))
+
+
+def _pretrained_decoder(path: str) -> PreTrainedConfig:
+    """The configuration of a pretrained language model."""
+    try:
+        return AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"no pretrained language model at {path}: {error}") from error
+
+
+def _qwen3(sizes: dict[str, Any], initializer_range: float) -> Qwen3Config:
+    """A Qwen3-style decoder with sliding-window attention in every layer and no vocabulary (it is fed embeddings)."""
+    return Qwen3Config(
+        **sizes,
+        head_dim=sizes["hidden_size"] // sizes["num_attention_heads"],
+        num_key_value_heads=sizes["num_attention_heads"],
+        use_sliding_window=True,
+        max_window_layers=0,
+        vocab_size=1,
+        initializer_range=initializer_range,
+        max_position_embeddings=8192,
+    )
+
+
+__all__ = ["BACKBONES", "PRESETS", "LDMConfig"]

@@ -1,0 +1,68 @@
+"""The errors of ldm_hf. Each message names what failed (environment, leaf, file) and the cure."""
+
+
+class LDMError(Exception):
+    """Base of every error a user can cure; the command-line tools print it without a stack trace."""
+
+
+class UnsupportedSpaceError(LDMError):
+    """A space contains a leaf that the model cannot read or write (Sequence, Graph, OneOf, ...)."""
+
+
+class SpaceMismatchError(LDMError):
+    """A space differs from the one that was recorded with the data or the model."""
+
+
+class NonFiniteError(LDMError):
+    """NaN or infinity where finite numbers are needed."""
+
+
+class UnknownEnvironmentError(LDMError):
+    """No environment of this name in the catalogue or in Gymnasium's registry."""
+
+
+class MissingExtraError(LDMError):
+    """An optional library is not installed."""
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(f'{library} is not installed. Install it with: pip install "ldm_hf[{extra}]"')
+
+
+class NotInstalledError(LDMError):
+    """The virtual environment of an isolated library has not been made."""
+
+    def __init__(self, library: str) -> None:
+        super().__init__(
+            f"{library} has a virtual environment of its own, which is not installed. Install it with: ldm envs install {library}"
+        )
+
+
+class InstallationError(LDMError):
+    """The virtual environment of an isolated library cannot be made."""
+
+
+class EnvironmentFailure(LDMError):
+    """An environment raised an error of its own in make, reset or step."""
+
+    def __init__(self, name: str, call: str, error: BaseException | str) -> None:
+        cause = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        super().__init__(f"environment {name} failed in {call}: {cause}")
+        self.name = name
+
+    def __reduce__(self) -> tuple:  # survives the way back from a worker process
+        return _rebuild_environment_failure, (self.name, str(self))
+
+
+def _rebuild_environment_failure(name: str, message: str) -> EnvironmentFailure:
+    error = EnvironmentFailure.__new__(EnvironmentFailure)
+    Exception.__init__(error, message)
+    error.name = name
+    return error
+
+
+class DatasetError(LDMError):
+    """A folder is no trajectory dataset, or one of its files is damaged or does not match."""
+
+
+class CheckpointError(LDMError):
+    """A saved model or reference policy cannot be used as it is."""

@@ -1,0 +1,424 @@
+"""The Large Decision Model: one token per environment step through a decoder, one small head for every action element."""
+
+import math
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers.masking_utils import create_sliding_window_causal_mask
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils.generic import ModelOutput
+
+from .cache_ldm import RECURRENT, RingBufferCache
+from .configuration_ldm import NO_LABEL, WINDOWED, LDMConfig
+from .errors import CheckpointError
+
+NUM_FEEDBACK = 6  # two scales of the reward, is it known, terminated, truncated, is there a previous step
+OCTAVES = (-2, 0, 2, 4)  # wave lengths of raw numbers, see LDMFourierStem
+NUM_SLOTS = 64  # tiles and images of one observation that are told apart
+KERNELS, STRIDES = (8, 4, 3), (4, 2, 1)
+SQUARED_WEIGHT = 5.0  # of a squared error beside a cross-entropy; actions range over [-1, 1]. Ten times as much is worse, see docs/LOG.md
+
+
+@dataclass
+class LDMOutput(ModelOutput):
+    """Output of [`LDMForActionPrediction`][].
+
+    Args:
+        loss: mean over rows (environments) of ``row_losses``, when labels are given.
+        logits: ``(P, T, num_choices)``, one row per (row of the batch, action element) as listed by ``element_rows``; places
+            beyond the size of an element hold the dtype's minimum.
+        means: ``(P, T)`` predicted value of each continuous element, on a line from -1 to 1; says nothing of other elements.
+        deviations: ``(P, T)`` expected absolute error of ``means``.
+        row_losses: ``(B,)`` in nats for choices, averaged over elements and steps; NaN for a row without labels.
+        cache: the roll-out cache.
+        hidden_states: of the backbone, if asked for.
+        attentions: of the backbone, if asked for.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    means: torch.Tensor | None = None
+    deviations: torch.Tensor | None = None
+    row_losses: torch.Tensor | None = None
+    cache: RingBufferCache | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+def symlog(x: torch.Tensor) -> torch.Tensor:
+    """sign(x) log(1 + |x|) (Webber 2012; Hafner et al. 2023)."""
+    return x.sign() * x.abs().log1p()
+
+
+# Weights are used by the module that owns them only: accelerate brings them from other devices, memory or disk just before its forward.
+
+
+class LDMBag(nn.Embedding):
+    """Sum of the embeddings of ids ``(..., k)``; 0 is padding."""
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        if not ids.shape[-1]:
+            return self.weight.new_zeros(*ids.shape[:-1], self.embedding_dim)
+        summed = F.embedding_bag(ids.reshape(-1, ids.shape[-1]), self.weight, mode="sum", padding_idx=0)
+        return summed.view(*ids.shape[:-1], -1)
+
+
+class LDMColumns(nn.Linear):
+    """A linear map whose unused columns are left out: ``(..., n)`` -> ``(..., width)``, ``n`` up to the number of columns."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight[:, : x.shape[-1]])
+
+
+class LDMNumericStem(nn.Module):
+    """Standardised scalars ``(B, T, n)`` at two scales through linear maps."""
+
+    def __init__(self, columns: int, width: int) -> None:
+        super().__init__()
+        self.linear = LDMColumns(columns, width, bias=False)
+        self.fine = LDMColumns(columns, width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # Far values compressed, and values near the mean spread: a balancing pole lives within a tenth of a standard deviation.
+        return self.linear(symlog(x)) + self.fine(torch.tanh(4 * x))
+
+
+class LDMFourierStem(nn.Module):
+    """Raw scalars ``(B, T, n)`` through sines and cosines of several wave lengths (Tancik et al. 2020).
+
+    They come as arcsinh(x): near zero a wave is as long in x as in arcsinh(x), far from zero its length is a constant share of x.
+    """
+
+    def __init__(self, columns: int, width: int) -> None:
+        super().__init__()
+        self.linear = LDMColumns(columns * 2 * len(OCTAVES), width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        angles = torch.stack([x * (math.pi * 2.0**octave) for octave in OCTAVES], dim=-1)
+        # cos - 1, so that a padded column adds nothing
+        waves = torch.cat([angles.sin(), angles.cos() - 1], dim=-1).flatten(-2)
+        return self.linear(waves.to(self.linear.weight.dtype))
+
+
+class LDMGridStem(nn.Module):
+    """Tiles of symbols ``(G, T, S, S, C)`` -> ``(G, T, width)``: summed narrow embeddings, two convolutions, one position-specific map."""
+
+    def __init__(self, config: LDMConfig) -> None:
+        super().__init__()
+        channels, side = config.grid_channels, (config.grid_size + 1) // 2
+        self.symbols = LDMBag(config.grid_buckets, config.grid_embedding, padding_idx=0)
+        self.slots = nn.Embedding(NUM_SLOTS, config.grid_embedding)
+        self.conv1 = nn.Conv2d(config.grid_embedding, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.linear = nn.Linear(channels * side * side, config.hidden_size)
+
+    def forward(self, grid: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        tiles, steps, side = grid.shape[:3]
+        x = self.symbols(grid.flatten(1, 3)) + self.slots(slots % NUM_SLOTS)[:, None]
+        x = x.view(tiles * steps, side, side, -1).permute(0, 3, 1, 2)
+        x = F.gelu(self.conv2(F.gelu(self.conv1(x))))
+        return self.linear(x.flatten(1)).view(tiles, steps, -1)
+
+
+class LDMPixelStem(nn.Module):
+    """Images ``(P, T, 3, size, size)`` uint8 -> ``(P, T, width)``."""
+
+    def __init__(self, config: LDMConfig) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList()
+        channels, side = 3, config.image_size
+        for out, kernel, stride in zip(config.image_channels, KERNELS, STRIDES, strict=False):
+            self.convs.append(nn.Conv2d(channels, out, kernel, stride))
+            channels, side = out, (side - kernel) // stride + 1
+        self.slots = nn.Embedding(NUM_SLOTS, channels * side * side)
+        self.linear = nn.Linear(channels * side * side, config.hidden_size)
+
+    def forward(self, pixels: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        x = pixels.flatten(0, 1).to(self.linear.weight.dtype) / 127.5 - 1
+        for conv in self.convs:
+            x = F.gelu(conv(x))
+        x = x.flatten(1).view(*pixels.shape[:2], -1) + self.slots(slots % NUM_SLOTS)[:, None]
+        return self.linear(x)
+
+
+class LDMPreTrainedModel(PreTrainedModel):
+    """Weight initialisation, saving and loading."""
+
+    config: LDMConfig
+    base_model_prefix = "model"
+    main_input_name = "feedback"
+    input_modalities = ["time"]
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["LDMGridStem", "LDMPixelStem", "LDMActionHead"]
+    _skip_keys_device_placement = ["cache"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    @classmethod
+    def from_pretrained_backbone(cls, backbone: str | PathLike, **kwargs: Any) -> Self:
+        """A new model whose decoder has the weights of a pretrained language model; all else is initialised.
+
+        The result is saved and loaded like any other LDM, without the language model.
+
+        Args:
+            backbone: folder or Hub id of a language model of a type in ``BACKBONES``. Its vocabulary is left out.
+            **kwargs: further fields of [`LDMConfig`].
+
+        Raises:
+            CheckpointError: if there is no such model, or it lacks weights.
+            ValueError: if its type is not supported; names those that are.
+        """
+        model: Any = cls(LDMConfig(backbone=str(backbone), **kwargs))
+        try:
+            decoder, loading = AutoModel.from_pretrained(
+                backbone,
+                config=model.config.backbone_config,
+                dtype=model.dtype,
+                ignore_mismatched_sizes=True,  # the vocabulary
+                output_loading_info=True,
+            )
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(f"no weights of a language model at {backbone}: {error}") from error
+        vocabulary = {name for name, p in decoder.named_parameters() if p is decoder.get_input_embeddings().weight}
+        lacking = loading["missing_keys"] | {name for name, *_ in loading["mismatched_keys"]}
+        if lacking := sorted(lacking - vocabulary):
+            raise CheckpointError(f"{backbone}: {len(lacking)} weights of the decoder are missing, {lacking[0]} first")
+        model.base_model.backbone.load_state_dict(decoder.state_dict())
+        return model
+
+
+class LDMModel(LDMPreTrainedModel):
+    """Stems and decoder: steps of environments in, one hidden state per step out."""
+
+    def __init__(self, config: LDMConfig) -> None:
+        super().__init__(config)
+        width = config.hidden_size
+        self.bag = LDMBag(config.bag_buckets, width, padding_idx=0)
+        self.numeric = LDMNumericStem(config.max_numeric, width)
+        self.raw_numeric = LDMFourierStem(config.max_numeric, width)
+        self.action_numeric = LDMNumericStem(config.max_action_numeric, width)
+        self.feedback = nn.Linear(NUM_FEEDBACK, width)
+        self.grid = LDMGridStem(config)
+        self.pixels = LDMPixelStem(config)
+        self.norm = nn.RMSNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        # in the dtype of all else, whatever its own configuration says
+        self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.bag
+
+    def set_input_embeddings(self, value: Any) -> None:
+        self.bag = value
+
+    def _attention_mask(self, embeds: torch.Tensor) -> Any:
+        """Of a whole segment, for backbones that would see all of it: a step sees itself and the ``window - 1`` steps before it."""
+        kind = self.config.backbone_config.model_type  # type: ignore[union-attr]
+        if kind in WINDOWED or set(self.config.layer_kinds) <= set(RECURRENT):
+            return None
+        decoder = self.backbone.config
+        mask = create_sliding_window_causal_mask(decoder, inputs_embeds=embeds, attention_mask=None, cache=None)
+        if mask is None and embeds.shape[1] > self.config.window:
+            raise ValueError(
+                f"attention {decoder._attn_implementation!r} takes no mask, and a {kind!r} backbone has no window of its own; "
+                'use attn_implementation="sdpa" or one of these backbones: ' + ", ".join(WINDOWED)
+            )
+        return mask
+
+    def forward(
+        self,
+        feedback: torch.Tensor,
+        signature: torch.Tensor,
+        numeric: torch.Tensor | None = None,
+        raw_numeric: torch.Tensor | None = None,
+        categorical: torch.Tensor | None = None,
+        action_numeric: torch.Tensor | None = None,
+        task: torch.Tensor | None = None,
+        grid: torch.Tensor | None = None,
+        grid_rows: torch.Tensor | None = None,
+        grid_slots: torch.Tensor | None = None,
+        pixels: torch.Tensor | None = None,
+        pixel_rows: torch.Tensor | None = None,
+        pixel_slots: torch.Tensor | None = None,
+        cache: RingBufferCache | None = None,
+        use_cache: bool | None = None,
+        active: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """Runs the decoder over ``B`` streams of ``T`` steps. All inputs come from [`LDMProcessor`][].
+
+        Args:
+            feedback: ``(B, T, 6)``, what the previous step returned.
+            signature: ``(B, k)`` ids of the space layout.
+            numeric: ``(B, T, n)`` standardised scalars of the observation.
+            raw_numeric: ``(B, T, n)`` arcsinh of the same scalars as they came, float32 also where the weights are not.
+            categorical: ``(B, T, k)`` ids of the observation's and the previous action's choices; 0 is padding.
+            action_numeric: ``(B, T, m)`` continuous part of the previous action in [-1, 1].
+            task: ``(B, k)`` ids of the task text; rows of zeros have none.
+            grid: ``(G, T, S, S, C)`` symbol tiles; tile ``g`` belongs to row ``grid_rows[g]`` and is its tile ``grid_slots[g]``.
+            grid_rows: ``(G,)``.
+            grid_slots: ``(G,)``.
+            pixels: ``(P, T, 3, size, size)`` uint8 images, placed in the same way.
+            pixel_rows: ``(P,)``.
+            pixel_slots: ``(P,)``.
+            cache: the cache of a roll-out; then ``T`` is 1.
+            use_cache: start a roll-out with a new cache if none is given.
+            active: ``(B,)`` bool, lanes whose history takes in this step (all by default). Only with a cache.
+            **kwargs: of the backbone, such as ``output_hidden_states``.
+        """
+        dtype = self.bag.weight.dtype  # a model in half precision takes the processor's float32
+        x = self.feedback(feedback.to(dtype)) + self.bag(signature)[:, None]
+        if numeric is not None:
+            x = x + self.numeric(numeric.to(dtype))
+        if raw_numeric is not None:
+            x = x + self.raw_numeric(raw_numeric)
+        if action_numeric is not None:
+            x = x + self.action_numeric(action_numeric.to(dtype))
+        if categorical is not None:
+            x = x + self.bag(categorical)
+        if task is not None:
+            x = x + self.bag(task)[:, None]
+        if grid is not None:
+            x = x.index_add(0, grid_rows, self.grid(grid, grid_slots).to(x.dtype))
+        if pixels is not None:
+            x = x.index_add(0, pixel_rows, self.pixels(pixels, pixel_slots).to(x.dtype))
+        x = self.norm(x)
+        embeds = x + self.mlp(x)
+        if cache is None and use_cache:
+            cache = RingBufferCache.from_config(self.config, len(embeds), embeds.device)
+        if cache is None:
+            return self.backbone(
+                inputs_embeds=embeds, attention_mask=self._attention_mask(embeds), use_cache=False, **kwargs
+            )
+        outputs = self.backbone(
+            inputs_embeds=embeds,
+            attention_mask=cache.attention_mask(embeds.dtype),
+            position_ids=cache.position_ids,
+            cache=cache,
+            use_cache=True,
+            **kwargs,
+        )
+        cache.advance(active, getattr(self.backbone, "rotary_emb", None))
+        return outputs
+
+
+class LDMActionHead(nn.Module):
+    """What to do with one action element, from the hidden state of a step and the embedding of the element."""
+
+    def __init__(self, config: LDMConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.hidden = nn.Linear(width, width)
+        self.elements = nn.Embedding(config.element_buckets, width, padding_idx=0)
+        self.logits = nn.Linear(width, config.num_choices)
+        self.means = nn.Linear(width, 1)
+        self.deviations = nn.Linear(width, 1)
+
+    def forward(
+        self, hidden: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor, sizes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """``hidden`` ``(B, T, width)``, elements ``(P,)`` -> logits ``(P, T, num_choices)``, means and deviations ``(P, T)``."""
+        # The first layer is shared by the elements of a step: only its sum with the element's embedding differs.
+        x = F.gelu(self.hidden(hidden)[rows] + self.elements(ids)[:, None])
+        logits = self.logits(x).float()
+        beyond = torch.arange(logits.shape[-1], device=logits.device) >= sizes[:, None]
+        # How wrong the mean is does not shape the features that it is made of.
+        deviations = self.deviations(x.detach())
+        return (
+            logits.masked_fill(beyond[:, None], torch.finfo(logits.dtype).min),
+            self.means(x).squeeze(-1).float(),
+            deviations.squeeze(-1).float(),
+        )
+
+
+class LDMForActionPrediction(LDMPreTrainedModel):
+    """[`LDMModel`][] with the action head: predicts the reference policy's action of every step."""
+
+    def __init__(self, config: LDMConfig) -> None:
+        super().__init__(config)
+        self.model = LDMModel(config)
+        self.action_head = LDMActionHead(config)
+        self.post_init()
+
+    def forward(
+        self,
+        feedback: torch.Tensor,
+        signature: torch.Tensor,
+        element_rows: torch.Tensor,
+        element_ids: torch.Tensor,
+        element_sizes: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> LDMOutput | tuple:
+        """Predicts actions.
+
+        Args:
+            feedback: see [`LDMModel`][], as for all further inputs of observations and history.
+            signature: see [`LDMModel`][].
+            element_rows: ``(P,)`` the row of the batch that an action element belongs to.
+            element_ids: ``(P,)`` ids of the elements.
+            element_sizes: ``(P,)`` number of choices; 0 for a continuous element.
+            labels: ``(P, T)`` the reference's action: numbers of choices, or a value in [-1, 1]; -100: no label.
+            return_dict: False for a tuple.
+            **kwargs: the further inputs of [`LDMModel`][].
+        """
+        outputs = self.model(feedback=feedback, signature=signature, **kwargs)
+        logits, means, deviations = self.action_head(
+            outputs.last_hidden_state, element_rows, element_ids, element_sizes
+        )
+        loss = row_losses = None
+        if labels is not None:
+            row_losses = self._row_losses(
+                logits, means, deviations, labels, element_rows, element_sizes, len(feedback)
+            )
+            loss = row_losses.nanmean()
+        output = LDMOutput(
+            loss=loss,
+            logits=logits,
+            means=means,
+            deviations=deviations,
+            row_losses=row_losses,
+            cache=outputs.cache,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.get("attentions"),  # a state space has none
+        )
+        if return_dict is None:
+            return_dict = self.config.return_dict
+        return output if return_dict else output.to_tuple()
+
+    @staticmethod
+    def _row_losses(
+        logits: torch.Tensor,
+        means: torch.Tensor,
+        deviations: torch.Tensor,
+        labels: torch.Tensor,
+        rows: torch.Tensor,
+        sizes: torch.Tensor,
+        count: int,
+    ) -> torch.Tensor:
+        """Cross-entropy of choices, squared errors of continuous elements, averaged over the elements and labelled steps of each row: ``(B,)``.
+
+        A row weighs the same however many elements its action has.
+        """
+        labelled, continuous = labels != NO_LABEL, (sizes == 0)[:, None]
+        choices = torch.where(labelled & ~continuous, labels, 0).long()
+        nll = -logits.log_softmax(-1).gather(-1, choices[..., None]).squeeze(-1)
+        error = means - labels
+        squared = SQUARED_WEIGHT * (error.square() + (deviations - error.detach().abs()).square())
+        losses = torch.where(continuous, squared, nll) * labelled
+        sums = losses.new_zeros(count).index_add(0, rows, losses.sum(1))
+        counts = losses.new_zeros(count).index_add(0, rows, labelled.sum(1).to(losses.dtype))
+        return sums / counts.masked_fill(counts == 0, float("nan"))
+
+
+__all__ = ["LDMForActionPrediction", "LDMModel", "LDMOutput", "LDMPreTrainedModel"]

@@ -1,0 +1,281 @@
+"""From the leaves of an observation space to the arrays that the stems of the model read, vectorised over lanes and time.
+
+Every leaf becomes one of five kinds, chosen by its shape and range (`leaf_kind`):
+
+=============  ==========================================================  =================================================
+kind           leaves                                                       array (N = lanes or time steps)
+=============  ==========================================================  =================================================
+numeric        float Box, integer Box of a large range                      scalars, standardised and raw, ``(N, n)``
+categorical    Discrete, few-valued integer Box, MultiDiscrete, MultiBinary  embedding ids ``(N, k)``
+text           Text                                                         embedding ids of words and word pairs ``(N, k)``
+grid           arrays of symbols: MiniGrid views, MinAtar, glyph maps       symbol ids in tiles ``(G, N, S, S, C)``
+pixels         image-like Box (uint8 or bounded float, both sides >= 16)    uint8 images ``(P, N, 3, size, size)``
+=============  ==========================================================  =================================================
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from .hashing import bucket, key, text_ids
+from .spaces import Leaf, leaf_array, leaves
+
+MAX_CATEGORICAL = 16  # more symbols than this in one leaf are a grid
+MIN_PIXELS = 16  # a smaller "image" (MiniGrid's 7x7x3 uint8) holds symbols
+CLIP = 10.0  # standardised values beyond ten standard deviations carry no more information
+
+
+def _spatial(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The two axes (height, width) of an array of rank 2 to 4; the remaining axes are channels or stacked frames."""
+    if len(shape) == 2:
+        return (0, 1)
+    return (len(shape) - 2, len(shape) - 1) if shape[-3] < shape[-1] else (len(shape) - 3, len(shape) - 2)
+
+
+def _is_image(space: spaces.Box) -> bool:
+    if not 2 <= len(space.shape) <= 4 or min(space.shape[axis] for axis in _spatial(space.shape)) < MIN_PIXELS:
+        return False
+    low, high = space.low.min(), space.high.max()
+    if space.dtype == np.uint8:
+        return bool(high == 255)
+    return bool(np.issubdtype(space.dtype, np.floating) and (low, high) in ((0, 1), (0, 255), (-1, 1)))
+
+
+def leaf_kind(space: gymnasium.Space) -> str:
+    """``"numeric"``, ``"categorical"``, ``"text"``, ``"grid"`` or ``"pixels"``, by the shape and range of a leaf."""
+    if isinstance(space, spaces.Text):
+        return "text"
+    if isinstance(space, spaces.Discrete):
+        return "categorical"
+    size = math.prod(space.shape or ())
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        return "categorical" if size <= MAX_CATEGORICAL else "grid"
+    assert isinstance(space, spaces.Box)
+    if _is_image(space):
+        return "pixels"
+    if np.issubdtype(space.dtype, np.floating) or not size:
+        return "numeric"
+    values = int(space.high.max()) - int(space.low.min()) + 1
+    few = "categorical" if size <= MAX_CATEGORICAL else "grid"
+    if len(space.shape) >= 2:
+        # maps: glyphs go up to 5,976 in NetHack
+        return few if values <= (8192 if len(space.shape) == 3 else 256) else "numeric"
+    # rows of numbers: a long row of many-valued integers (Atari's memory) holds quantities, not symbols
+    return few if values <= (16 if size > MAX_CATEGORICAL else 64) else "numeric"
+
+
+@dataclass(frozen=True)
+class ObservationLimits:
+    """The sizes that the processor and the stems of the model share."""
+
+    bag_buckets: int
+    grid_buckets: int
+    grid_size: int
+    image_size: int
+    max_numeric: int
+    max_text_tokens: int
+
+
+@dataclass
+class Encoded:
+    """Arrays of one environment, ``N`` steps or lanes. ``grid_slots`` / ``pixel_slots`` tell the tiles / images of a step apart."""
+
+    numeric: np.ndarray  # (N, n) float32, standardised
+    raw_numeric: np.ndarray  # (N, n) float32, arcsinh of the numbers as they came
+    categorical: np.ndarray  # (N, k) int64, 0 = padding
+    grid: np.ndarray | None = None  # (G, N, S, S, C) int32, 0 = padding
+    pixels: torch.Tensor | None = None  # (P, N, 3, size, size) uint8
+    grid_slots: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    pixel_slots: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+class _CategoricalLeaf:
+    def __init__(self, leaf: Leaf, limits: ObservationLimits) -> None:
+        space = leaf.space
+        self.path, self.size = leaf.path, math.prod(space.shape or ())
+        low = space.low if isinstance(space, spaces.Box) else getattr(space, "start", 0)
+        self.low = np.broadcast_to(np.asarray(low, np.int64), space.shape or ()).reshape(-1)
+        self.starts = np.array(
+            [key("categorical", leaf.path, index) % (limits.bag_buckets - 1) for index in range(self.size)], np.int64
+        )
+        self.buckets = limits.bag_buckets
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        flat = np.asarray(values, np.int64).reshape(len(values), self.size) - self.low
+        return (self.starts + flat) % (self.buckets - 1) + 1
+
+
+class _TextLeaf:
+    def __init__(self, leaf: Leaf, limits: ObservationLimits) -> None:
+        self.path, self.limits, self.start = leaf.path, limits, key("text", leaf.path)
+        self.known: dict[str, np.ndarray] = {}
+
+    def _ids(self, text: str) -> np.ndarray:
+        if text not in self.known:
+            if len(self.known) >= 10_000:  # an environment that never repeats a text must not fill the memory
+                self.known.clear()
+            self.known[text] = text_ids(text, self.start, self.limits.bag_buckets, self.limits.max_text_tokens)
+        return self.known[text]
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        texts, inverse = np.unique(np.asarray(values, dtype=str), return_inverse=True)
+        return np.stack([self._ids(str(text)) for text in texts])[inverse.reshape(-1)]
+
+
+class _GridLeaf:
+    """Symbols ``(H, W, C)`` in tiles of ``S x S``; each (channel, value) has its own id."""
+
+    def __init__(self, leaf: Leaf, limits: ObservationLimits) -> None:
+        space, self.path, self.tile = leaf.space, leaf.path, limits.grid_size
+        shape = space.shape or ()
+        if isinstance(space, spaces.Box):
+            low, values = int(space.low.min()), int(space.high.max()) - int(space.low.min()) + 1
+            self.low: Any = low
+        else:
+            self.low = np.asarray(getattr(space, "start", 0))
+            values = int(np.max(space.nvec)) if isinstance(space, spaces.MultiDiscrete) else 2
+        self.axes = _spatial(shape) if len(shape) > 1 else None
+        # an array of rank 1 is written into rows as long as a tile
+        height, width = (shape[axis] for axis in self.axes) if self.axes else (-(-shape[0] // self.tile), self.tile)
+        self.area = (height, width)
+        self.tiles = (-(-height // self.tile), -(-width // self.tile))
+        self.channels = math.prod(shape) // (height * width) if self.axes else 1
+        start = key("grid", leaf.path, shape)
+        self.table = (
+            bucket(start, np.arange(self.channels * values), limits.grid_buckets)
+            .astype(np.int32)
+            .reshape(self.channels, values)
+        )
+        self.slots = np.array([key("tile", leaf.path, index) for index in range(math.prod(self.tiles))], np.int64)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """``(N, *shape)`` -> ``(tiles, N, S, S, C)``."""
+        count, (rows, columns), size = len(values), self.tiles, self.tile
+        values = np.asarray(values).astype(np.int64) - self.low
+        if self.axes is None:
+            lacking = math.prod(self.area) - values.shape[1]
+            grid = np.pad(values, ((0, 0), (0, lacking)), constant_values=-1).reshape(count, *self.area, 1)
+        else:
+            grid = np.moveaxis(values, [axis + 1 for axis in self.axes], [1, 2]).reshape(count, *self.area, -1)
+        ids = self.table[np.arange(self.channels), np.clip(grid, 0, self.table.shape[1] - 1)]
+        if self.axes is None:
+            ids[grid < 0] = 0  # padding
+        full = np.zeros((count, rows * size, columns * size, self.channels), np.int32)
+        full[:, : ids.shape[1], : ids.shape[2]] = ids
+        tiles = full.reshape(count, rows, size, columns, size, self.channels).transpose(1, 3, 0, 2, 4, 5)
+        return tiles.reshape(rows * columns, count, size, size, self.channels)
+
+
+class _PixelLeaf:
+    """Images resized to a fixed square; channels beyond three (frame stacks) become further images."""
+
+    def __init__(self, leaf: Leaf, limits: ObservationLimits) -> None:
+        space, self.path, self.size = leaf.space, leaf.path, limits.image_size
+        assert isinstance(space, spaces.Box)
+        self.axes = _spatial(space.shape)
+        self.low, self.high = float(space.low.min()), float(space.high.max())
+        self.uint8 = space.dtype == np.uint8
+        channels = math.prod(space.shape) // math.prod(space.shape[axis] for axis in self.axes)
+        self.images = -(-channels // 3)
+        self.slots = np.array([key("image", leaf.path, index) for index in range(self.images)], np.int64)
+
+    def encode(self, values: np.ndarray) -> torch.Tensor:
+        """``(N, *shape)`` -> ``(images, N, 3, size, size)`` uint8."""
+        if not self.uint8:
+            values = np.clip(
+                (np.asarray(values, np.float32) - self.low) * (255 / (self.high - self.low)), 0, 255
+            ).astype(np.uint8)
+        spatial = [axis + 1 for axis in self.axes]
+        images = np.moveaxis(values, spatial, [-2, -1])
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).reshape(
+            len(values), -1, *images.shape[-2:]
+        )
+        if pixels.shape[-2:] != (self.size, self.size):
+            # torch resizes uint8 natively (antialiased), without a detour through float
+            pixels = torch.nn.functional.interpolate(pixels, (self.size, self.size), mode="bilinear", antialias=True)
+        lacking = self.images * 3 - pixels.shape[1]
+        if lacking:  # grey becomes three equal channels
+            pixels = torch.cat([pixels, pixels[:, -1:].expand(-1, lacking, -1, -1)], dim=1)
+        return pixels.reshape(len(values), self.images, 3, self.size, self.size).transpose(0, 1)
+
+
+def _precision(space: gymnasium.Space) -> np.ndarray:
+    """Relative precision of the scalars of a numeric leaf: a few units in the last place of floats, 0 for integers."""
+    floating = np.issubdtype(space.dtype, np.floating)
+    return np.full(math.prod(space.shape or ()), 8 * np.finfo(space.dtype).eps if floating else 0.0)  # type: ignore[type-var]
+
+
+class ObservationEncoder:
+    """Encodes batches of observations of one space.
+
+    Args:
+        space: any Gymnasium space whose leaves are supported.
+        limits: table and image sizes shared with the model.
+    """
+
+    def __init__(self, space: gymnasium.Space, limits: ObservationLimits) -> None:
+        self.limits = limits
+        by_kind: dict[str, list[Leaf]] = {"numeric": [], "categorical": [], "text": [], "grid": [], "pixels": []}
+        for leaf in leaves(space):
+            by_kind[leaf_kind(leaf.space)].append(leaf)
+        self.numeric = by_kind["numeric"]
+        self.precision = np.concatenate([np.zeros(0), *(_precision(leaf.space) for leaf in self.numeric)])
+        self.num_numeric = len(self.precision)
+        self.ids: list[_CategoricalLeaf | _TextLeaf] = [
+            _CategoricalLeaf(leaf, limits) for leaf in by_kind["categorical"]
+        ]
+        self.ids += [_TextLeaf(leaf, limits) for leaf in by_kind["text"]]
+        self.grids = [_GridLeaf(leaf, limits) for leaf in by_kind["grid"]]
+        self.pixels = [_PixelLeaf(leaf, limits) for leaf in by_kind["pixels"]]
+        folds = np.arange(self.num_numeric)
+        self._column = folds % limits.max_numeric
+        self._sign = np.where((folds // limits.max_numeric) % 2, -1.0, 1.0).astype(np.float32)
+
+    def numbers(self, parts: dict[str, np.ndarray], count: int) -> np.ndarray:
+        """All numeric scalars of ``N = count`` observations, unscaled: ``(N, num_numeric)`` float64 (float32 would merge integers over 2^24)."""
+        columns = [np.asarray(parts[leaf.path], np.float64).reshape(count, -1) for leaf in self.numeric]
+        return columns[0] if len(columns) == 1 else np.concatenate([np.zeros((count, 0)), *columns], axis=1)
+
+    def encode(self, parts: dict[str, np.ndarray], numbers: np.ndarray, standardised: np.ndarray) -> Encoded:
+        """Encodes ``N`` observations.
+
+        Args:
+            parts: ``{path: (N, *leaf shape)}``, as `spaces.flatten` gives them.
+            numbers: ``(N, num_numeric)``, as `numbers` gives them.
+            standardised: the same after standardisation.
+        """
+        count = len(numbers)
+        ids = [leaf.encode(parts[leaf.path]) for leaf in self.ids]
+        grids = [leaf.encode(parts[leaf.path]) for leaf in self.grids]
+        channels = max((leaf.channels for leaf in self.grids), default=0)
+        grids = [np.pad(grid, [(0, 0)] * 4 + [(0, channels - grid.shape[-1])]) for grid in grids]
+        return Encoded(
+            numeric=self._fold(np.clip(standardised, -CLIP, CLIP)),
+            raw_numeric=self._fold(np.arcsinh(numbers)),
+            categorical=np.concatenate(ids, axis=1) if ids else np.zeros((count, 0), np.int64),
+            grid=np.concatenate(grids) if grids else None,
+            pixels=torch.cat([leaf.encode(parts[leaf.path]) for leaf in self.pixels]) if self.pixels else None,
+            grid_slots=np.concatenate([leaf.slots for leaf in self.grids]) if self.grids else np.zeros(0, np.int64),
+            pixel_slots=np.concatenate([leaf.slots for leaf in self.pixels]) if self.pixels else np.zeros(0, np.int64),
+        )
+
+    def _fold(self, values: np.ndarray) -> np.ndarray:
+        """More scalars than ``max_numeric`` share columns with alternating signs (feature hashing, Weinberger et al. 2009)."""
+        values = values.astype(np.float32)
+        if self.num_numeric <= self.limits.max_numeric:
+            return values
+        folded = np.zeros((len(values), self.limits.max_numeric), np.float32)
+        np.add.at(folded.T, self._column, (values * self._sign).T)
+        return folded
+
+
+def as_parts(space: gymnasium.Space, parts: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Leaf values of a batch as arrays of the leaf's dtype."""
+    return {leaf.path: leaf_array(leaf.space, parts[leaf.path]) for leaf in leaves(space)}

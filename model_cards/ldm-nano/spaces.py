@@ -1,0 +1,248 @@
+"""Gymnasium spaces as data: walk them leaf by leaf, save them as JSON, say how two of them differ.
+
+A *leaf* is one primitive space (Box, Discrete, MultiDiscrete, MultiBinary, Text) inside a possibly nested one. Leaves are
+listed depth-first with the keys of a Dict sorted, so that the order in which a Dict was written does not matter. The path of a leaf joins
+keys and Tuple indices with dots (``"arm.image"``, ``"0"``); the path of a space that is itself a leaf is ``""``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from .errors import SpaceMismatchError, UnsupportedSpaceError
+
+PRIMITIVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Text)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One primitive space and the path that leads to it."""
+
+    path: str
+    space: gymnasium.Space
+
+
+def _escape(key: Any) -> str:
+    """A dot inside a key must not look like a step of the path."""
+    return str(key).replace("%", "%25").replace(".", "%2E")
+
+
+def _children(space: gymnasium.Space) -> list[tuple[Any, str, gymnasium.Space]]:
+    """(key, escaped key, space) of a Dict (keys sorted) or Tuple."""
+    if isinstance(space, spaces.Dict):
+        return [(key, _escape(key), space.spaces[key]) for key in sorted(space.spaces, key=str)]
+    assert isinstance(space, spaces.Tuple)
+    return [(index, str(index), child) for index, child in enumerate(space.spaces)]
+
+
+def _walk(space: gymnasium.Space, path: str) -> Iterator[Leaf]:
+    if isinstance(space, PRIMITIVES):
+        yield Leaf(path, space)
+    elif isinstance(space, spaces.Dict | spaces.Tuple):
+        for _, name, child in _children(space):
+            yield from _walk(child, f"{path}.{name}" if path else name)
+    else:
+        raise UnsupportedSpaceError(
+            f"{type(space).__name__} at leaf '{path or '(root)'}' is not supported. Supported: Box, Discrete, MultiDiscrete, "
+            "MultiBinary, Text, and Dict / Tuple of them. Wrap the environment (gymnasium.ObservationWrapper / ActionWrapper) so "
+            "that this leaf has one of these spaces."
+        )
+
+
+def leaves(space: gymnasium.Space) -> list[Leaf]:
+    """Lists the primitive spaces of ``space``, depth-first.
+
+    Raises:
+        UnsupportedSpaceError: for Sequence, Graph, OneOf and other spaces; names the leaf.
+    """
+    return list(_walk(space, ""))
+
+
+def flatten(space: gymnasium.Space, value: Any, path: str = "") -> dict[str, Any]:
+    """Takes a member of ``space`` (or a batch of members, as Gymnasium's vector environments lay it out) apart: ``{path: leaf value}``.
+
+    Raises:
+        SpaceMismatchError: if a key of a Dict or an entry of a Tuple is missing.
+    """
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        return {path: value}
+    parts: dict[str, Any] = {}
+    for key, name, child in _children(space):
+        below = f"{path}.{name}" if path else name
+        try:
+            item = value[key]
+        except (KeyError, IndexError, TypeError) as error:
+            raise SpaceMismatchError(
+                f"leaf '{below}' is missing: expected a member of {space}, got {value!r:.200}"
+            ) from error
+        parts.update(flatten(child, item, below))
+    return parts
+
+
+def unflatten(space: gymnasium.Space, parts: dict[str, Any], path: str = "") -> Any:
+    """Puts together again what `flatten` took apart."""
+    if isinstance(space, spaces.Dict):
+        built = {
+            key: unflatten(child, parts, f"{path}.{name}" if path else name) for key, name, child in _children(space)
+        }
+        return {key: built[key] for key in space.spaces}
+    if isinstance(space, spaces.Tuple):
+        return tuple(
+            unflatten(child, parts, f"{path}.{name}" if path else name) for _, name, child in _children(space)
+        )
+    return parts[path]
+
+
+def leaf_array(space: gymnasium.Space, values: Any) -> np.ndarray:
+    """Values of one leaf as an array with its dtype; Text becomes an object array of ``str``."""
+    if isinstance(space, spaces.Text):
+        return np.asarray(values, dtype=object)
+    return np.asarray(values, dtype=space.dtype)
+
+
+def stack(space: gymnasium.Space, values: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Stacks single samples: ``{path: (N, *leaf shape)}``."""
+    rows = [flatten(space, value) for value in values]
+    return {leaf.path: leaf_array(leaf.space, [row[leaf.path] for row in rows]) for leaf in leaves(space)}
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------------------
+
+
+def _number(value: Any) -> Any:
+    """A NumPy scalar as JSON; infinities as strings, since JSON has none."""
+    if isinstance(value, np.bool_ | bool | np.integer | int):
+        return int(value)
+    number = float(value)
+    return number if np.isfinite(number) else repr(number)
+
+
+def _array_to_json(array: np.ndarray) -> Any:
+    """An array as nested lists, or as one number where all entries are equal."""
+    if array.size and (array == array.flat[0]).all():
+        return _number(array.flat[0])
+    return [_array_to_json(row) if np.ndim(row) else _number(row) for row in array]
+
+
+def _array_from_json(data: Any, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """Inverse of `_array_to_json`. Integers stay exact (they never pass through float)."""
+    if isinstance(data, list):
+        rows = [_array_from_json(row, shape[1:], dtype) for row in data]
+        return np.stack(rows) if rows else np.zeros(shape, dtype)
+    return np.full(shape, float(data) if isinstance(data, str) else data, dtype)
+
+
+def space_to_json(space: gymnasium.Space) -> dict[str, Any]:
+    """Describes a space by plain JSON values; `space_from_json` is its inverse.
+
+    Raises:
+        UnsupportedSpaceError: for a leaf that is not supported.
+    """
+    leaves(space)  # names the unsupported leaf by its whole path
+    kind = {"type": next(cls.__name__ for cls in (*PRIMITIVES, spaces.Dict, spaces.Tuple) if isinstance(space, cls))}
+    if isinstance(space, spaces.Dict):
+        return kind | {"spaces": [[key, space_to_json(child)] for key, child in space.spaces.items()]}
+    if isinstance(space, spaces.Tuple):
+        return kind | {"spaces": [space_to_json(child) for child in space.spaces]}
+    if isinstance(space, spaces.Text):
+        return kind | {
+            "min_length": space.min_length,
+            "max_length": space.max_length,
+            "charset": "".join(sorted(space.character_set)),
+        }
+    assert space.dtype is not None
+    kind["dtype"] = space.dtype.name
+    if isinstance(space, spaces.Box):
+        return kind | {
+            "shape": list(space.shape),
+            "low": _array_to_json(space.low),
+            "high": _array_to_json(space.high),
+        }
+    if isinstance(space, spaces.Discrete):
+        return kind | {"n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        return kind | {
+            "shape": list(space.shape),
+            "nvec": _array_to_json(space.nvec),
+            "start": _array_to_json(space.start),
+        }
+    assert isinstance(space, spaces.MultiBinary)
+    return kind | {"shape": list(space.shape)}
+
+
+def space_from_json(data: dict[str, Any]) -> gymnasium.Space:
+    """Builds the space that `space_to_json` described.
+
+    Raises:
+        UnsupportedSpaceError: if ``data`` describes no known space.
+    """
+    kind = data.get("type")
+    dtype = np.dtype(data.get("dtype", "int64"))
+    if kind == "Dict":
+        return spaces.Dict({key: space_from_json(child) for key, child in data["spaces"]})
+    if kind == "Tuple":
+        return spaces.Tuple(tuple(space_from_json(child) for child in data["spaces"]))
+    if kind == "Text":
+        return spaces.Text(
+            max_length=data["max_length"], min_length=data["min_length"], charset=frozenset(data["charset"])
+        )
+    if kind == "Box":
+        low, high = (_array_from_json(data[bound], data["shape"], dtype) for bound in ("low", "high"))
+        return spaces.Box(low, high, shape=tuple(data["shape"]), dtype=dtype.type)
+    if kind == "Discrete":
+        other = {} if dtype == np.int64 else {"dtype": dtype.type}  # Gymnasium 1.2 knows int64 only
+        return spaces.Discrete(data["n"], start=data["start"], **other)
+    if kind == "MultiDiscrete":
+        nvec, start = (_array_from_json(data[key], data["shape"], np.dtype("int64")) for key in ("nvec", "start"))
+        return spaces.MultiDiscrete(nvec, dtype=dtype.type, start=start)
+    if kind == "MultiBinary":
+        return spaces.MultiBinary(data["shape"] if len(data["shape"]) != 1 else data["shape"][0])
+    raise UnsupportedSpaceError(
+        f"no space of type {kind!r} can be built; was this file written by a later version of ldm_hf?"
+    )
+
+
+# --- differences -----------------------------------------------------------------------------------------------------------------
+
+
+def _shorten(value: Any, limit: int = 60) -> str:
+    text = str(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def describe_difference(expected: gymnasium.Space, found: gymnasium.Space, path: str = "") -> list[str]:
+    """Says in words how two spaces differ, leaf by leaf; an empty list when they are the same."""
+    place = path or "(root)"
+    first, second = space_to_json(expected), space_to_json(found)
+    if first["type"] != second["type"]:
+        return [f"{place}: {first['type']} expected, {second['type']} found"]
+    if isinstance(expected, spaces.Dict | spaces.Tuple):
+        left, right = ({name: child for _, name, child in _children(space)} for space in (expected, found))
+        differences = [
+            f"{path + '.' if path else ''}{name}: expected, not found" for name in left if name not in right
+        ]
+        differences += [
+            f"{path + '.' if path else ''}{name}: found, not expected" for name in right if name not in left
+        ]
+        for name in left:
+            if name in right:
+                differences += describe_difference(left[name], right[name], f"{path}.{name}" if path else name)
+        return differences
+    return [
+        f"{place}: {field} {_shorten(first[field])} expected, {_shorten(second[field])} found"
+        for field in first
+        if first[field] != second[field]
+    ]
+
+
+def check_same(expected: gymnasium.Space, found: gymnasium.Space, what: str) -> None:
+    """Raises `SpaceMismatchError` that lists every difference between two spaces; ``what`` names the environment and which space it is."""
+    differences = describe_difference(expected, found)
+    if differences:
+        raise SpaceMismatchError(f"{what} differs from what was recorded: " + "; ".join(differences))
