@@ -113,7 +113,7 @@ def test_the_published_model_balances_the_pole():
     observation, info = env.reset(seed=0)
     feedback = ()
     while True:
-        observation, *feedback, info = env.step(agent.act(observation, *feedback))
+        observation, *feedback, _ = env.step(agent.act(observation, *feedback))
         total += feedback[0]
         if feedback[1] or feedback[2]:
             break
