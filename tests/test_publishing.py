@@ -110,7 +110,7 @@ def test_a_card_without_its_parts_says_how_to_make_them(trained, tmp_path, resul
 def test_the_published_model_balances_the_pole():
     env = gymnasium.make("CartPole-v1")
     agent, total = LDMAgent.from_pretrained(PUBLISHED, env), 0.0
-    observation, info = env.reset(seed=0)
+    observation, _ = env.reset(seed=0)
     feedback = ()
     while True:
         observation, *feedback, _ = env.step(agent.act(observation, *feedback))
