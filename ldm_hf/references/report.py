@@ -70,7 +70,7 @@ def _methods(known: Scores) -> tuple[list[str], list[list[str]]]:
         members = [told for told in known.values() if kind(told) == method]
         if members:
             better = sum(told["beats_random"] for told in members)
-            title = "none could be measured" if method == "None" else method
+            title = "none: left for a larger budget" if method == "None" else method
             minutes = sum(told["seconds"] for told in members) / 60
             lines.append([title, f"{len(members):,}", f"{better:,}", f"{minutes:,.1f}"])
     return header, lines
@@ -83,7 +83,8 @@ def _environments(known: Scores) -> tuple[list[str], list[list[str]]]:
         scores = (_score(told[which]) for which in ("random", "reference"))
         verdict = "yes" if told["beats_random"] else "no"
         attempts = str(len(told["attempts"]))
-        lines.append([name, *scores, told["policy"] or "-", kind(told), verdict, attempts, f"{told['seconds']:.0f}"])
+        method = kind(told) if told["policy"] else "-"
+        lines.append([name, *scores, told["policy"] or "-", method, verdict, attempts, f"{told['seconds']:.0f}"])
     return header, lines
 
 
