@@ -44,6 +44,8 @@ extras = {
     ],
     # Task-specific reference policies by reinforcement learning.
     "reference": ["stable-baselines3>=2.7", "sb3-contrib>=2.7", "optuna>=4.2"],
+    # Collection on a cluster; no part of "all".
+    "ray": ["ray>=2.40"],
     # Interquartile means with confidence intervals, plots, videos.
     "eval": ["scipy>=1.13", "matplotlib>=3.8", "imageio[ffmpeg]>=2.34"],
     # Trajectories in the formats of other tools: Minari, D4RL's HDF5 files, LeRobot's videos.
@@ -57,7 +59,7 @@ extras["all"] = sorted(
     {
         requirement
         for name, group in extras.items()
-        if name not in ("docs", "dev", "envs-extra")
+        if name not in ("docs", "dev", "envs-extra", "ray")
         for requirement in group
     }
 )

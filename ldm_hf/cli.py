@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+from .cli_collect import collect
 from .cli_data import dataset, import_data, push
 from .cli_envs import envs
-from .cli_options import Domain, Ids, Jobs, Library, console
+from .cli_options import Ids, Jobs, References, console
 from .cli_publish import card, export
 from .cli_reference import reference
 from .errors import LDMError
@@ -25,38 +26,13 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(envs, name="envs")
+app.command()(collect)
 app.command()(export)
 app.command()(card)
 app.add_typer(dataset, name="dataset")
 app.command("import")(import_data)
 app.command()(push)
 app.command()(reference)
-
-References = Annotated[Path, typer.Option(help="Folder of trained reference policies.")]
-
-
-@app.command()
-def collect(
-    ids: Ids = None,
-    domain: Domain = None,
-    library: Library = None,
-    output: Annotated[Path, typer.Option(help="Folder of the dataset; continued if there is one.")] = Path(
-        "outputs/trajectories"
-    ),
-    steps_per_env: Annotated[int, typer.Option(min=1, help="Steps of each environment.")] = 20_000,
-    references: References = Path("outputs/references"),
-    jobs: Jobs = 2,
-    seed: int = 0,
-) -> None:
-    """Collects trajectories of reference policies, with their action as label of every step."""
-    from .collection import Plan
-    from .collection import collect as collect_all
-    from .environments.catalogue import select
-
-    rows = [row for row in select(ids, domain, library) if row.reference is not None or ids]
-    failures = collect_all(rows, Plan(str(output), str(references), steps_per_env, seed), jobs)
-    console.print(f"{len(rows) - len(failures)} environments in {output}")
-    _exit_with(failures)
 
 
 @app.command()
@@ -131,13 +107,6 @@ def play(
     console.print(f"returns: {', '.join(f'{value:.4g}' for value in returns)}")
     if video:
         console.print(f"video in {video}")
-
-
-def _exit_with(failures: dict[str, LDMError]) -> None:
-    for error in failures.values():
-        console.print(f"failed: {error}", style="red", markup=False, highlight=False)
-    if failures:
-        raise typer.Exit(1)
 
 
 def run(command: Callable[..., Any]) -> None:

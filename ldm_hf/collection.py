@@ -1,35 +1,37 @@
-"""Collects trajectories: roll-outs of reference policies, clean and perturbed, with the reference's action as label of every step.
+"""Collects trajectories: roll-outs of reference policies or of a model, with the reference's action as label of every step.
 
-Behaviour cloning from clean roll-outs alone falls apart as soon as the model leaves their path (Ross et al. 2011). So in most episodes other
-actions are executed for short whiles, while the label stays what the reference would have done (noise injection, Laskey et al. 2017).
+Behaviour cloning from clean roll-outs alone falls apart as soon as the model leaves their path (Ross et al. 2011). So either other actions are
+executed for short whiles, or the model that is to learn acts itself, while the label stays what the reference would have done.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gymnasium
-import numpy as np
-from gymnasium import spaces
 from tqdm.auto import tqdm
 
+from .behaviours import BURST, LADDER, Perturbed, Student
 from .environments import EnvironmentSpec, make
-from .errors import EnvironmentFailure, LDMError
+from .environments.isolation import IsolatedEnv
+from .errors import LDMError
 from .evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, measurement, normalised_score, rollout
+from .evaluation.evaluate import loaded_model, make_agent
 from .parallel import report, run_tasks
+from .recording import Actor, Lane, record
 from .references import Reference, load_reference
-from .spaces import flatten, leaves, space_to_json, stack, unflatten
+from .spaces import space_to_json
 from .trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 from .trajectories.writer import stored
 from .versions import versions
 
-LADDER = (0.0, 0.1, 0.3)  # share of foreign actions, one rung an episode in turn
-BURST = 3  # mean number of steps that a foreign action is repeated for: single ones hardly leave the path
 SCORE_EPISODES = 20
+LANES = 8  # where one call acts in several environments: a learned reference, a model
+FLUSH_SECONDS = 300.0  # what is lost at most if the process is ended
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,49 @@ class Plan:
         references_folder: of the policies trained by reinforcement learning.
         steps: of every environment; a row of the catalogue may ask for fewer of a slow one.
         seed: of the first episode; perturbations follow from it, too.
+        student: folder or Hub id of a model that acts instead of the reference, None for the reference.
+        mix: probability that the reference acts in place of the student in a step.
     """
 
     folder: str
     references_folder: str = "outputs/references"
     steps: int = 20_000
     seed: int = 0
+    student: str | None = None
+    mix: float = 0.5
 
     def steps_of(self, spec: EnvironmentSpec) -> int:
         """Steps to collect of an environment."""
         return min(self.steps, spec.max_steps or self.steps)
 
+    def missing(self, spec: EnvironmentSpec) -> int:
+        """Steps of an environment that are not on the disk yet.
 
-def collect(specs: list[EnvironmentSpec], plan: Plan, jobs: int = 1, progress: bool = True) -> dict[str, LDMError]:
+        Raises:
+            DatasetError: if a shard is damaged.
+        """
+        return max(0, self.steps_of(spec) - stored(Path(self.folder) / spec.name)[1])
+
+
+class Executor(Protocol):
+    """What calls the same function for many environments, as `parallel.run_tasks` does."""
+
+    def __call__(
+        self,
+        function: Callable[..., Any],
+        tasks: dict[str, tuple],
+        jobs: int,
+        on_progress: Callable[[int], Any],
+    ) -> Iterator[tuple[str, Any | LDMError]]: ...
+
+
+def collect(
+    specs: list[EnvironmentSpec],
+    plan: Plan,
+    jobs: int = 1,
+    progress: bool = True,
+    executor: Executor = run_tasks,
+) -> dict[str, LDMError]:
     """Collects every environment, several at a time; continues what was interrupted.
 
     Args:
@@ -61,15 +93,17 @@ def collect(specs: list[EnvironmentSpec], plan: Plan, jobs: int = 1, progress: b
         plan: how much, from what, where to.
         jobs: processes.
         progress: show a bar that counts steps.
+        executor: runs the processes.
 
     Returns:
         Errors by environment; what was collected before an error is kept.
     """
+    loaded_model.cache_clear()  # the folder of the student may hold another model than at the last call
     tasks = {spec.name: (spec, plan) for spec in specs}
     total = sum(plan.steps_of(spec) for spec in specs)
     failures = {}
     with tqdm(total=total, desc="collect", unit=" steps", unit_scale=True, disable=not progress) as bar:
-        for done, (name, outcome) in enumerate(run_tasks(collect_environment, tasks, jobs, bar.update), 1):
+        for done, (name, outcome) in enumerate(executor(collect_environment, tasks, jobs, bar.update), 1):
             if isinstance(outcome, LDMError):
                 failures[name] = outcome
             bar.set_postfix(environments=f"{done}/{len(specs)}", failed=len(failures))
@@ -93,29 +127,35 @@ def collect_environment(
     Raises:
         EnvironmentFailure: if the environment raises an error.
         LDMError: if the reference is no better than random actions.
+        CheckpointError: if there is no usable student.
         DatasetError: if the disk is full, or the folder has data of other spaces.
     """
     folder, target = Path(plan.folder) / spec.name, plan.steps_of(spec)
-    episode, steps = stored(folder)
+    episodes, steps = stored(folder)
     report(min(steps, target))
     if steps >= target:
         return EnvironmentInfo.load(folder)
     make_reference = make_reference or (lambda: load_reference(spec, plan.references_folder))
-    env, reference = make(spec), make_reference()
+    # a folder that is continued has its scores already
+    known = EnvironmentInfo.load(folder) if episodes else None
+    scores = known.scores if known else _scores(spec, make_reference)
+    lanes = open_lanes(spec, make_reference, several=plan.student is not None)
     try:
-        # a folder that is continued has its scores already
-        scores = EnvironmentInfo.load(folder).scores if episode else _scores(spec, make_reference)
-        info = _describe(spec, env, plan, reference.method, scores)
+        info = describe(spec, lanes[0], plan, scores, known)
+        actor = actor_of(spec, plan, lanes)
         with TrajectoryWriter(plan.folder, info) as writer:
-            while steps < target:
-                share = LADDER[episode % len(LADDER)]
-                recorded = record_episode(env, reference, plan.seed + episode, share, spec.name)
-                writer.write(recorded | {"behaviour": f"perturbed-{share}" if share else "clean"})
-                length = len(recorded["reward"])
-                report(min(length, target - steps))
-                steps, episode = steps + length, episode + 1
+            written = time.monotonic()
+            for episode in record(lanes, actor, plan.seed + episodes, target - steps):
+                writer.write(episode)
+                if time.monotonic() - written > FLUSH_SECONDS:
+                    writer.flush()
+                    written = time.monotonic()
+                length = len(episode["reward"])
+                report(min(length, max(0, target - steps)))
+                steps += length
     finally:
-        env.close()
+        for lane in lanes:
+            lane.env.close()
     return info
 
 
@@ -134,62 +174,36 @@ def record_episode(
     Returns:
         As `TrajectoryWriter.write` takes it.
     """
-    rng = np.random.default_rng((seed, 1))
-    observations, actions, labels, rewards = [], [], [], []
-    terminated = truncated = False
-    foreign, remaining = None, 0
-    call = "reset"
+    return next(record([Lane(env, reference, name)], Perturbed((share,)), seed, target=1))
+
+
+def open_lanes(spec: EnvironmentSpec, make_reference: Callable[[], Reference], several: bool) -> list[Lane]:
+    """Environments to record in, with their references: several if one call acts in all of them, or labels all of them."""
+    reference = make_reference()
+    lanes: list[Lane] = []
     try:
-        observation, info = env.reset(seed=seed)
-        env.action_space.seed(
-            int(rng.integers(2**31))
-        )  # after the reset: some environments make their spaces anew in it
-        reference.reset(env)
-        while not (terminated or truncated):
-            call = "its reference policy"
-            label = reference.act(env, observation, info)
-            if remaining == 0 and rng.random() < share / BURST:
-                foreign, remaining = env.action_space.sample(), int(rng.geometric(1 / BURST))
-            action = foreign if remaining else _jitter(env.action_space, label, share, rng)
-            remaining = max(remaining - 1, 0)
-            if action is not label:
-                reference.executed(action)
-            # copies, since an environment may write what comes next into the same arrays
-            observations.append(copy.deepcopy(observation))
-            actions.append(copy.deepcopy(action))
-            labels.append(copy.deepcopy(label))
-            call = "step"
-            observation, reward, terminated, truncated, info = env.step(action)
-            rewards.append(float(reward))
-    except LDMError:
+        for index in range(LANES if several or reference.vectorised else 1):
+            own = reference if index == 0 or reference.vectorised else make_reference()
+            lanes.append(Lane(make(spec), own, spec.name))
+    except BaseException:
+        for lane in lanes:
+            lane.env.close()
         raise
-    except Exception as error:
-        raise EnvironmentFailure(name, f"{call} (episode of seed {seed})", error) from error
-    ends = np.zeros((2, len(rewards)), bool)
-    ends[:, -1] = terminated, truncated
-    return {
-        "observation": stack(env.observation_space, observations),
-        "action": stack(env.action_space, actions),
-        "label": stack(env.action_space, labels),
-        "reward": np.array(rewards, np.float32),
-        "terminated": ends[0],
-        "truncated": ends[1],
-        "seed": seed,
-    }
+    return lanes
 
 
-def _jitter(space: gymnasium.Space, action: Any, scale: float, rng: np.random.Generator) -> Any:
-    """Adds noise to the bounded real numbers in an action, ``scale`` of their half range; an action without any stays the same object."""
-    if not scale:
-        return action
-    parts, changed = flatten(space, action), False
-    for leaf in leaves(space):
-        box = leaf.space
-        if isinstance(box, spaces.Box) and np.issubdtype(box.dtype, np.floating) and box.is_bounded():
-            noise = rng.normal(0, scale / 2, box.shape) * (box.high - box.low)
-            parts[leaf.path] = np.clip(parts[leaf.path] + noise, box.low, box.high).astype(box.dtype)
-            changed = True
-    return unflatten(space, parts) if changed else action
+def actor_of(spec: EnvironmentSpec, plan: Plan, lanes: list[Lane]) -> Actor:
+    """Who acts.
+
+    Raises:
+        CheckpointError: if there is no usable student.
+    """
+    if plan.student is None:
+        return Perturbed(LADDER, plan.seed)
+    model, processor = loaded_model(plan.student)
+    env = lanes[0].env
+    spaces = env.observation_space, env.action_space
+    return Student(make_agent(model, processor, spec.name, spec.task or None, spaces, num_envs=len(lanes)), plan.mix)
 
 
 def _scores(spec: EnvironmentSpec, make_reference: Callable[[], Reference]) -> dict[str, dict[str, Any]]:
@@ -198,8 +212,9 @@ def _scores(spec: EnvironmentSpec, make_reference: Callable[[], Reference]) -> d
     Raises:
         LDMError: if the reference is no better than random.
     """
+    reference = make_reference()  # before anything else: where it has to be trained first, nothing is measured in vain
     scores = {}
-    for label, policy in (("random", RandomPolicy()), ("reference", ReferencePolicy(make_reference))):
+    for label, policy in (("random", RandomPolicy()), ("reference", ReferencePolicy(lambda: reference))):
         episodes = max(SCORE_EPISODES, spec.episodes)
         returns = rollout(lambda: make(spec), policy, episodes, HELD_OUT_SEED, num_envs=1, name=spec.name)
         scores[label] = measurement(returns, HELD_OUT_SEED)
@@ -207,9 +222,19 @@ def _scores(spec: EnvironmentSpec, make_reference: Callable[[], Reference]) -> d
     return scores
 
 
-def _describe(
-    spec: EnvironmentSpec, env: gymnasium.Env, plan: Plan, method: str, scores: dict[str, dict[str, Any]]
+def describe(
+    spec: EnvironmentSpec, lane: Lane, plan: Plan, scores: dict[str, dict[str, Any]], known: EnvironmentInfo | None
 ) -> EnvironmentInfo:
+    """What ``environment.json`` says: of a folder that is continued, also who has acted in it before."""
+    env = lane.env
+    collection = (known.collection if known else {}) | {"seed": plan.seed}
+    if plan.student is None:
+        collection |= {"foreign_actions": list(LADDER), "mean_burst": BURST}
+    else:
+        student = {"model": plan.student, "mix": plan.mix}
+        others = [other for other in collection.get("students", []) if other != student]
+        collection["students"] = [*others, student]
+    isolated = env.unwrapped.versions if isinstance(env.unwrapped, IsolatedEnv) else {}
     return EnvironmentInfo(
         name=spec.name,
         env_id=spec.env_id,
@@ -221,8 +246,8 @@ def _describe(
         licence=spec.licence,
         domain=spec.domain,
         task=spec.task,
-        reference=method,
+        reference=lane.reference.method,
         scores=scores,
-        collection={"seed": plan.seed, "foreign_actions": list(LADDER), "mean_burst": BURST},
-        versions=versions(),
+        collection=collection,
+        versions=versions() | {f"isolated {package}": version for package, version in isolated.items()},
     )

@@ -45,9 +45,9 @@ def run_tasks(
         ``(name, result)`` as they come; an error instead of the result where the work raised one. Other tasks go on.
     """
     if jobs == 1 and limit is None:
-        _set_report(on_progress)
+        set_report(on_progress)
         for name, arguments in tasks.items():
-            yield name, _attempt(name, function, arguments)
+            yield name, attempt(name, function, arguments)
         return
     # Spawned, since forking a process in which torch has started threads can hang. One process a pool: if it crashes, only its own task has failed.
     context = multiprocessing.get_context("spawn")
@@ -58,7 +58,7 @@ def run_tasks(
 
     def start(pool: ProcessPoolExecutor) -> None:
         name, arguments = waiting.popleft()
-        running[pool.submit(_attempt, name, function, arguments)] = name, pool, time.monotonic()
+        running[pool.submit(attempt, name, function, arguments)] = name, pool, time.monotonic()
 
     def new_pool() -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, context, _start_worker, (counter,))
@@ -97,7 +97,7 @@ def _kill(pool: ProcessPoolExecutor) -> None:
         process.kill()
 
 
-def _attempt(name: str, function: Callable[..., Any], arguments: tuple) -> Any | LDMError:
+def attempt(name: str, function: Callable[..., Any], arguments: tuple) -> Any | LDMError:
     try:
         return function(*arguments)
     except LDMError as error:
@@ -107,7 +107,7 @@ def _attempt(name: str, function: Callable[..., Any], arguments: tuple) -> Any |
         return EnvironmentFailure(name, "an unforeseen way", error)
 
 
-def _set_report(function: Callable[[int], None]) -> None:
+def set_report(function: Callable[[int], None]) -> None:
     global _report
     _report = function
 
@@ -133,4 +133,4 @@ def _start_worker(counter: Any) -> None:
         with counter.get_lock():
             counter.value += amount
 
-    _set_report(add)
+    set_report(add)

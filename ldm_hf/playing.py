@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,23 @@ CAPTION = 14  # pixels under a tile
 GRID_FPS = 20
 
 
-def play(model: str, name: str, video: str | Path | None = None, episodes: int = 1, seed: int = 0) -> list[float]:
+def play(
+    model: str,
+    name: str,
+    video: str | Path | None = None,
+    episodes: int = 1,
+    seed: int = 0,
+    show: Callable[[str], Any] = print,
+) -> list[float]:
     """Lets a model play.
 
     Args:
         model: folder or Hub id.
         name: of the environment, in the catalogue or Gymnasium's registry.
-        video: file to write (``.mp4`` or ``.gif``); None opens a window.
+        video: file to write (``.mp4`` or ``.gif``); None opens a window, or shows the texts of an environment that has no picture.
         episodes: how many; the model's history goes on across them.
         seed: of the first episode.
+        show: takes these texts.
 
     Returns:
         Return of each episode.
@@ -39,15 +47,18 @@ def play(model: str, name: str, video: str | Path | None = None, episodes: int =
         LDMError: if the environment cannot be drawn.
         MissingExtraError: without imageio.
     """
-    env = _drawn_environment(name)
+    env = _drawn_environment(name, ("rgb_array", "ansi") if video is None else ("rgb_array",))
     agent = make_agent(*load_model(model), get_spec(name).name, get_spec(name).task or None, env)
-    if video is None:
+    told = env.render_mode == "ansi"
+    if video is None and not told:
         env = HumanRendering(env)
     frames: list[np.ndarray] = []
     returns = [0.0] * episodes
-    for episode, frame, reward in _steps(name, env, agent, episodes, seed, draw=video is not None):
+    for episode, frame, reward in _steps(name, env, agent, episodes, seed, draw=told or video is not None):
         returns[episode] += reward
-        if frame is not None:
+        if told:
+            show(str(frame))
+        elif frame is not None:
             frames.append(frame)
     fps = env.metadata.get("render_fps") or 30
     env.close()
@@ -103,27 +114,25 @@ def play_grid(
     return failures
 
 
-def _drawn_environment(name: str) -> gymnasium.Env:
-    """An environment that renders arrays."""
+def _drawn_environment(name: str, modes: tuple[str, ...] = ("rgb_array",)) -> gymnasium.Env:
+    """An environment in the first of the render modes that it has."""
     spec = get_spec(name)
-    try:
-        env = make(spec, render_mode="rgb_array")
-        drawn = "rgb_array" in env.metadata.get("render_modes", [])
-    except EnvironmentFailure:
-        env = make(spec)  # if it can be made without: its constructor does not know the mode
-        drawn = False
-    if not drawn:
+    for mode in modes:
+        try:
+            env = make(spec, render_mode=mode)
+        except EnvironmentFailure:
+            make(spec).close()  # if it can be made without: its constructor does not know the mode
+            continue
+        if mode in env.metadata.get("render_modes", []):
+            return env
         env.close()
-        raise LDMError(
-            f"{spec.name} has no picture (no render mode 'rgb_array'); `ldm evaluate` scores a model in it."
-        )
-    return env
+    raise LDMError(f"{spec.name} has no picture (no render mode 'rgb_array'); `ldm evaluate` scores a model in it.")
 
 
 def _steps(
     name: str, env: gymnasium.Env, agent: LDMAgent, episodes: int | None, seed: int, draw: bool
-) -> Iterator[tuple[int, np.ndarray | None, float]]:
-    """Number of the episode, picture before the step, and reward of every step; without end if ``episodes`` is None."""
+) -> Iterator[tuple[int, Any, float]]:
+    """Number of the episode, picture (or text) before the step, and reward of every step; without end if ``episodes`` is None."""
 
     def call(which: str, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -135,7 +144,9 @@ def _steps(
     for episode in itertools.count() if episodes is None else range(episodes):
         observation, info = call("reset", seed=seed + episode)
         while True:
-            frame = _pixels(call("render")) if draw else None
+            frame = call("render") if draw else None
+            if not isinstance(frame, str | None):
+                frame = _pixels(frame)
             action = agent.act(observation, *feedback, info)
             observation, reward, terminated, truncated, info = call("step", action)
             feedback = (reward, terminated, truncated)

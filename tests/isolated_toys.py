@@ -39,14 +39,15 @@ class Sampler(gymnasium.Env):
 
     metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 7}
 
-    def __init__(self, kind="box", render_mode=None):
+    def __init__(self, kind="box", render_mode=None, dies_at=(), diary=None, chance=False):
+        self.dies_at, self.diary, self.chance = list(dies_at), diary, chance
         observation_space, action_space = SPACES[kind]
         # copies, since a space keeps the state of its generator
         self.observation_space, self.action_space = copy.deepcopy((observation_space, action_space))
         self.render_mode = render_mode
 
     def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
+        super().reset(seed=None if self.chance else seed)
         self.steps = 0
         return self.observe("begin"), {"options": options or {}, "action_mask": np.ones(3, np.int8)}
 
@@ -57,6 +58,7 @@ class Sampler(gymnasium.Env):
     def step(self, action):
         assert self.action_space.contains(action), action
         self.steps += 1
+        die(self)
         mask = self.np_random.integers(0, 2, 3).astype(np.int8)
         info = {"action_mask": mask, "steps": self.steps, "share": np.float32(0.1), "object": object()}
         ends = self.np_random.random() < 0.2
@@ -122,6 +124,75 @@ class Faulty(gymnasium.Env):
         return observation, 1.0, False, False, {"long": "x" * 100_000, "short": "x"}
 
 
+class Walk(gymnasium.Env):
+    """A random walk that can be pushed; only its inside tells which direction is paid."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,))
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, dies_at=(), diary=None):
+        self.dies_at, self.diary = list(dies_at), diary
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.steps, self.paid = 0.0, 0, int(self.np_random.integers(2))
+        return np.array([self.place], np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        die(self)
+        self.place += action - 0.5 + self.np_random.normal()
+        return np.array([self.place], np.float32), float(action == self.paid), False, self.steps == 9, {}
+
+
+class Rewarded:
+    """Knows which direction is paid."""
+
+    method = "scripted"
+
+    def __init__(self, env):
+        pass
+
+    def reset(self, env):
+        pass
+
+    def executed(self, action):
+        pass
+
+    def act(self, env, observation, info):
+        return np.int64(env.unwrapped.paid)
+
+
+def die(env):
+    """As many processes as there are entries die, at these steps; others live."""
+    if env.steps in env.dies_at:
+        with open(env.diary, "a") as diary:
+            diary.write("x")
+        if os.path.getsize(env.diary) <= env.dies_at.count(env.steps):
+            os._exit(7)
+
+
+class Insider:
+    """A reference that needs the inside of a Sampler: the number of its steps, and how many actions of others it has heard of."""
+
+    method = "scripted"
+
+    def __init__(self, env, factor=1):
+        self.factor, self.heard = factor, 0
+        env.reset(seed=99)  # must not disturb the episode
+        self.episodes = 0
+
+    def reset(self, env):
+        self.episodes += 1
+
+    def executed(self, action):
+        self.heard += 1
+
+    def act(self, env, observation, info):
+        return np.array([self.factor * env.unwrapped.steps / 10, self.heard / 10], np.float32)
+
+
 def register():
     gymnasium.register("Sampler-v0", entry_point=Sampler)
+    gymnasium.register("Walk-v0", entry_point=Walk)
     gymnasium.register("Faulty-v0", entry_point=Faulty)

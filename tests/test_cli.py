@@ -4,15 +4,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import imageio.v3 as imageio
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from ldm_hf import LDMConfig, LDMForActionPrediction, cli
+from ldm_hf import LDMConfig, LDMForActionPrediction, cli, cli_collect
 from ldm_hf.environments import catalogue
 from ldm_hf.errors import LDMError, MissingExtraError, UnknownEnvironmentError
 from ldm_hf.playing import CAPTION, play, play_grid
@@ -257,6 +259,37 @@ def test_collect_reports_failures_and_goes_on(tmp_path):
     assert "1 environments in" in text
     assert "failed: Acrobot-v1: no reference policy" in text and "ldm reference --ids Acrobot-v1" in text
     assert set(open_dataset(tmp_path / "data")) == {"FrozenLake-v1"}
+
+
+def test_collect_estimates_first(tmp_path):
+    arguments = ("--ids", "FrozenLake-v1,CartPole-v1", "--steps-per-env", "2000", "--jobs", "1", "--output", tmp_path)
+    result = ldm("collect", *arguments, "--dry-run")
+    text = " ".join(result.stdout.split())
+    assert result.exit_code == 0 and not list(tmp_path.iterdir())
+    assert "Estimate of 2 environments; 0 are complete" in text and "In all 4,000 steps: about" in text
+    assert "MB are free" in text
+
+
+def test_collect_refuses_what_the_disk_cannot_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli_collect.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    result = ldm(
+        "collect", "--ids", "FrozenLake-v1", "--steps-per-env", "2000", "--jobs", "1", "--output", tmp_path / "data"
+    )
+    assert isinstance(result.exception, LDMError) and "too little space" in str(result.exception)
+    assert not (tmp_path / "data").exists()
+
+
+def test_collect_everything_has_to_be_said(tmp_path):
+    result = ldm("collect", "--output", tmp_path)
+    assert isinstance(result.exception, LDMError) and "--all" in str(result.exception)
+
+
+def test_collect_lets_a_model_act(collected, model, tmp_path):
+    arguments = ("--ids", "FrozenLake-v1", "--steps-per-env", "100", "--jobs", "1", "--output", tmp_path)
+    result = ldm("collect", *arguments, "--behaviour", model, "--mix", "0.25")
+    assert result.exit_code == 0, result.stdout
+    table = pq.read_table(tmp_path / "FrozenLake-v1" / "train-00000.parquet", columns=["behaviour"])
+    assert set(table["behaviour"].to_pylist()) == {"student-0.25"}
 
 
 # --- evaluate --------------------------------------------------------------------------------------------------------

@@ -12,11 +12,20 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from ldm_hf.environments.isolation import IsolatedEnv, IsolatedVectorEnv, Recipe
+from ldm_hf.collection import Plan, collect
+from ldm_hf.environments import EnvironmentSpec, make
+from ldm_hf.environments.catalogue import libraries
+from ldm_hf.environments.isolation import IsolatedEnv, IsolatedVectorEnv, Recipe, installing
 from ldm_hf.errors import EnvironmentFailure, SpaceMismatchError
+from ldm_hf.evaluation import ReferencePolicy, rollout
+from ldm_hf.references import load_reference
+from ldm_hf.references.isolated import IsolatedReference
+from ldm_hf.trajectories import EnvironmentInfo
+from ldm_hf.trajectories.writer import shards
 
 from . import isolated_toys
 from .isolated_toys import SPACES
@@ -27,7 +36,7 @@ isolated_toys.register()
 
 @pytest.fixture(autouse=True)
 def toys_can_be_imported(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[1]}{os.pathsep}{Path(__file__).parent}")
 
 
 @pytest.fixture()
@@ -283,6 +292,147 @@ def test_a_restart_that_fails_counts(closing):
             env.reset()
     with pytest.raises(EnvironmentFailure, match="it has failed 3 times"):
         env.reset()
+
+
+# --- in an episode that follows from its seed ------------------------------------------------------------------------
+
+
+def played(env, seed=3, steps=12):
+    """All that an episode returns, with actions that follow from the seed."""
+    seen = [env.reset(seed=seed)]
+    env.action_space.seed(seed)
+    while len(seen) <= steps and not (len(seen) > 1 and (seen[-1][2] or seen[-1][3])):
+        seen.append(env.step(env.action_space.sample()))
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["box", "dict", "text"])
+@pytest.mark.parametrize("dies_at", [(3,), (3, 3), (1,)])
+def test_a_process_that_dies_is_replaced_and_nobody_notices(kind, dies_at, closing, tmp_path):
+    env = closing(IsolatedEnv(recipe(kind=kind, dies_at=dies_at, diary=str(tmp_path / "diary"))))
+    whole = closing(IsolatedEnv(recipe(kind=kind)))
+    seed = next(seed for seed in range(9) if len(played(whole, seed)) > 4)
+    first = worker_of(env)
+    assert identical(played(env, seed), played(whole, seed))
+    assert worker_of(env) != first
+    assert identical(played(env, 5), played(whole, 5))
+
+
+def test_a_process_that_dies_again_and_again_is_given_up(closing, tmp_path):
+    env = closing(IsolatedEnv(faulty("dies")))
+    env.reset(seed=0)
+    env.step(0)
+    with pytest.raises(EnvironmentFailure, match="Toy failed in step: its process died: SIGSEGV"):
+        env.step(0)
+    with pytest.raises(EnvironmentFailure, match="it has failed 3 times"):
+        env.reset(seed=0)
+
+
+def test_a_hang_is_given_up_after_three_time_limits(closing):
+    env = closing(IsolatedEnv(faulty("hangs", time_limit=0.3)))
+    env.reset(seed=0)
+    env.step(0)
+    started = time.perf_counter()
+    with pytest.raises(EnvironmentFailure, match=r"no answer within 0\.3 s"):
+        env.step(0)
+    assert 0.9 < time.perf_counter() - started < 30
+
+
+def test_where_the_same_seed_leads_elsewhere_a_failure_stays_one(closing, tmp_path):
+    env = closing(IsolatedEnv(recipe(chance=True, dies_at=(3,), diary=str(tmp_path / "diary"))))
+    with pytest.raises(EnvironmentFailure, match=r"did not lead there again|failed in step"):
+        for seed in range(9):
+            played(env, seed)
+
+
+def test_nothing_is_started_again_after_close():
+    env = IsolatedEnv(recipe())
+    env.reset(seed=0)
+    env.close()
+    with pytest.raises(EnvironmentFailure):
+        env.step(env.action_space.sample())
+
+
+# --- references in the worker ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dies_at", [(), (4,)])
+def test_a_reference_looks_into_the_environment_of_its_process(dies_at, closing, tmp_path):
+    env = closing(IsolatedEnv(recipe(dies_at=dies_at, diary=str(tmp_path / "diary"))))
+    plain = closing(IsolatedEnv(recipe()))
+    seed = next(seed for seed in range(9) if len(played(plain, seed)) > 6)
+    reference = IsolatedReference(isolated_toys.Insider, {"factor": 0.5})
+    assert reference.method == "scripted"
+    observation, info = env.reset(seed=seed)
+    expected, _ = plain.reset(seed=seed)
+    reference.reset(env)
+    for step in range(6):
+        assert identical(observation, expected)
+        label = reference.act(env, observation, info)
+        np.testing.assert_allclose(label, [0.5 * step / 10, max(0, step - 2) / 10], rtol=1e-6)
+        action = label
+        if step >= 2:
+            action = np.array([-1, 1], np.float32)
+            reference.executed(action)
+        observation, *_, info = env.step(action)
+        expected, *_ = plain.step(action)
+
+
+@pytest.fixture()
+def toy_library(monkeypatch, tmp_path):
+    """Makes ``toy`` an isolated library that is installed under this interpreter."""
+    monkeypatch.setattr(installing, "REQUIREMENTS", tmp_path)
+    monkeypatch.setenv("LDM_HF_ENVIRONMENTS", str(tmp_path / "environments"))
+    installing.pinned_version.cache_clear()
+    (tmp_path / "toy.txt").write_text("toy==1.2.3\n")
+    python = installing._folder_of("toy") / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    (python.parents[1] / installing.DONE).write_text("{}")
+    monkeypatch.setitem(libraries(), "toy", ENTRIES[0] | {"licence": "MIT"})
+    yield tmp_path
+    installing.pinned_version.cache_clear()
+
+
+def toy_row(reference="tests.isolated_toys:Rewarded", **kwargs):
+    return EnvironmentSpec("Toy", "Walk-v0", "toy", reference=reference, kwargs=kwargs)
+
+
+def episodes(folder):
+    return [row for path in shards(folder / "Toy") for row in pq.read_table(path).to_pylist()]
+
+
+def test_isolated_environments_are_collected_also_where_they_die_now_and_then(toy_library):
+    folders = [toy_library / name for name in ("calm", "rough")]
+    diary = {"dies_at": [4, 4], "diary": str(toy_library / "diary")}
+    for folder, kwargs in zip(folders, ({}, diary), strict=True):
+        assert collect([toy_row(**kwargs)], Plan(str(folder), steps=100), progress=False) == {}
+    assert (toy_library / "diary").stat().st_size > 2
+    assert len(episodes(folders[0])) > 5
+    assert episodes(folders[0]) == episodes(folders[1])
+    told = EnvironmentInfo.load(folders[0] / "Toy")
+    assert (told.library, told.version, told.licence, told.reference) == ("toy", "1.2.3", "MIT", "scripted")
+    assert told.versions["isolated numpy"] == np.__version__ and "isolated python" in told.versions
+
+
+@pytest.mark.parametrize("fault", ["dies", "outside", "hangs"])
+def test_an_isolated_environment_that_fails_for_good_stops_nothing(fault, toy_library, monkeypatch):
+    monkeypatch.setattr(Recipe.__init__, "__defaults__", ((), 0.5))  # seconds that a call may take
+    bad = EnvironmentSpec("Bad", "Faulty-v0", "toy", reference="tests.isolated_toys:Insider", kwargs={"fault": fault})
+    failures = collect([bad, toy_row()], Plan(str(toy_library / "data"), steps=60), progress=False)
+    assert list(failures) == ["Bad"]
+    assert isinstance(failures["Bad"], EnvironmentFailure)
+    assert len(episodes(toy_library / "data")) > 1
+
+
+def test_roll_outs_of_an_isolated_environment_survive_the_death_of_its_process(toy_library):
+    returns = []
+    for kwargs in ({}, {"dies_at": [4, 4], "diary": str(toy_library / "diary")}):
+        row = toy_row(**kwargs)
+        policy = ReferencePolicy(lambda row=row: load_reference(row, "nowhere"))
+        returns.append(rollout(lambda row=row: make(row), policy, episodes=4, num_envs=2, name="Toy"))
+    np.testing.assert_array_equal(*returns)
 
 
 # --- ends ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -30,6 +31,7 @@ Loader = getattr(
     yaml, "CSafeLoader", yaml.SafeLoader
 )  # every command loads the table: ten times as fast where it exists
 OWN_NAMESPACE = "ldm_hf/"  # ids that this package registers itself
+OPENENV = "openenv:"  # before the address of a running server
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _library_of(env_id: str) -> str:
 
 
 def get_spec(name: str) -> EnvironmentSpec:
-    """The row of this name; a Gymnasium id that is not in the catalogue becomes a row of its own, without reference.
+    """The row of this name; a Gymnasium id that is not in the catalogue, or ``openenv:`` and the address of a server, becomes a row of its own, without reference.
 
     Raises:
         UnknownEnvironmentError: with the closest names.
@@ -158,6 +160,10 @@ def get_spec(name: str) -> EnvironmentSpec:
     specs = catalogue()
     if name in specs:
         return specs[name]
+    if name.startswith(OPENENV):
+        url = name.removeprefix(OPENENV)
+        plain = re.sub(r"\W+", "-", url.partition("://")[2]).strip("-")
+        return EnvironmentSpec(f"openenv-{plain}", f"{OWN_NAMESPACE}OpenEnv-v0", "openenv-core", kwargs={"url": url})
     if name in gymnasium.registry or ":" in name:  # "module:Id-v0": Gymnasium imports the module first
         return EnvironmentSpec(name.replace("/", "-").replace(":", "-"), env_id=name, library=_library_of(name))
     close = difflib.get_close_matches(name, [*specs, *gymnasium.registry], n=3, cutoff=0.5)

@@ -17,6 +17,7 @@ ENTRY_POINTS = {
     "SimulatedStocks-v0": ("trading:SimulatedStocksEnv", None),
     "SuperMario-v0": ("adapters.super_mario:make_super_mario", 2000),
     "Jumanji-v0": ("adapters.jumanji:Jumanji", None),
+    "OpenEnv-v0": ("adapters.openenv:OpenEnv", 1000),
 }
 
 

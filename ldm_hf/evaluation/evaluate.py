@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 HELD_OUT_SEED = 1_000_000
 """Of the first episode that measures a policy: far from the seeds of collected episodes."""
 
-_loaded = lru_cache(maxsize=1)(load_model)  # a process measures one model in many environments
+loaded_model = lru_cache(maxsize=1)(load_model)  # a process measures one model in many environments
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ def evaluate(
         CheckpointError: if there is no usable model.
         DatasetError: if ``dataset`` is no folder or an ``environment.json`` in it is damaged.
     """
-    _loaded.cache_clear()  # the folder may hold another model than at the last call
-    _, processor = _loaded(str(model_path))
+    loaded_model.cache_clear()  # the folder may hold another model than at the last call
+    _, processor = loaded_model(str(model_path))
     names = list(dict.fromkeys(processor.environments if names is None else names))
     if not names:
         raise LDMError(f"{model_path} was trained on no named environment; say which environments to evaluate in")
@@ -248,7 +248,7 @@ def _work(
     recorded: dict[str, dict[str, Any]],
     find: Callable[[str, str | Path], Target],
 ) -> dict[str, Any]:
-    model, processor = _loaded(model_path)
+    model, processor = loaded_model(model_path)
     return evaluate_environment(model, processor, find(name, references_folder), measuring, recorded)
 
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from tqdm.auto import tqdm
 
 from ..errors import EnvironmentFailure, LDMError, NonFiniteError
-from ..spaces import flatten, stack, unflatten
+from ..spaces import stack, unflatten, unstack
 
 
 @dataclass
@@ -118,11 +118,8 @@ class AgentPolicy:
         observation_space, action_space = self.spaces
         observation = unflatten(observation_space, stack(observation_space, lanes.observations))
         feedback = (lanes.rewards, lanes.terminated, lanes.truncated) if lanes.stepped else (None, None, None)
-        actions = flatten(action_space, self.agent.act(observation, *feedback, _batched_mask(lanes.infos)))
-        return [
-            unflatten(action_space, {path: values[lane] for path, values in actions.items()})
-            for lane in range(len(lanes.envs))
-        ]
+        actions = self.agent.act(observation, *feedback, batched_mask(lanes.infos))
+        return unstack(action_space, actions, len(lanes.envs))
 
 
 def rollout(
@@ -229,7 +226,7 @@ def _sampling_mask(space: gymnasium.Space, info: dict[str, Any]) -> Any:
     return tuple(np.asarray(part, np.int8) for part in mask) if isinstance(mask, tuple) else np.asarray(mask, np.int8)
 
 
-def _batched_mask(infos: list[dict[str, Any]]) -> dict[str, Any] | None:
+def batched_mask(infos: list[dict[str, Any]]) -> dict[str, Any] | None:
     """``{"action_mask": (N, choices)}`` if all lanes have one."""
     masks = [info.get("action_mask") for info in infos]
     if any(mask is None for mask in masks):

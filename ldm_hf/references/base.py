@@ -16,10 +16,12 @@ class Reference:
     Attributes:
         method: how it came about, one of `METHODS`.
         worlds: names of the classes of environments that it is meant for, as the libraries call them.
+        vectorised: `act` also takes the stacked observations of several environments, and keeps nothing from step to step.
     """
 
     method = "heuristic"
     worlds: tuple[str, ...] = ()
+    vectorised = False
 
     def __init__(self, env: gymnasium.Env) -> None:
         """Makes the policy; parameters of a subclass come from the row's ``reference_kwargs``.

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..environments import EnvironmentSpec, make
+from ..environments.isolation import is_isolated
 from ..errors import LDMError
 from . import (
     bsuite,
@@ -23,6 +24,7 @@ from . import (
     teams,
 )
 from .base import Reference
+from .isolated import IsolatedReference
 from .scores import reference_scores
 
 POLICIES: dict[str, type[Reference]] = {
@@ -130,6 +132,8 @@ def load_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
 
 def build_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
     """The policy that the row names, see `load_reference`."""
+    if is_isolated(spec.library) and spec.reference != "rl":
+        return IsolatedReference(policy_of(spec.name, str(spec.reference)), spec.reference_kwargs)
     env = make(spec)
     try:
         if spec.reference == "rl":

@@ -33,6 +33,7 @@ class ReinforcementLearned(Reference):
     """
 
     method = "rl"
+    vectorised = True
 
     def __init__(self, policy: Any, adapter: Adapter, mean: np.ndarray | None, deviation: np.ndarray | None) -> None:
         self.policy, self.adapter, self.mean, self.deviation = policy, adapter, mean, deviation

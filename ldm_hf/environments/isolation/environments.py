@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
@@ -16,6 +18,9 @@ from ...errors import EnvironmentFailure
 from .exchange import Slots, from_json, to_json
 from .process import WorkerProcess
 
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 TIME_LIMIT = 120.0
 RESTARTS = 2
 
@@ -56,6 +61,10 @@ class _Restarting:
     def slots(self) -> Slots:
         return self.process.slots
 
+    @property
+    def can_restart(self) -> bool:
+        return self.process.ended and self.restarts < RESTARTS
+
     def reset(self, lanes: list[int], seeds: list[int | None], options: dict[str, Any] | None) -> list[dict[str, Any]]:
         if self.process.ended:
             if self.restarts == RESTARTS:
@@ -77,8 +86,13 @@ class IsolatedEnv(gymnasium.Env):
     """An environment that runs in a worker process under another interpreter.
 
     It behaves as in this process: the same spaces, seeds, observations and rewards. Infos keep the entries that are plain values, arrays or
-    tuples. `unwrapped` is this object, not the library's: what needs its inside cannot reach it. After a failure, `reset` starts a new process, at
-    most twice.
+    tuples. `unwrapped` is this object, not the library's: what needs its inside cannot reach it, but a reference policy may run in the worker.
+
+    After a failure, a new process is started, at most twice. In an episode that was reset with a seed, it is brought to where the last one was, and
+    the call that failed is made again; otherwise the failure is raised and the next `reset` starts the process.
+
+    Attributes:
+        versions: of what the worker runs on.
 
     Raises:
         EnvironmentFailure: by any call, if the environment raises an error, dies, takes longer than the time limit or returns an
@@ -90,15 +104,24 @@ class IsolatedEnv(gymnasium.Env):
         process = self._worker.process
         self.observation_space, self.action_space = process.observation_space, process.action_space
         self.metadata, self.render_mode = process.metadata, recipe.row.get("render_mode")
+        self.versions = process.versions
+        self._calls: list[Callable[[], Any]] | None = None  # of this episode; None if no seed makes them repeatable
+        self._seen = 0  # checksum of the last observation
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        (info,) = self._worker.reset([0], [seed], options)
+        self._calls = None if seed is None else []
+        (info,) = self._persistently(lambda: self._worker.reset([0], [seed], options))
         return self._worker.slots.read("observation", 0), info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        action = copy.deepcopy(action)  # it may have to be executed again
+
+        def step() -> dict[str, Any]:
+            self._worker.slots.write("action", action, 0)
+            return self._worker.step(autoreset=False)[0][0]
+
+        info = self._persistently(step)
         slots = self._worker.slots
-        slots.write("action", action, 0)
-        (info,), _ = self._worker.step(autoreset=False)
         flags = bool(slots.terminated[0]), bool(slots.truncated[0])
         return slots.read("observation", 0), float(slots.reward[0]), *flags, info
 
@@ -106,7 +129,53 @@ class IsolatedEnv(gymnasium.Env):
         return from_json(self._worker.process.call("render", lane=0)["frame"])
 
     def close(self) -> None:
+        self._calls = None
         self._worker.process.close()
+
+    def begin_reference(self, path: str, kwargs: dict[str, Any]) -> None:
+        """Tells a reference policy in the worker, ``module:Class``, that an episode has begun; makes it at the first time."""
+        self._persistently(lambda: self._worker.process.call("begin_reference", path=path, kwargs=kwargs))
+
+    def label(self) -> Any:
+        """The action of the reference policy in the worker."""
+        self._persistently(lambda: self._worker.process.call("label"))
+        return self._worker.slots.read("label", 0)
+
+    def executed(self, action: Any) -> None:
+        """Tells the reference policy in the worker which action was executed instead of its own."""
+        action = copy.deepcopy(action)
+
+        def executed() -> None:
+            self._worker.slots.write("action", action, 0)
+            self._worker.process.call("executed")
+
+        self._persistently(executed)
+
+    def _persistently(self, call: Callable[[], Result]) -> Result:
+        """Makes a call, in another process again if this one fails."""
+        while True:
+            try:
+                result = call()
+            except EnvironmentFailure as failure:
+                if self._calls is None or not self._worker.can_restart:
+                    raise
+                logger.warning("%s; it is started again", failure)
+                self._repeat()
+                continue
+            if self._calls is not None:
+                self._calls.append(call)
+                self._seen = self._worker.slots.checksum("observation")
+            return result
+
+    def _repeat(self) -> None:
+        """Brings a new process to where the last one was."""
+        calls, self._calls = self._calls or [], []
+        seen = self._seen
+        for call in calls:
+            self._persistently(call)
+        if calls and self._seen != seen:
+            name = self._worker.recipe.name
+            raise EnvironmentFailure(name, "step", "it failed, and the same seed and actions did not lead there again")
 
 
 class IsolatedVectorEnv(VectorEnv):

@@ -10,6 +10,7 @@ import json
 import math
 import mmap
 import os
+import zlib
 from typing import Any
 
 import gymnasium
@@ -66,13 +67,16 @@ class Slots:
         action_space: of one environment.
         lanes: how many.
 
-    ``observation``, ``final`` (the last observation of an episode that ended) and ``action`` are read and written by
-    name; ``reward``, ``terminated`` and ``truncated`` are arrays ``(lanes,)``.
+    ``observation``, ``final`` (the last observation of an episode that ended), ``action`` and ``label`` (that of a
+    reference policy) are read and written by name; ``reward``, ``terminated`` and ``truncated`` are arrays ``(lanes,)``.
     """
 
     def __init__(self, file: int, observation_space: gymnasium.Space, action_space: gymnasium.Space, lanes: int):
         self.lanes = lanes
-        self._spaces = {"observation": observation_space, "final": observation_space, "action": action_space}
+        self._spaces = {
+            **{"observation": observation_space, "final": observation_space},
+            **{"action": action_space, "label": action_space},
+        }
         self._leaves = {role: leaves(space) for role, space in self._spaces.items()}
         types = {(role, leaf.path): _type_of(leaf.space) for role, found in self._leaves.items() for leaf in found}
         types |= {("reward", ""): (np.dtype("float64"), ())}
@@ -97,7 +101,7 @@ class Slots:
         """Stores the value of one lane, or a batch of all of them.
 
         Args:
-            role: ``observation``, ``final`` or ``action``.
+            role: ``observation``, ``final``, ``action`` or ``label``.
             value: as the space or, for all lanes, the batched space lays it out.
             lane: None for all.
             member: ask whether the value lies inside the space, not only whether it fits into its slots.
@@ -112,6 +116,13 @@ class Slots:
             if member and not leaf.space.contains(part if isinstance(leaf.space, spaces.Text) else fitted):
                 raise SpaceMismatchError(f"leaf '{leaf.path}': {part!r:.200} lies outside {leaf.space!s:.200}")
             self._arrays[role][leaf.path][slice(None) if lane is None else lane] = fitted
+
+    def checksum(self, role: str) -> int:
+        """Of what lies in the slots of all lanes."""
+        value = 0
+        for array in self._arrays[role].values():
+            value = zlib.crc32(array, value)
+        return value
 
     def read(self, role: str, lane: int | None = None) -> Any:
         """A copy of what lies in the slots of one lane, or of all of them as the batched space lays it out."""

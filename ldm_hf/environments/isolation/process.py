@@ -76,6 +76,7 @@ class WorkerProcess:
             try:
                 self.observation_space, self.action_space = (space_from_json(space) for space in made["spaces"])
                 self.metadata: dict[str, Any] = from_json(made["metadata"])
+                self.versions: dict[str, str] = made["versions"]
                 self.slots = Slots(memory, self.observation_space, self.action_space, lanes)
             except BaseException:
                 self._end()

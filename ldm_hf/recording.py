@@ -1,0 +1,202 @@
+"""Records episodes of one or more environments in lock step: an actor acts, the reference policy labels every step."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+
+from .errors import EnvironmentFailure, LDMError
+from .references import Reference
+from .spaces import flatten, leaf_array, leaves, stack, unflatten, unstack
+
+
+class Members:
+    """Members of a space one after another, leaf by leaf."""
+
+    def __init__(self, space: gymnasium.Space) -> None:
+        self._space, self._leaves = space, leaves(space)
+        self._values: dict[str, list[Any]] = {leaf.path: [] for leaf in self._leaves}
+        self._only = self._values.get("")  # most environments: nothing to take apart in every step
+
+    def add(self, value: Any) -> None:
+        """Keeps a copy, since an environment may write what comes next into the same arrays."""
+        if self._only is not None:
+            self._only.append(_copy(value))
+            return
+        for path, part in flatten(self._space, value).items():
+            self._values[path].append(_copy(part))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """``{path: (T, *leaf shape)}``."""
+        return {leaf.path: leaf_array(leaf.space, self._values[leaf.path]) for leaf in self._leaves}
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return value if isinstance(value, np.generic | int | str) else copy.deepcopy(value)
+
+
+class Lane:
+    """One environment, the reference that labels what happens in it, and the episode so far.
+
+    Args:
+        env: the environment.
+        reference: its reference policy, which belongs to this lane unless it is vectorised.
+        name: of the environment, for messages.
+
+    Attributes:
+        seed: of the episode.
+        observation: the current one.
+        info: that came with it.
+        reward: of the last step; 0 before the first one.
+        terminated: likewise; False before the first one.
+        truncated: likewise.
+        rewards: of all steps of the episode.
+    """
+
+    def __init__(self, env: gymnasium.Env, reference: Reference, name: str = "environment") -> None:
+        self.env, self.reference, self.name = env, reference, name
+
+    def begin(self, seed: int) -> None:
+        """Begins an episode.
+
+        Raises:
+            EnvironmentFailure: if the environment fails.
+        """
+        self.seed = seed
+        self.reward, self.terminated, self.truncated = 0.0, False, False
+        self.rewards: list[float] = []
+        with self.named("reset"):
+            self.observation, self.info = self.env.reset(seed=seed)
+        # after the reset: some environments make their spaces anew in it
+        self._observations = Members(self.env.observation_space)
+        self._actions, self._labels = Members(self.env.action_space), Members(self.env.action_space)
+        with self.named("its reference policy"):
+            self.reference.reset(self.env)
+
+    def label(self) -> Any:
+        """What the reference would do."""
+        with self.named("its reference policy"):
+            return self.reference.act(self.env, self.observation, self.info)
+
+    def step(self, label: Any, action: Any) -> bool:
+        """Executes an action and records it; says whether the episode is over."""
+        if action is not label:
+            self.reference.executed(action)
+        self._observations.add(self.observation)
+        self._labels.add(label)
+        self._actions.add(action)
+        try:
+            self.observation, reward, self.terminated, self.truncated, self.info = self.env.step(action)
+            self.reward = float(reward)
+        except LDMError:
+            raise
+        except Exception as error:  # not `named`, which would cost a microsecond a step
+            raise self._failure("step", error) from error
+        self.rewards.append(self.reward)
+        return bool(self.terminated or self.truncated)
+
+    def episode(self) -> dict[str, Any]:
+        """The whole episode as `TrajectoryWriter.write` takes it, but for its behaviour."""
+        ends = np.zeros((2, len(self.rewards)), bool)
+        ends[:, -1] = self.terminated, self.truncated
+        return {
+            "observation": self._observations.arrays(),
+            "action": self._actions.arrays(),
+            "label": self._labels.arrays(),
+            "reward": np.array(self.rewards, np.float32),
+            "terminated": ends[0],
+            "truncated": ends[1],
+            "seed": self.seed,
+        }
+
+    @contextmanager
+    def named(self, call: str) -> Iterator[None]:
+        """Names the environment, call and seed in errors of a library; ours name them already."""
+        try:
+            yield
+        except LDMError:
+            raise
+        except Exception as error:
+            raise self._failure(call, error) from error
+
+    def _failure(self, call: str, error: Exception) -> EnvironmentFailure:
+        return EnvironmentFailure(self.name, f"{call} (episode of seed {self.seed})", error)
+
+
+class Actor(Protocol):
+    """Who acts while the reference labels."""
+
+    def begin(self, index: int, lane: Lane) -> str:
+        """An episode begins in lane ``index``; returns what is stored as its ``behaviour``. The same seed brings the same episode."""
+
+    def act(self, lanes: list[Lane], labels: list[Any]) -> list[Any]:
+        """Actions of all lanes; the label itself where the reference acts."""
+
+
+def record(lanes: list[Lane], actor: Actor, seed: int, target: int) -> Iterator[dict[str, Any]]:
+    """Plays whole episodes until they have ``target`` steps.
+
+    Args:
+        lanes: environments in lock step.
+        actor: who acts.
+        seed: of the first episode.
+        target: steps wanted.
+
+    Yields:
+        Episodes as `TrajectoryWriter.write` takes them. They have the seeds ``seed``, ``seed + 1``, ... and come in this order, however many
+        lanes there are.
+
+    Raises:
+        EnvironmentFailure: if an environment or the reference raises an error of its own.
+    """
+    active = list(range(len(lanes)))
+    behaviours, labels = [""] * len(lanes), [None] * len(lanes)
+    finished: dict[int, dict[str, Any]] = {}
+    following, due, taken = seed, seed, 0  # next to begin, next to hand out, steps of all that have begun
+
+    def begin(index: int) -> None:
+        nonlocal following
+        lanes[index].begin(following)
+        behaviours[index] = actor.begin(index, lanes[index])
+        following += 1
+
+    for index in active:
+        begin(index)
+    while target > 0:
+        _label(lanes, active, labels)
+        actions = actor.act(lanes, labels)
+        taken += len(active)
+        over = [index for index in active if lanes[index].step(labels[index], actions[index])]
+        for index in over:
+            finished[lanes[index].seed] = lanes[index].episode() | {"behaviour": behaviours[index]}
+        while target > 0 and due in finished:  # before another episode begins, which may fail
+            episode = finished.pop(due)
+            due, target = due + 1, target - len(episode["reward"])
+            taken -= len(episode["reward"])
+            yield episode
+        for index in over:
+            if taken < target:
+                begin(index)
+            else:
+                active.remove(index)
+
+
+def _label(lanes: list[Lane], active: list[int], labels: list[Any]) -> None:
+    """The reference's actions in the active lanes; by one call where it takes several observations."""
+    first = lanes[0]
+    if len(lanes) == 1 or not first.reference.vectorised:
+        for index in active:
+            labels[index] = lanes[index].label()
+        return
+    observation_space, action_space = first.env.observation_space, first.env.action_space
+    # of all lanes, also those that have nothing left to do, since batches of one size round alike
+    observations = unflatten(observation_space, stack(observation_space, [lane.observation for lane in lanes]))
+    with first.named("its reference policy"):
+        labels[:] = unstack(action_space, first.reference.act(first.env, observations, {}), len(lanes))
