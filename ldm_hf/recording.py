@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 
 from .errors import EnvironmentFailure, LDMError
 from .references import Reference
 from .spaces import flatten, leaf_array, leaves, stack, unflatten, unstack
 
+CONSTANT = (np.generic, int, str)  # not written as a union, which would be built in every step
+
 
 class Members:
-    """Members of a space one after another, leaf by leaf."""
+    """Members of a space one after another, as copies, since an environment may write what comes next into the same arrays."""
 
     def __init__(self, space: gymnasium.Space) -> None:
         self._space, self._leaves = space, leaves(space)
-        self._values: dict[str, list[Any]] = {leaf.path: [] for leaf in self._leaves}
-        self._only = self._values.get("")  # most environments: nothing to take apart in every step
+        self._kept: list[Any] = []
+        self.add = self._kept.append  # what `copy` has made
+        self.copy: Callable[[Any], Any] = self._apart if isinstance(space, spaces.Dict | spaces.Tuple) else _copy
 
-    def add(self, value: Any) -> None:
-        """Keeps a copy, since an environment may write what comes next into the same arrays."""
-        if self._only is not None:
-            self._only.append(_copy(value))
-            return
-        for path, part in flatten(self._space, value).items():
-            self._values[path].append(_copy(part))
+    def _apart(self, value: Any) -> dict[str, Any]:
+        return {path: _copy(part) for path, part in flatten(self._space, value).items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """``{path: (T, *leaf shape)}``."""
-        return {leaf.path: leaf_array(leaf.space, self._values[leaf.path]) for leaf in self._leaves}
+        if self.copy is _copy:
+            return {"": leaf_array(self._space, self._kept)}
+        return {leaf.path: leaf_array(leaf.space, [parts[leaf.path] for parts in self._kept]) for leaf in self._leaves}
 
 
 def _copy(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.copy()
-    return value if isinstance(value, np.generic | int | str) else copy.deepcopy(value)
+    return value if isinstance(value, CONSTANT) else copy.deepcopy(value)
 
 
 class Lane:
@@ -82,22 +83,28 @@ class Lane:
 
     def label(self) -> Any:
         """What the reference would do."""
-        with self.named("its reference policy"):
+        try:  # not `named`, which costs a microsecond; so in `step`
             return self.reference.act(self.env, self.observation, self.info)
+        except LDMError:
+            raise
+        except Exception as error:
+            raise self._failure("its reference policy", error) from error
 
     def step(self, label: Any, action: Any) -> bool:
         """Executes an action and records it; says whether the episode is over."""
+        kept = self._labels.copy(label)
+        self._labels.add(kept)
         if action is not label:
             self.reference.executed(action)
-        self._observations.add(self.observation)
-        self._labels.add(label)
-        self._actions.add(action)
+            kept = self._actions.copy(action)
+        self._actions.add(kept)
+        self._observations.add(self._observations.copy(self.observation))
         try:
             self.observation, reward, self.terminated, self.truncated, self.info = self.env.step(action)
             self.reward = float(reward)
         except LDMError:
             raise
-        except Exception as error:  # not `named`, which would cost a microsecond a step
+        except Exception as error:
             raise self._failure("step", error) from error
         self.rewards.append(self.reward)
         return bool(self.terminated or self.truncated)

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from gymnasium import spaces
@@ -24,6 +25,7 @@ from ldm_hf.trajectories import (
     write_readme,
     writer,
 )
+from ldm_hf.trajectories.schema import BYTES, Column
 from ldm_hf.trajectories.writer import shards, stored
 
 from .conftest import random_steps
@@ -322,3 +324,33 @@ def test_windows_lie_inside_their_streams_and_reach_both_ends():
     assert starts["middle"] == {0, 1, 2, 3}
     assert starts["short"] == {0}  # shorter than a segment: its beginning
     assert min(starts["long"]) >= 0 and 900 < max(starts["long"]) <= 1000 - 57
+
+
+@pytest.mark.parametrize("size", [BYTES - 1, BYTES])
+def test_large_uint8_leaves_are_binaries_and_those_of_format_1_are_still_read(size, tmp_path, monkeypatch):
+    space = spaces.Dict({"image": spaces.Box(0, 255, (size,), np.uint8), "x": spaces.Box(0, 255, (size,), np.int16)})
+    info = EnvironmentInfo("Toy", "Toy-v0", space_to_json(space), space_to_json(spaces.Discrete(3)))
+    rng = np.random.default_rng(0)
+    shape = (20, size)
+    episode = {
+        "observation": {"image": rng.integers(0, 256, shape, np.uint8), "x": rng.integers(0, 256, shape, np.int16)},
+        "action": {"": rng.integers(0, 3, 20)},
+        "label": {"": rng.integers(0, 3, 20)},
+        **{name: np.zeros(20, bool) for name in ("terminated", "truncated")},
+        "reward": np.zeros(20, np.float32),
+    }
+    for binary in (False, True):  # the same folder: it may have been begun by an earlier version
+        with monkeypatch.context() as patch, TrajectoryWriter(tmp_path, info) as writer:
+            if not binary:
+                patch.setattr(Column, "is_bytes", False)
+            writer.write(episode)
+            writer.flush()
+    types = [
+        pq.read_schema(path).field("observation.image").type.value_type
+        for path in sorted(tmp_path.glob("Toy/*.parquet"))
+    ]
+    assert types == [pa.list_(pa.uint8()), pa.binary() if size == BYTES else pa.list_(pa.uint8())]
+    stream = open_dataset(tmp_path)["Toy"]
+    for name in ("image", "x"):
+        expected = np.concatenate([episode["observation"][name]] * 2)
+        np.testing.assert_array_equal(stream.slice(0, 40)["observation"][name], expected)

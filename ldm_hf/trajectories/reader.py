@@ -209,7 +209,7 @@ class EnvironmentTrajectories:
 def _steps(column: Column, table: pa.Table, path: Path, lengths: np.ndarray) -> np.ndarray:
     """The values of all steps of a shard ``(sum(lengths), *shape)``."""
     array = table[column.name].combine_chunks()
-    if array.type != column.arrow_type:
+    if array.type not in (column.arrow_type, column.list_type):
         raise DatasetError(
             f"{path}: column {column.name} has type {array.type}, expected {column.arrow_type} for {column.space}."
         )
@@ -218,9 +218,20 @@ def _steps(column: Column, table: pa.Table, path: Path, lengths: np.ndarray) -> 
     flat, count = array.flatten(), int(lengths.sum())
     if column.is_text:
         return np.asarray(flat.to_pylist(), dtype=object)
-    scalars = (flat.flatten() if column.shape else flat).to_numpy(zero_copy_only=False)
+    scalars = (
+        _bytes(flat)
+        if pa.types.is_binary(flat.type)
+        else (flat.flatten() if column.shape else flat).to_numpy(zero_copy_only=False)
+    )
     if len(scalars) != count * column.size:
         raise DatasetError(
             f"{path}: column {column.name} has {len(scalars)} numbers for {count} steps of shape {column.shape}."
         )
     return scalars.reshape(count, *column.shape)
+
+
+def _bytes(array: pa.Array) -> np.ndarray:
+    """The bytes of all binaries, one after another."""
+    _, offsets, data = array.buffers()
+    places = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    return np.frombuffer(data, np.uint8)[places[0] : places[-1]]

@@ -180,6 +180,9 @@ def _list_array(column: Column, episodes: list[dict[str, Any]]) -> pa.Array:
             (joined.view(np.uint8) if joined.dtype == bool and column.space is not None else joined).reshape(-1)
         )
         flat = scalars
-        if column.shape:
+        if column.is_bytes:
+            ends = np.arange(len(joined) + 1, dtype=np.int32) * column.size
+            flat = pa.Array.from_buffers(pa.binary(), len(joined), [None, pa.py_buffer(ends), pa.py_buffer(joined)])
+        elif column.shape:
             flat = pa.ListArray.from_arrays(pa.array(np.arange(len(joined) + 1) * column.size, pa.int32()), scalars)
     return pa.ListArray.from_arrays(offsets, flat)
