@@ -61,7 +61,7 @@ def compare(name: str, references: str, budget: float, most: int) -> dict[str, A
 
     collect(1)  # imports what is imported late
     rate = 200 / max(cpu_seconds(lambda: collect(200)), 1e-6)
-    steps = min(most, max(200, int(rate * budget / ROUNDS)))
+    steps = most if len(lanes) > 1 else min(most, max(200, int(rate * budget / ROUNDS)))
     recorded = collect(steps)
     count = sum(len(episode["reward"]) for episode in recorded)
     space = lanes[0].env.action_space

@@ -163,36 +163,36 @@ def record(lanes: list[Lane], actor: Actor, seed: int, target: int) -> Iterator[
     Raises:
         EnvironmentFailure: if an environment or the reference raises an error of its own.
     """
-    active = list(range(len(lanes)))
+    active: list[int] = []
+    idle = list(range(len(lanes)))
     behaviours, labels = [""] * len(lanes), [None] * len(lanes)
     finished: dict[int, dict[str, Any]] = {}
-    following, due, taken = seed, seed, 0  # next to begin, next to hand out, steps of all that have begun
-
-    def begin(index: int) -> None:
-        nonlocal following
-        lanes[index].begin(following)
-        behaviours[index] = actor.begin(index, lanes[index])
-        following += 1
-
-    for index in active:
-        begin(index)
+    following, due, lengths = seed, seed, []  # next to begin, next to hand out, steps of all that are over
     while target > 0:
+        while idle and _is_needed(target, len(active), finished, lengths):
+            active.append(index := idle.pop(0))
+            lanes[index].begin(following)
+            behaviours[index] = actor.begin(index, lanes[index])
+            following += 1
         _label(lanes, active, labels)
         actions = actor.act(lanes, labels)
-        taken += len(active)
-        over = [index for index in active if lanes[index].step(labels[index], actions[index])]
-        for index in over:
+        for index in [index for index in active if lanes[index].step(labels[index], actions[index])]:
             finished[lanes[index].seed] = lanes[index].episode() | {"behaviour": behaviours[index]}
+            lengths.append(len(lanes[index].rewards))
+            active.remove(index)
+            idle.append(index)
         while target > 0 and due in finished:  # before another episode begins, which may fail
             episode = finished.pop(due)
             due, target = due + 1, target - len(episode["reward"])
-            taken -= len(episode["reward"])
             yield episode
-        for index in over:
-            if taken < target:
-                begin(index)
-            else:
-                active.remove(index)
+
+
+def _is_needed(target: int, running: int, finished: dict[int, dict[str, Any]], lengths: list[int]) -> bool:
+    """Will those that run or wait to be handed out probably have too few steps? At first nobody knows how long an episode is."""
+    if not lengths or not running:
+        return True
+    waiting = sum(len(episode["reward"]) for episode in finished.values())
+    return waiting + running * sum(lengths) / len(lengths) < target
 
 
 def _label(lanes: list[Lane], active: list[int], labels: list[Any]) -> None:

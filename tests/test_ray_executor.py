@@ -25,12 +25,12 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
 @pytest.fixture(scope="module")
 def cluster():
-    ray = pytest.importorskip("ray", reason='needs: pip install "ldm_hf[ray]"')
-    from ray.cluster_utils import Cluster
-
     with pytest.MonkeyPatch.context() as patch:
-        root = str(Path(__file__).parents[1])
-        patch.setenv("PYTHONPATH", root)  # inherited by the workers
+        patch.setenv("RAY_agent_register_timeout_ms", "240000")  # a busy machine needs a while
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)  # inherited by the workers
+        ray = pytest.importorskip("ray", reason='needs: pip install "ldm_hf[ray]"')
+        from ray.cluster_utils import Cluster
+
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         made.add_node(num_cpus=1)
         yield made
@@ -81,10 +81,3 @@ def test_tasks_run_on_both_nodes_and_one_that_dies_is_a_failure_of_its_environme
     assert len(nodes) == 2
     ((name, failure),) = executor(die, {"Pole": (None, None)}, 1)
     assert name == "Pole" and isinstance(failure, EnvironmentFailure) and "its process" in str(failure)
-
-
-@pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_named():
-    pytest.importorskip("ray", reason='needs: pip install "ldm_hf[ray]"')
-    with pytest.raises(LDMError, match=r"no Ray cluster at 127\.0\.0\.1:1"):
-        on_ray("127.0.0.1:1")
