@@ -50,7 +50,7 @@ class _Disturbance:
     def __init__(self, space: gymnasium.Space, share: float, rng: np.random.Generator) -> None:
         self.space, self.share, self.rng = space, share, rng
         self.seed = int(rng.integers(2**31))
-        self.boxes: dict[str, Any] = {leaf.path: leaf.space for leaf in leaves(space) if _is_noisy(leaf.space)}
+        self.boxes = {leaf.path: _Noise(leaf.space, share) for leaf in leaves(space) if _is_noisy(leaf.space)}
         self.foreign, self.remaining = None, 0
 
     def of(self, label: Any) -> Any:
@@ -68,12 +68,22 @@ class _Disturbance:
 
     def _jittered(self, action: Any) -> Any:
         """Noise on the bounded real numbers, as wide as the share of their half range."""
+        if "" in self.boxes:  # nothing to take apart
+            return self.boxes[""].on(action, self.rng)
         parts = flatten(self.space, action)
-        for path, box in self.boxes.items():
-            noise = self.rng.normal(0, self.share / 2, box.shape) * (box.high - box.low)
-            noisy = np.minimum(np.maximum(parts[path] + noise, box.low), box.high)  # a third of what np.clip takes
-            parts[path] = noisy.astype(box.dtype)
-        return unflatten(self.space, parts)
+        return unflatten(self.space, parts | {path: box.on(parts[path], self.rng) for path, box in self.boxes.items()})
+
+
+class _Noise:
+    """Of one leaf."""
+
+    def __init__(self, box: Any, share: float) -> None:
+        self.box, self.scale = box, share / 2 * (box.high - box.low)
+
+    def on(self, value: Any, rng: np.random.Generator) -> np.ndarray:
+        noisy = value + self.scale * rng.standard_normal(self.box.shape)
+        noisy = np.minimum(np.maximum(noisy, self.box.low), self.box.high)  # a third of what np.clip takes
+        return noisy.astype(self.box.dtype)
 
 
 def _is_noisy(space: gymnasium.Space) -> bool:
