@@ -113,12 +113,12 @@ class Student:
     def act(self, lanes: list[Lane], labels: list[Any]) -> list[Any]:
         agent, layout = self.agent, self.agent.layout
         observations = stack(layout.observation_space, [lane.observation for lane in lanes])
-        feedback = np.array([(lane.reward, lane.terminated, lane.truncated) for lane in lanes]).T
-        batch = agent.act(
-            unflatten(layout.observation_space, observations),
-            *(feedback[0], *feedback[1:].astype(bool)),
-            batched_mask([lane.info for lane in lanes]),
+        rewards, terminated, truncated = (
+            np.array([getattr(lane, field) for lane in lanes]) for field in ("reward", "terminated", "truncated")
         )
+        mask = batched_mask([lane.info for lane in lanes])
+        observation = unflatten(layout.observation_space, observations)
+        batch = agent.act(observation, rewards, terminated, truncated, mask)
         helped = np.array([self.generators[index].random() < self.mix for index in range(len(lanes))])
         choices = zip(helped, labels, unstack(layout.action_space, batch, len(lanes)), strict=True)
         actions = [label if by_reference else own for by_reference, label, own in choices]

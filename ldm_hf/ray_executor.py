@@ -55,7 +55,8 @@ def on_ray(address: str | None = None) -> Callable[..., Iterator[tuple[str, Any 
     ) -> Iterator[tuple[str, Any | LDMError]]:
         progress = ray.remote(num_cpus=0)(_Progress).remote()
         work = ray.remote(num_cpus=1, max_retries=0)(_work)
-        waiting, running, reported = deque(tasks.items()), {}, 0
+        waiting, reported = deque(tasks.items()), 0
+        running: dict[Any, str] = {}
         while waiting or running:
             while waiting and len(running) < jobs:
                 name, arguments = waiting.popleft()

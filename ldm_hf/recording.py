@@ -167,7 +167,8 @@ def record(lanes: list[Lane], actor: Actor, seed: int, target: int) -> Iterator[
     idle = list(range(len(lanes)))
     behaviours, labels = [""] * len(lanes), [None] * len(lanes)
     finished: dict[int, dict[str, Any]] = {}
-    following, due, lengths = seed, seed, []  # next to begin, next to hand out, steps of all that are over
+    lengths: list[int] = []  # of all that are over
+    following, due = seed, seed  # next to begin, next to hand out
     while target > 0:
         while idle and _is_needed(target, len(active), finished, lengths):
             active.append(index := idle.pop(0))

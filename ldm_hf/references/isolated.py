@@ -24,7 +24,8 @@ class IsolatedReference(Reference):
         self.path, self.kwargs = f"{policy.__module__}:{policy.__qualname__}", kwargs
 
     def reset(self, env: gymnasium.Env) -> None:
-        self.env: Any = env.unwrapped
+        unwrapped: Any = env.unwrapped
+        self.env = unwrapped
         self.env.begin_reference(self.path, self.kwargs)
 
     def executed(self, action: Any) -> None:

@@ -161,8 +161,9 @@ def _space(field: dict[str, Any], example: Any = None) -> gymnasium.Space | None
         return _list_space(field, example)
     if kind == "object":
         found = {name: _space(child, (example or {}).get(name)) for name, child in field.get("properties", {}).items()}
-        if found and None not in found.values():
-            return spaces.Dict(found)
+        whole = {name: child for name, child in found.items() if child is not None}
+        if found and len(whole) == len(found):
+            return spaces.Dict(whole)
     return None
 
 

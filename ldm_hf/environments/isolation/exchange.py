@@ -121,7 +121,7 @@ class Slots:
         """Of what lies in the slots of all lanes."""
         value = 0
         for array in self._arrays[role].values():
-            value = zlib.crc32(array, value)
+            value = zlib.crc32(array.data, value)
         return value
 
     def read(self, role: str, lane: int | None = None) -> Any:
