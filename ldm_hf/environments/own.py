@@ -17,6 +17,8 @@ ENTRY_POINTS = {
     "SimulatedStocks-v0": ("trading:SimulatedStocksEnv", None),
     "SuperMario-v0": ("adapters.super_mario:make_super_mario", 2000),
     "Jumanji-v0": ("adapters.jumanji:Jumanji", None),
+    "Grid2Op-v0": ("adapters.grid2op:make_grid2op", None),
+    "StableRetro-v0": ("adapters.stable_retro:make_stable_retro", 4500),
     "OpenEnv-v0": ("adapters.openenv:OpenEnv", 1000),
 }
 
