@@ -54,6 +54,11 @@ class Adapter:
         self._vector = not self.image and self.observation_space is not only
         self.action_space = self._learnable(action_space)
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Observations and actions pass through as they are, batches of them, too."""
+        return not self.image and not self._vector and self.action_space is self._acted
+
     def observation(self, value: Any) -> np.ndarray:
         """The array that the network reads."""
         if self.image:

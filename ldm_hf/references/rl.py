@@ -33,10 +33,10 @@ class ReinforcementLearned(Reference):
     """
 
     method = "rl"
-    vectorised = True
 
     def __init__(self, policy: Any, adapter: Adapter, mean: np.ndarray | None, deviation: np.ndarray | None) -> None:
         self.policy, self.adapter, self.mean, self.deviation = policy, adapter, mean, deviation
+        self.vectorised = adapter.changes_nothing
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
         seen = self.adapter.observation(observation)
