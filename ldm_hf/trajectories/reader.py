@@ -5,6 +5,7 @@ The Parquet shards are decoded once into plain ``.npy`` files (one a column, ste
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -51,7 +52,9 @@ class EnvironmentTrajectories:
         cache = self._decoded()
         self.episode_starts: np.ndarray = np.load(cache / "episodes.npy")
         self._arrays = {
-            column.name: np.load(cache / f"{index}.npy", mmap_mode="r") for index, column in enumerate(self._columns)
+            # a plain array over the map: slices of np.memmap cost several times as much
+            column.name: np.asarray(np.load(cache / f"{index}.npy", mmap_mode="r"))
+            for index, column in enumerate(self._columns)
         }
         self._texts = {
             column.name: np.array(json.loads((cache / f"{index}.json").read_text(encoding="utf-8")), dtype=object)
@@ -95,6 +98,21 @@ class EnvironmentTrajectories:
             else:
                 steps[column.role][column.path] = values
         return steps
+
+    def episodes(self, start: int, stop: int) -> EnvironmentTrajectories:
+        """The stream of the episodes ``start`` to ``stop`` alone; nothing is copied.
+
+        Raises:
+            IndexError: if these are not episodes of the stream.
+        """
+        if not 0 <= start < stop <= self.num_episodes:
+            raise IndexError(f"{self.info.name}: episodes {start}:{stop} of {self.num_episodes}")
+        part = copy.copy(self)
+        part.__dict__.pop("_statistics", None)
+        first, last = self.episode_starts[start], self.episode_starts[stop]
+        part.episode_starts = self.episode_starts[start : stop + 1] - first
+        part._arrays = {name: values[first:last] for name, values in self._arrays.items()}
+        return part
 
     @cached_property
     def _statistics(self) -> dict[str, Any]:
