@@ -49,6 +49,8 @@ extras = {
     # Trajectories in the formats of other tools: Minari, D4RL's HDF5 files, LeRobot's videos.
     "import": ["minari>=0.5.4", "h5py>=3.8", "av>=12", "pillow>=10"],
     "tracking": ["tensorboard>=2.16"],
+    # Trajectories whose images are stored as PNG or JPEG.
+    "images": ["pillow>=10"],
     # Low-rank adapters of examples/finetune.py.
     "lora": ["peft>=0.17"],
     # Not Sphinx: stockpyl pins its release of 2022.

@@ -108,7 +108,7 @@ def main(args: Arguments) -> None:
         logger.warning("no episodes are held out: training goes on for all of --max_steps %d", args.max_steps)
     stopping = early_stopping(accelerator, processor, held_out, args, model.config.window) if held_out else None
     finish = {"finish": merge_lora} if args.method == "lora" else {}
-    train(accelerator, model, processor, trajectories, args, stopping, **finish)
+    train(accelerator, model, processor, trajectories, args, early_stopping=stopping, **finish)
 
 
 if __name__ == "__main__":

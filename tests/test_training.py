@@ -18,6 +18,7 @@ from ldm_hf.training import (
     TrainingRun,
     best_mixed_precision,
     cosine_with_warmup,
+    make_accelerator,
     parameter_groups,
     processor_for,
     readable_errors,
@@ -380,6 +381,13 @@ def test_too_little_memory_suggests_flags(tmp_path):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\n and much more")
     assert "--batch_size" not in str(error.value) and "--gradient_checkpointing" not in str(error.value)
     assert "There is no checkpoint yet" in str(error.value) and "much more" not in str(error.value)
+
+
+def test_sharding_needs_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(LDMError, match="on GPUs only"):
+        make_accelerator(arguments(tmp_path))
 
 
 def test_other_errors_stay_what_they_are(tmp_path):

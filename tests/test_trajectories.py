@@ -1,16 +1,20 @@
 """Trajectories: what is written is what is read, by us and by `datasets`; crashes and damage; windows."""
 
+import io
 import json
+import resource
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ldm_hf.errors import DatasetError
 from ldm_hf.spaces import space_to_json
@@ -157,6 +161,66 @@ def test_a_slice_outside_the_stream_is_an_error(tmp_path, start, stop):
     write(tmp_path, make_episodes())
     with pytest.raises(IndexError, match="Toy-v0"):
         open_dataset(tmp_path)["Toy-v0"].slice(start, stop)
+
+
+def as_files(shape=(6, 7, 3), struct=False):
+    """Changes a shard: images of observations are stored as files."""
+
+    def change(table):
+        def encode(pixels):
+            image, file = np.array(pixels, np.uint8).reshape(shape), io.BytesIO()
+            Image.fromarray(np.moveaxis(image, 0, -1) if shape[0] == 3 else image).save(file, "PNG")
+            return {"bytes": file.getvalue(), "path": None} if struct else file.getvalue()
+
+        episodes = [[encode(pixels) for pixels in episode] for episode in table["observation"].to_pylist()]
+        kind = pa.struct({"bytes": pa.binary(), "path": pa.string()}) if struct else pa.binary()
+        return table.set_column(0, "observation", pa.array(episodes, pa.list_(kind)))
+
+    return change
+
+
+@pytest.mark.parametrize("struct", [False, True], ids=["bytes", "as datasets.Image"])
+@pytest.mark.parametrize("shape", [(6, 7, 3), (3, 6, 7)], ids=["channels last", "channels first"])
+def test_images_are_read_from_png(tmp_path, shape, struct):
+    space = spaces.Box(0, 255, shape, np.uint8)
+    episodes = make_episodes(space, lengths=(3, 2))
+    folder = write(tmp_path, episodes, describe(space))
+    change_shard(folder, as_files(shape, struct))
+    stream = open_dataset(tmp_path)["Toy-v0"]
+    assert_same_steps(stream.slice(0, 5), join(episodes))
+
+
+def test_images_of_another_size_or_kind_are_named(tmp_path):
+    space = spaces.Box(0, 255, (6, 7, 3), np.uint8)
+    folder = write(tmp_path, make_episodes(space), describe(space))
+    change_shard(folder, as_files())
+    wrong = space_to_json(spaces.Box(0, 255, (5, 7, 3), np.uint8))
+    right = json.loads((folder / "environment.json").read_text())["observation_space"]
+    change_description(folder, observation_space=wrong)
+    with pytest.raises(
+        DatasetError, match=r"column observation, step 0: an image of shape \(6, 7, 3\), expected \(5, 7, 3\)"
+    ):
+        open_dataset(tmp_path)
+    change_description(folder, observation_space=right)
+    kind = pa.list_(pa.binary())
+    change_shard(
+        folder, lambda table: table.set_column(0, "observation", pa.array([[b"no"] * n for n in (4, 1, 6)], kind))
+    )
+    with pytest.raises(DatasetError, match="step 0: not an image"):
+        open_dataset(tmp_path)
+
+
+def test_more_files_than_a_process_may_open_by_default(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for index in range(30):
+        write(tmp_path, make_episodes(), describe(name=f"Toy-v{index}"))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+        reader._allow_open_files.cache_clear()
+        streams = open_dataset(tmp_path)
+        assert len(streams) == 30 and all(stream.slice(0, 11) for stream in streams.values())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_some_episodes_are_a_stream_of_their_own(tmp_path):

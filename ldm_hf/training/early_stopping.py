@@ -27,7 +27,7 @@ class EarlyStopping:
 
     def __init__(self, batches: SegmentDataset, folder: str | Path, every: int, patience: int) -> None:
         self.batches, self.every, self.patience = batches, every, patience
-        self.loss = float("nan")
+        self.loss: float | None = None  # as measured since the last line of the log
         self._best = Path(folder) / "best.safetensors"
 
     def __call__(self, accelerator: Accelerator, model: Any, progress: Progress) -> bool:
@@ -40,9 +40,9 @@ class EarlyStopping:
             return False
         if accelerator.distributed_type == DistributedType.FSDP:
             raise LDMError("a sharded run cannot stop early; use --held_out 0, or a configuration without FSDP.")
-        self.loss = self._measure(accelerator, model)
-        if progress.best is None or self.loss < progress.best[0]:
-            progress.best = (self.loss, progress.step)
+        loss = self.loss = self._measure(accelerator, model)
+        if progress.best is None or loss < progress.best[0]:
+            progress.best = (loss, progress.step)
             if accelerator.is_main_process:
                 self._keep(accelerator.unwrap_model(model))
         return progress.step - progress.best[1] >= self.patience * self.every

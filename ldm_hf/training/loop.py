@@ -42,6 +42,7 @@ def train(
     processor: LDMProcessor,
     trajectories: Mapping[str, EnvironmentTrajectories],
     args: TrainingRun,
+    weights: Mapping[str, float] | None = None,
     early_stopping: EarlyStopping | None = None,
     finish: Callable[[LDMForActionPrediction], None] = lambda model: None,
 ) -> None:
@@ -53,6 +54,7 @@ def train(
         processor: that knows the environments.
         trajectories: by environment.
         args: how.
+        weights: by environment, equal by default.
         early_stopping: ends the run when held-out data are no longer predicted better.
         finish: called with the trained model before it is saved.
 
@@ -62,7 +64,7 @@ def train(
     """
     alone = sole_writer(Path(args.output_dir)) if accelerator.is_main_process and not args.dry_run else nullcontext()
     with alone:
-        run = _Run(accelerator, model, processor, trajectories, args, early_stopping)
+        run = _Run(accelerator, model, processor, trajectories, args, weights, early_stopping)
         if args.dry_run:
             run.tell_plan()
         else:
@@ -80,6 +82,7 @@ class _Run:
         processor: LDMProcessor,
         trajectories: Mapping[str, EnvironmentTrajectories],
         args: TrainingRun,
+        weights: Mapping[str, float] | None,
         early_stopping: EarlyStopping | None,
     ) -> None:
         self.accelerator, self.args, self.processor, self.early_stopping = accelerator, args, processor, early_stopping
@@ -99,6 +102,7 @@ class _Run:
             args.seed,
             accelerator.process_index,
             accelerator.num_processes,
+            weights,
             first=self.progress.segments - self.progress.step * self.segments,
         )
         total = max(args.max_steps, 2) * self.micro  # a dry run takes two
@@ -117,6 +121,8 @@ class _Run:
             model.model.backbone.compile()
         if accelerator.distributed_type == DistributedType.FSDP:
             model.register_forward_hook(_touch_stems)
+            # never used, since the decoder is fed embeddings: a checkpoint would have no moments for it
+            model.model.backbone.get_input_embeddings().requires_grad_(False)
         groups = parameter_groups(model, args.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, betas=BETAS, fused=True)
         self.bare = model
@@ -203,8 +209,8 @@ class _Run:
 
     def _write_line(self, log: IO[str] | None, bar: tqdm, learning_rate: float) -> None:
         line = {"learning_rate": learning_rate, **self.meter.line()}
-        if self.early_stopping is not None:
-            line["held_out_loss"] = self.early_stopping.loss
+        if self.early_stopping is not None and self.early_stopping.loss is not None:
+            line["held_out_loss"], self.early_stopping.loss = self.early_stopping.loss, None
         speed, waiting = line["transitions_per_second"], line["waiting"]
         bar.set_postfix(loss=f"{line['loss']:.3f}", transitions_per_s=f"{speed:,.0f}", waiting=f"{waiting:.1%}")
         self.accelerator.log(line, step=self.progress.step)

@@ -45,6 +45,8 @@ def make_accelerator(args: TrainingRun) -> Accelerator:
         logger.warning(
             "`accelerate launch` starts one process on CPUs; use `torchrun --nproc_per_node N` for N of them."
         )
+    if cpu and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        raise LDMError("accelerate shards models (FSDP) on GPUs only; on CPUs, start the script by torchrun alone.")
     precision = best_mixed_precision(state.device) if args.mixed_precision == "auto" else args.mixed_precision
     accelerator = Accelerator(
         cpu=cpu,

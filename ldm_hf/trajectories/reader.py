@@ -8,9 +8,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import resource
 import shutil
 import tempfile
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from ..errors import DatasetError, UnsupportedSpaceError
 from ..folders import cache_folder
 from ..observations import leaf_kind
 from ..spaces import describe_difference, space_from_json
+from .images import decode_files, holds_files
 from .schema import ROLES, Column, EnvironmentInfo, columns
 from .writer import SPACES_KEY, read_table, shards
 
 CACHE_FORMAT = 2
+MOST_FILES = 2**16  # that a process has mapped
 STATISTICS_STEPS = 200_000  # enough for means and deviations; more would only cost time
 
 
@@ -49,15 +52,16 @@ class EnvironmentTrajectories:
                 f"{self.folder / 'environment.json'} describes no space that can be built ({error}); collect this environment again."
             ) from error
         self._columns = columns(self.observation_space, self.action_space)
-        cache = self._decoded()
-        self.episode_starts: np.ndarray = np.load(cache / "episodes.npy")
+        decoded = self._decoded()
+        _allow_open_files()
+        self.episode_starts: np.ndarray = np.load(decoded / "episodes.npy")
         self._arrays = {
             # a plain array over the map: slices of np.memmap cost several times as much
-            column.name: np.asarray(np.load(cache / f"{index}.npy", mmap_mode="r"))
+            column.name: np.asarray(np.load(decoded / f"{index}.npy", mmap_mode="r"))
             for index, column in enumerate(self._columns)
         }
         self._texts = {
-            column.name: np.array(json.loads((cache / f"{index}.json").read_text(encoding="utf-8")), dtype=object)
+            column.name: np.array(json.loads((decoded / f"{index}.json").read_text(encoding="utf-8")), dtype=object)
             for index, column in enumerate(self._columns)
             if column.is_text
         }
@@ -224,10 +228,20 @@ class EnvironmentTrajectories:
         return np.diff(table["reward"].combine_chunks().offsets.to_numpy())
 
 
+@cache
+def _allow_open_files() -> None:
+    """A mapped file stays open, one a column; a process may have 1,024 of them unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
 def _steps(column: Column, table: pa.Table, path: Path, lengths: np.ndarray) -> np.ndarray:
     """The values of all steps of a shard ``(sum(lengths), *shape)``."""
     array = table[column.name].combine_chunks()
-    if array.type != column.arrow_type:
+    files = holds_files(column, array.type)
+    if array.type != column.arrow_type and not files:
         raise DatasetError(
             f"{path}: column {column.name} has type {array.type}, expected {column.arrow_type} for {column.space}."
         )
@@ -236,6 +250,8 @@ def _steps(column: Column, table: pa.Table, path: Path, lengths: np.ndarray) -> 
     flat, count = array.flatten(), int(lengths.sum())
     if column.is_text:
         return np.asarray(flat.to_pylist(), dtype=object)
+    if files:
+        return decode_files(column, flat, f"{path}: column {column.name}")
     scalars = (flat.flatten() if column.shape else flat).to_numpy(zero_copy_only=False)
     if len(scalars) != count * column.size:
         raise DatasetError(

@@ -1,0 +1,44 @@
+"""Images that a shard holds as files (PNG, JPEG, ...): one a step, as bytes or as `datasets.Image` stores them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+
+from ..errors import DatasetError, MissingExtraError
+from .schema import Column
+
+
+def holds_files(column: Column, kind: pa.DataType) -> bool:
+    """Whether a column of images is stored as files."""
+    if column.dtype != np.uint8 or len(column.shape) not in (2, 3) or not pa.types.is_list(kind):
+        return False
+    value = kind.value_type
+    return pa.types.is_binary(value) or (pa.types.is_struct(value) and value.get_field_index("bytes") >= 0)
+
+
+def decode_files(column: Column, files: pa.Array, where: str) -> np.ndarray:
+    """The images of all steps ``(N, *shape)``; a space with channels first gets them first.
+
+    Raises:
+        DatasetError: if a file is no image or has another size than the space.
+        MissingExtraError: if Pillow is not installed.
+    """
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise MissingExtraError("Pillow", "images") from None
+    images = np.empty((len(files), *column.shape), np.uint8)
+    for step, data in enumerate((files.field("bytes") if pa.types.is_struct(files.type) else files).to_pylist()):
+        try:
+            image = np.asarray(Image.open(io.BytesIO(data)))
+        except (UnidentifiedImageError, OSError, TypeError) as error:
+            raise DatasetError(f"{where}, step {step}: not an image ({error}).") from error
+        if image.shape != column.shape and image.ndim == 3:
+            image = image.transpose(2, 0, 1)
+        if image.size != column.size or image.shape[:2] != column.shape[:2]:
+            raise DatasetError(f"{where}, step {step}: an image of shape {image.shape}, expected {column.shape}.")
+        images[step] = image.reshape(column.shape)
+    return images
