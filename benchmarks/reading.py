@@ -4,7 +4,8 @@
     python benchmarks/reading.py --json outputs/benchmarks/reading.json
 
 The data are made for the occasion, in a temporary folder: HalfCheetah's sizes (17 numbers, 6 actions) and images of 84 x 84 x 3. Every segment is
-copied out of the memory map, so that its pages are really read (from the page cache). Resident memory: what a process holds of its own after
+copied out of the memory map, so that its pages are really read (from the page cache). Times are CPU times of this process, which a busy machine
+changes little. Resident memory: what a process holds of its own after
 reading segments of datasets of two sizes; pages of memory maps belong to the page cache.
 
 Waiting: the share of a training step of ldm-nano on one thread that its batch takes to be read and encoded in the same process.
@@ -16,7 +17,8 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from common import clock, parser, seconds, show
+from common import parser, show
 from gymnasium import spaces
 from PIL import Image
 
@@ -36,6 +38,18 @@ from ldm_hf.trajectories import EnvironmentInfo, EnvironmentTrajectories, Trajec
 NUMBERS, ACTIONS = spaces.Box(-np.inf, np.inf, (17,)), spaces.Box(-1, 1, (6,))
 PIXELS, BUTTONS = spaces.Box(0, 255, (84, 84, 3), np.uint8), spaces.Discrete(4)
 SEGMENT, ROWS = 128, 16
+
+
+def clock(function: Callable[[], Any]) -> float:
+    """Seconds of this process."""
+    started = time.process_time()
+    function()
+    return time.process_time() - started
+
+
+def seconds(function: Callable[[], Any], repeats: int) -> float:
+    """Median of several calls."""
+    return float(np.median([clock(function) for _ in range(repeats)]))
 
 
 def write(

@@ -137,14 +137,12 @@ def test_processes_and_micro_batches_share_the_batch_of_one_process(make_dataset
     halves = [make_dataset(batch_size=2, rank=rank) for rank in (0, 1)]
     micro = make_dataset(batch_size=2, world_size=1)
     for step in range(3):
-        rows = [whole._segment(number) for number in whole.sampler.numbers(step)]
-        for parts in (halves, [micro]):
-            steps = [step] if len(parts) == 2 else [2 * step, 2 * step + 1]
-            numbers = [number for index in steps for part in parts for number in part.sampler.numbers(index)]
-            assert numbers == list(whole.sampler.numbers(step))
-        for row, again in zip(rows, [halves[0]._segment(n) for n in whole.sampler.numbers(step)], strict=True):
-            assert row.layout.name == again.layout.name and np.array_equal(row.feedback, again.feedback)
-            assert np.array_equal(row.task, again.task) and np.array_equal(row.labels, again.labels)
+        batch = whole[step]
+        for parts in ([half[step] for half in halves], [micro[2 * step], micro[2 * step + 1]]):
+            steps = np.concatenate([part["feedback"] for part in parts])
+            assert np.array_equal(steps, batch["feedback"])
+            assert np.array_equal(np.concatenate([part["task"] for part in parts]), batch["task"])
+    assert len(np.unique(batch["task"].any(1))) == 2  # with and without a task text
 
 
 def test_padding_is_no_transition(make_dataset):

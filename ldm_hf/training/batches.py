@@ -58,11 +58,13 @@ class SegmentDataset(Dataset):
     def __getitem__(self, step: int) -> BatchFeature:
         if not 0 <= step < self.num_batches:
             raise IndexError(step)
-        return self.processor([self._segment(number) for number in self.sampler.numbers(step)])
-
-    def _segment(self, number: int) -> EncodedSteps:
-        random = np.random.Philox(key=self.sampler.seed | ENCODING << 64, counter=number << 64)
-        return self.encode(*self.sampler.window(number), *np.random.Generator(random).random(4))
+        numbers = self.sampler.numbers(step)
+        # four random numbers are one count of the generator: row i has those of segment number first + i, whatever the batch
+        random = np.random.Philox(key=self.sampler.seed | ENCODING << 64, counter=numbers.start)
+        chances = np.random.Generator(random).random((len(numbers), 4))
+        return self.processor(
+            [self.encode(*self.sampler.window(number), *row) for number, row in zip(numbers, chances, strict=True)]
+        )
 
     def encode(
         self, name: str, start: int, statistics: float, task: float, reward: float, past: float

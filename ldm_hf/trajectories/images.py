@@ -36,9 +36,15 @@ def decode_files(column: Column, files: pa.Array, where: str) -> np.ndarray:
             image = np.asarray(Image.open(io.BytesIO(data)))
         except (UnidentifiedImageError, OSError, TypeError) as error:
             raise DatasetError(f"{where}, step {step}: not an image ({error}).") from error
-        if image.shape != column.shape and image.ndim == 3:
-            image = image.transpose(2, 0, 1)
-        if image.size != column.size or image.shape[:2] != column.shape[:2]:
+        fitting = [view for view in _views(image) if view.shape == column.shape]
+        if not fitting:
             raise DatasetError(f"{where}, step {step}: an image of shape {image.shape}, expected {column.shape}.")
-        images[step] = image.reshape(column.shape)
+        images[step] = fitting[0]
     return images
+
+
+def _views(image: np.ndarray) -> list[np.ndarray]:
+    """An image with channels last, channels first, and a grey one with an axis of its own."""
+    if image.ndim == 2:
+        return [image, image[..., None], image[None]]
+    return [image, image.transpose(2, 0, 1)]

@@ -212,20 +212,20 @@ class EnvironmentTrajectories:
                 )
 
     def _lengths(self, path: Path) -> np.ndarray:
-        table = read_table(path, [column.name for column in self._columns])
-        self._check_spaces(table, path)
-        expected = [column.name for column in self._columns]
-        missing = [name for name in expected if name not in table.column_names]
+        rewards = read_table(path, ["reward"])
+        self._check_spaces(rewards, path)
+        expected, names = [column.name for column in self._columns], pq.read_schema(path).names
+        missing = [name for name in expected if name not in names]
         if missing:
             raise DatasetError(
                 f"{path} lacks the columns {missing} that {self.info.name} should have; remove this shard or collect again."
             )
-        foreign = [name for name in pq.read_schema(path).names if name.split(".")[0] in ROLES and name not in expected]
+        foreign = [name for name in names if name.split(".")[0] in ROLES and name not in expected]
         if foreign:
             raise DatasetError(
                 f"{path} has the columns {foreign}, which are no part of {self.info.name}'s spaces; is it a shard of another dataset? Remove it."
             )
-        return np.diff(table["reward"].combine_chunks().offsets.to_numpy())
+        return np.diff(rewards["reward"].combine_chunks().offsets.to_numpy())
 
 
 @cache
