@@ -135,7 +135,14 @@ def test_a_run_is_not_mixed_with_another(folder, whole):
     with pytest.raises(CheckpointError, match="holds checkpoints of a former run"):
         train(folder, whole)
     with pytest.raises(CheckpointError, match="--segment was 16, is 8"):
-        train(folder, whole, "--resume_from_checkpoint", "latest", "--segment", 8)
+        train(folder, whole, "--resume_from_checkpoint", "latest", "--segment", 8, "--max_steps", 9)
+
+
+def test_a_complete_run_is_left_as_it_is(folder, whole, caplog):
+    before = {path: path.stat().st_mtime_ns for path in whole.iterdir()}
+    train(folder, whole, "--resume_from_checkpoint", "latest")
+    assert "is complete" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in whole.iterdir()} == before
 
 
 def test_a_truncated_checkpoint_is_named(folder, whole):

@@ -16,6 +16,7 @@ from ..errors import CheckpointError
 from ..trajectories.schema import write_atomically
 from .arguments import TrainingRun
 
+SUMMARY = "training.json"  # of a run that has ended
 # Other values are another run; all other options may change when a run is continued.
 OF_THE_RUN = ("preset", "model", "backbone", "method", "lora_rank", "episodes", "seed", "segment")
 
@@ -71,6 +72,15 @@ def find_checkpoint(args: TrainingRun) -> Path | None:
             "latest, or remove them, or choose another --output_dir."
         )
     return None
+
+
+def is_complete(args: TrainingRun) -> bool:
+    """Whether the run to be continued has ended, by its updates, its minutes or early stopping, and saved its model."""
+    summary = Path(args.output_dir) / SUMMARY
+    if args.resume_from_checkpoint != "latest" or not summary.exists():
+        return False
+    ended = json.loads(summary.read_text(encoding="utf-8"))["arguments"]
+    return ended["max_steps"] >= args.max_steps and ended["max_minutes"] == args.max_minutes
 
 
 def read_progress(checkpoint: Path, args: TrainingRun, environments: Mapping[str, int]) -> Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -24,12 +25,14 @@ from ..trajectories import EnvironmentTrajectories, WindowSampler
 from ..trajectories.schema import write_atomically
 from .arguments import TrainingRun
 from .batches import SegmentDataset
-from .checkpoints import Progress, find_checkpoint, load_state, read_progress, save_checkpoint
+from .checkpoints import SUMMARY, Progress, find_checkpoint, is_complete, load_state, read_progress, save_checkpoint
 from .early_stopping import EarlyStopping
 from .optimisation import cosine_with_warmup, parameter_groups
 from .plan import plan_table
 from .processes import sole_writer
 from .throughput import Meter, flops_per_token, peak_flops
+
+logger = logging.getLogger(__name__)
 
 BETAS = (0.9, 0.98)
 GPU_WORKERS = 4  # processes that prepare the batches of one GPU
@@ -62,6 +65,9 @@ def train(
         CheckpointError: if the checkpoint to resume from is damaged or belongs to another run.
         LDMError: if another run is writing to the output folder.
     """
+    if is_complete(args):
+        logger.warning("%s is complete; a larger --max_steps would go on.", args.output_dir)
+        return
     alone = sole_writer(Path(args.output_dir)) if accelerator.is_main_process and not args.dry_run else nullcontext()
     with alone:
         run = _Run(accelerator, model, processor, trajectories, args, weights, early_stopping)
@@ -172,6 +178,8 @@ class _Run:
         started = time.monotonic() - progress.elapsed
         many = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
         ended, main = False, accelerator.is_main_process
+        if main:
+            (self.folder / SUMMARY).unlink(missing_ok=True)
         with (
             _log_file(self.folder / "training_log.jsonl", progress.step) if main else nullcontext() as log,
             tqdm(
@@ -236,9 +244,7 @@ class _Run:
             summary = {"steps": progress.step, "transitions": transitions, "minutes": progress.elapsed / 60}
             if progress.best is not None:
                 summary["held_out_loss"], summary["best_step"] = progress.best
-            write_atomically(
-                self.folder / "training.json", json.dumps(summary | {"arguments": asdict(self.args)}, indent=2)
-            )
+            write_atomically(self.folder / SUMMARY, json.dumps(summary | {"arguments": asdict(self.args)}, indent=2))
         accelerator.wait_for_everyone()
         accelerator.end_training()
 
