@@ -129,7 +129,7 @@ def measure(args: Any, name: str, contender: str, count: int) -> dict[str, float
     if stream.num_episodes < count:
         raise LDMError(f"{name} has {stream.num_episodes} episodes; collect more with a larger --steps")
     if contender == "retrieval":
-        policy: Any = Retrieval(stream.episodes(0, count))
+        policy: Any = Retrieval(stream.part(0, count))
     else:
         start = args.model if contender == "fine-tuned" else new_weights(args.model, args.work / "scratch")
         policy = trained(args, name, contender, count, start)

@@ -33,7 +33,8 @@ from ldm_hf.training import (
     readable_errors,
     train,
 )
-from ldm_hf.trajectories import EnvironmentTrajectories, WindowSampler, open_dataset
+from ldm_hf.trajectories import WindowSampler, open_dataset
+from ldm_hf.trajectories.streams import Stream
 
 logger = logging.getLogger(__name__)
 
@@ -60,19 +61,17 @@ class Arguments(TrainingRun):
     warmup_steps: int = option(20, "updates until then")
 
 
-def split(
-    stream: EnvironmentTrajectories, episodes: int | None, held_out: float
-) -> tuple[EnvironmentTrajectories, EnvironmentTrajectories | None]:
+def split(stream: Stream, episodes: int | None, held_out: float) -> tuple[Stream, Stream | None]:
     """Episodes to train on, and those held out: the last ones; none of fewer than five."""
     count = min(episodes or stream.num_episodes, stream.num_episodes)
     held = max(1, round(held_out * count)) if held_out and count >= 5 else 0
-    return stream.episodes(0, count - held), stream.episodes(count - held, count) if held else None
+    return stream.part(0, count - held), stream.part(count - held, count) if held else None
 
 
 def early_stopping(
     accelerator: Accelerator,
     processor: LDMProcessor,
-    streams: Mapping[str, EnvironmentTrajectories],
+    streams: Mapping[str, Stream],
     args: Arguments,
     window: int,
 ) -> EarlyStopping:
@@ -94,7 +93,7 @@ def early_stopping(
 def main(args: Arguments) -> None:
     """Trains and saves."""
     accelerator = make_accelerator(args)
-    streams = open_dataset(args.dataset, args.environments or None)
+    streams = open_dataset(args.dataset, args.environments or None, args.min_return_percentile)
     parts = {name: split(stream, args.episodes, args.held_out) for name, stream in streams.items()}
     trajectories = {name: seen for name, (seen, _) in parts.items()}
     held_out = {name: held for name, (_, held) in parts.items() if held is not None}
@@ -108,7 +107,7 @@ def main(args: Arguments) -> None:
         logger.warning("no episodes are held out: training goes on for all of --max_steps %d", args.max_steps)
     stopping = early_stopping(accelerator, processor, held_out, args, model.config.window) if held_out else None
     finish = {"finish": merge_lora} if args.method == "lora" else {}
-    train(accelerator, model, processor, trajectories, args, early_stopping=stopping, **finish)
+    train(accelerator, model, processor, trajectories, args, streams.weights, stopping, **finish)
 
 
 if __name__ == "__main__":

@@ -45,9 +45,10 @@ def make_model(args: Arguments) -> LDMForActionPrediction:
 def main(args: Arguments) -> None:
     """Trains and saves."""
     accelerator = make_accelerator(args)
-    trajectories = open_dataset(args.dataset, args.environments or None)
+    trajectories = open_dataset(args.dataset, args.environments or None, args.min_return_percentile)
     model = make_model(args)
-    train(accelerator, model, processor_for(model.config, trajectories), trajectories, args)
+    processor = processor_for(model.config, trajectories)
+    train(accelerator, model, processor, trajectories, args, trajectories.weights)
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def test_some_episodes_are_a_stream_of_their_own(tmp_path):
     write(tmp_path, episodes, describe(OBSERVATION, ACTION), shard_each=True)
     stream = open_dataset(tmp_path)["Toy-v0"]
     whole = stream.statistics()["observation"]["x"]["mean"]
-    part, expected = stream.episodes(1, 3), join(episodes[1:3])
+    part, expected = stream.part(1, 3), join(episodes[1:3])
     assert (part.num_episodes, part.num_steps) == (2, 7) and part.episode_starts.tolist() == [0, 1, 7]
     assert_same_steps(part.slice(0, 7), expected)
     np.testing.assert_allclose(
@@ -240,7 +240,7 @@ def test_some_episodes_are_a_stream_of_their_own(tmp_path):
     assert np.array_equal(stream.statistics()["observation"]["x"]["mean"], whole) and stream.num_steps == 14
     for start, stop in ((0, 5), (2, 2), (-1, 1)):
         with pytest.raises(IndexError, match="Toy-v0"):
-            stream.episodes(start, stop)
+            stream.part(start, stop)
 
 
 def test_sessions_continue_a_folder(tmp_path, monkeypatch):

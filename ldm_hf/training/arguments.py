@@ -19,10 +19,15 @@ class TrainingRun:
     processes): on CPUs, runs that agree in these agree in every digit with one process more or fewer up to the order of sums.
     """
 
-    dataset: str = field(metadata={"help": "folder or Hub id of a trajectory dataset"})
+    dataset: str = field(
+        metadata={"help": "folder or Hub id of a dataset, or a mixture file (.yaml)", "aliases": ["--mixture"]}
+    )
     output_dir: str = field(metadata={"help": "where checkpoints and the model are written"})
     environments: list[str] = field(
         default_factory=list, metadata={"help": "names of environments; all of the dataset by default"}
+    )
+    min_return_percentile: float | None = option(
+        None, "leave out episodes whose return is below this percentile of their environment's"
     )
     max_steps: int = option(1000, "updates")
     segment: int | None = option(None, "steps per segment; by default four windows of the model")

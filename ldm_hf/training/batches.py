@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 from transformers import BatchFeature
 
 from ..processing_ldm import EncodedSteps, LDMProcessor
-from ..trajectories import EnvironmentTrajectories, WindowSampler
+from ..trajectories import WindowSampler
+from ..trajectories.streams import Stream
 
 ENCODING = 1 << 32  # keeps the random numbers of the encoding apart from those of the sampler
 
@@ -34,7 +35,7 @@ class SegmentDataset(Dataset):
 
     def __init__(
         self,
-        trajectories: Mapping[str, EnvironmentTrajectories],
+        trajectories: Mapping[str, Stream],
         processor: LDMProcessor,
         sampler: WindowSampler,
         num_batches: int,
@@ -102,9 +103,7 @@ class SegmentDataset(Dataset):
         return sum(min(self.sampler.segment, self.trajectories[name].num_steps) for name in names)
 
 
-def processor_for(
-    config: Any, trajectories: Mapping[str, EnvironmentTrajectories], known: LDMProcessor | None = None
-) -> LDMProcessor:
+def processor_for(config: Any, trajectories: Mapping[str, Stream], known: LDMProcessor | None = None) -> LDMProcessor:
     """A processor that knows the spaces, statistics and task texts of a dataset's environments.
 
     Args:

@@ -21,8 +21,9 @@ from tqdm.auto import tqdm
 
 from ..modeling_ldm import LDMForActionPrediction, LDMOutput
 from ..processing_ldm import LDMProcessor
-from ..trajectories import EnvironmentTrajectories, WindowSampler
+from ..trajectories import WindowSampler
 from ..trajectories.schema import write_atomically
+from ..trajectories.streams import Stream
 from .arguments import TrainingRun
 from .batches import SegmentDataset
 from .checkpoints import SUMMARY, Progress, find_checkpoint, is_complete, load_state, read_progress, save_checkpoint
@@ -43,7 +44,7 @@ def train(
     accelerator: Accelerator,
     model: LDMForActionPrediction,
     processor: LDMProcessor,
-    trajectories: Mapping[str, EnvironmentTrajectories],
+    trajectories: Mapping[str, Stream],
     args: TrainingRun,
     weights: Mapping[str, float] | None = None,
     early_stopping: EarlyStopping | None = None,
@@ -86,7 +87,7 @@ class _Run:
         accelerator: Accelerator,
         model: LDMForActionPrediction,
         processor: LDMProcessor,
-        trajectories: Mapping[str, EnvironmentTrajectories],
+        trajectories: Mapping[str, Stream],
         args: TrainingRun,
         weights: Mapping[str, float] | None,
         early_stopping: EarlyStopping | None,

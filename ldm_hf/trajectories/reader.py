@@ -103,7 +103,7 @@ class EnvironmentTrajectories:
                 steps[column.role][column.path] = values
         return steps
 
-    def episodes(self, start: int, stop: int) -> EnvironmentTrajectories:
+    def part(self, start: int, stop: int) -> EnvironmentTrajectories:
         """The stream of the episodes ``start`` to ``stop`` alone; nothing is copied.
 
         Raises:
