@@ -51,6 +51,10 @@ extras = {
     # Trajectories in the formats of other tools: Minari, D4RL's HDF5 files, LeRobot's videos.
     "import": ["minari>=0.5.4", "h5py>=3.8", "av>=12", "pillow>=10"],
     "tracking": ["tensorboard>=2.16"],
+    # Trajectories whose images are stored as PNG or JPEG.
+    "images": ["pillow>=10"],
+    # Low-rank adapters of examples/finetune.py.
+    "lora": ["peft>=0.17"],
     # Not Sphinx: stockpyl pins its release of 2022.
     "docs": ["properdocs>=1.6.5", "mkdocs-material>=9.6", "mkdocstrings-python>=2"],
     "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "pytest-xdist>=3.6", "sybil>=10"],

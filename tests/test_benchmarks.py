@@ -19,6 +19,7 @@ COMMANDS = {
     "rollout": [*TOY, *RACE, "--lanes", "1", "3", "--threads", "1", "2", "--heavy-lanes", "2"],
     "training": [*TOY, *RACE, "--rows", "2"],
     "encoding": [],
+    "reading": ["--steps", "3000", "--frames", "300", "--configs", "3", "--repeats", "1"],
     "isolation": ["--lanes", "2", "--steps", "3", "--repeats", "2"],
     "memory": [*TOY, "--steps", "16", "64"],
     "flat": ["--steps", "60", "--compared", "20"],
@@ -31,7 +32,13 @@ OURS = {"ring buffer", "DynamicCache", "re-encoding", "Decision Transformer"}
 
 
 def test_every_benchmark_is_run_here():
-    assert {path.stem for path in FOLDER.glob("*.py")} == {*COMMANDS, "common", "encoders", "encoder_parts"}
+    assert {path.stem for path in FOLDER.glob("*.py")} == {
+        *COMMANDS,
+        "common",
+        "encoders",
+        "encoder_parts",
+        "few_shot",
+    }
 
 
 def run(name: str, arguments: list[str], output: Path) -> dict:

@@ -1,54 +1,36 @@
-"""Pretraining: batches that can be recomputed, the optimiser's settings, and the script from start to resumed end."""
+"""Training: batches that can be recomputed, the optimiser's settings, what is measured, and what ends a run early."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
-from transformers import AutoConfig, AutoModelForCausalLM
+from accelerate import Accelerator
 
-from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
 from ldm_hf.configuration_ldm import NO_LABEL
-from ldm_hf.errors import NonFiniteError
+from ldm_hf.errors import CheckpointError, LDMError, NonFiniteError
 from ldm_hf.spaces import space_to_json
 from ldm_hf.training import (
+    EarlyStopping,
+    Meter,
     SegmentDataset,
+    TrainingRun,
     best_mixed_precision,
     cosine_with_warmup,
+    make_accelerator,
     parameter_groups,
     processor_for,
+    readable_errors,
 )
+from ldm_hf.training.checkpoints import Progress, find_checkpoint, read_progress
+from ldm_hf.training.loop import _log_file
+from ldm_hf.training.processes import sole_writer
+from ldm_hf.training.throughput import flops_per_token, peak_flops
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, WindowSampler, open_dataset
 
-from .conftest import TINY, random_steps
-
-PRETRAIN = Path(__file__).parents[1] / "examples" / "pretrain.py"
-ENVIRONMENTS = {  # spaces and lengths of episodes
-    "Arm-v0": (
-        spaces.Dict({"x": spaces.Box(-1, 1, (3,)), "d": spaces.Discrete(4)}),
-        spaces.Box(-1, 1, (2,)),
-        (30, 20),
-    ),
-    "Text-v0": (spaces.Text(6, charset="abc "), spaces.MultiDiscrete([3, 5]), (40,)),
-    "Short-v0": (spaces.Box(-5, 5, (2,)), spaces.Discrete(3), (3, 2)),
-}
-SEGMENT = 16
-
-
-def write_dataset(folder):
-    for name, (observation_space, action_space, lengths) in ENVIRONMENTS.items():
-        described = (space_to_json(space) for space in (observation_space, action_space))
-        info = EnvironmentInfo(name, name, *described, task=f"do {name}", domain=name[:3].lower())
-        with TrajectoryWriter(folder, info) as out:
-            for seed, length in enumerate(lengths):
-                out.write(random_steps(observation_space, action_space, length, seed))
+from .conftest import random_steps
+from .runs import ENVIRONMENTS, SEGMENT, write_dataset
 
 
 @pytest.fixture()
@@ -61,9 +43,9 @@ def streams(tmp_path):
 def make_dataset(config, streams):
     processor = processor_for(config, streams)
 
-    def make(seed=0, rank=0, batch_size=6, **shares):
+    def make(seed=0, rank=0, batch_size=6, world_size=2, **shares):
         lengths = {name: stream.num_steps for name, stream in streams.items()}
-        sampler = WindowSampler(lengths, SEGMENT, batch_size, seed, rank, world_size=2)
+        sampler = WindowSampler(lengths, SEGMENT, batch_size, seed, rank, world_size)
         return SegmentDataset(streams, processor, sampler, num_batches=8, **shares)
 
     return make
@@ -150,6 +132,26 @@ def test_shares_are_those_asked_for(make_dataset, share):
     assert len({str(rows) for rows in without.tolist()}) == (8 if 0 < share < 1 else 1)
 
 
+def test_processes_and_micro_batches_share_the_batch_of_one_process(make_dataset):
+    whole = make_dataset(batch_size=4, world_size=1)
+    halves = [make_dataset(batch_size=2, rank=rank) for rank in (0, 1)]
+    micro = make_dataset(batch_size=2, world_size=1)
+    for step in range(3):
+        batch = whole[step]
+        for parts in ([half[step] for half in halves], [micro[2 * step], micro[2 * step + 1]]):
+            steps = np.concatenate([part["feedback"] for part in parts])
+            assert np.array_equal(steps, batch["feedback"])
+            assert np.array_equal(np.concatenate([part["task"] for part in parts]), batch["task"])
+    assert len(np.unique(batch["task"].any(1))) == 2  # with and without a task text
+
+
+def test_padding_is_no_transition(make_dataset):
+    dataset = make_dataset()
+    names = dataset.environments(0)
+    assert "Short-v0" in names
+    assert dataset.transitions(0) == sum(5 if name == "Short-v0" else SEGMENT for name in names)
+
+
 def test_a_batch_trains(make_dataset, model):
     dataset = make_dataset()
     output = model(**dataset[0])
@@ -220,118 +222,172 @@ def test_bf16_only_where_it_is_native(monkeypatch, device, native, best):
     assert best_mixed_precision(torch.device(device)) == best
 
 
-# --- the script ------------------------------------------------------------------------------------------------------------------
-
-
-def pretrain(folder, *further, launcher=()):
-    command = [
-        sys.executable,
-        *launcher,
-        str(PRETRAIN),
-        "--batch_size",
-        "2",
-        "--segment",
-        str(SEGMENT),
-        "--max_steps",
-        "6",
-    ]
-    command += ["--checkpointing_steps", "3", "--logging_steps", "1", "--warmup_steps", "2", "--cpu_threads", "1"]
-    environment = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-    return subprocess.run(
-        [*command, *map(str, further)],
-        cwd=folder,
-        env=os.environ | environment | {"LDM_HF_CACHE": str(folder / "cache")},
-        capture_output=True,
-        text=True,
-        timeout=300,
+def test_frozen_parameters_are_not_given_to_the_optimiser(model):
+    model.model.backbone.requires_grad_(False)
+    given = {id(p) for group in parameter_groups(model, 0.1) for p in group["params"]}
+    assert given == {id(p) for p in model.parameters() if p.requires_grad} and len(given) < len(
+        list(model.parameters())
     )
 
 
-def log_of(output):
-    """Without the speed, which no two runs share."""
-    lines = [json.loads(line) for line in (output / "training_log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "steps_per_second"} for line in lines]
+# --- what is measured ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """The folders of an uninterrupted run, and of one that was interrupted in step 5 and resumed."""
-    folder = tmp_path_factory.mktemp("pretrain")
-    write_dataset(folder / "data")
-    torch.manual_seed(0)
-    LDMForActionPrediction(LDMConfig(**TINY)).save_pretrained(folder / "start")
-    whole, broken = folder / "whole", folder / "broken"
-    arguments = ("--dataset", folder / "data", "--model", folder / "start")
-    finished = pretrain(folder, *arguments, "--output_dir", whole)
-    assert finished.returncode == 0, finished.stderr
-    shutil.copytree(whole / "checkpoint-3", broken / "checkpoint-3")
-    log = (whole / "training_log.jsonl").read_text().splitlines(keepends=True)
-    (broken / "training_log.jsonl").write_text("".join(log[:4]))
-    resumed = pretrain(folder, *arguments, "--output_dir", broken, "--resume_from_checkpoint", "latest")
-    assert resumed.returncode == 0, resumed.stderr
-    return whole, broken
+def test_a_line_of_the_log_tells_losses_by_domain_and_speeds():
+    meter = Meter(Accelerator(cpu=True), {"a": "control", "b": "games", "c": "control"}, flops=10.0, peak=1e9)
+    meter.add(["a", "b"], torch.tensor([1.0, 4.0]), tokens=32, transitions=20, waited=0.0)
+    meter.add(["c", "b"], torch.tensor([2.0, float("nan")]), tokens=32, transitions=30, waited=0.0)
+    meter.updates += 1
+    line = meter.line()
+    assert line["loss"] == pytest.approx(7 / 3) and line["loss/control"] == 1.5 and line["loss/games"] == 4
+    assert line["tokens_per_second"] / line["transitions_per_second"] == pytest.approx(64 / 50)
+    assert line["tokens_per_second"] / line["updates_per_second"] == pytest.approx(64)
+    assert line["mfu"] == pytest.approx(line["tokens_per_second"] * 10 / 1e9) and line["waiting"] == 0
+    meter.add(["a"], torch.tensor([3.0]), tokens=1, transitions=1, waited=1e9)
+    again = meter.line()
+    assert again["loss"] == 3 and again["waiting"] > 1 and "loss/games" not in again
 
 
-@pytest.mark.slow
-def test_a_resumed_run_repeats_the_uninterrupted_one(runs):
-    expected, resumed = (log_of(output) for output in runs)
-    assert [line["step"] for line in expected] == [1, 2, 3, 4, 5, 6]
-    assert len({line["loss"] for line in expected}) == 6 and all(np.isfinite(line["loss"]) for line in expected)
-    assert resumed[-3:] == expected[-3:]
-    weights, others = (LDMForActionPrediction.from_pretrained(output).state_dict() for output in runs)
-    assert all(torch.equal(value, others[name]) for name, value in weights.items())
+def test_arithmetic_of_a_token(model):
+    decoder = sum(p.numel() for part in (model.model.backbone, model.model.mlp) for p in part.parameters())
+    assert flops_per_token(model) == 6 * decoder + 12 * 2 * 32 * 8  # layers, width and window of the tiny model
+    assert 1e8 < peak_flops(torch.device("cpu"), half=False) < 1e14
 
 
-@pytest.mark.slow
-def test_the_log_of_a_resumed_run_has_every_step_once(runs):
-    expected, resumed = (log_of(output) for output in runs)
-    assert resumed == expected
+# --- early stopping --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_the_pretrained_folder_loads(runs):
-    whole, _ = runs
-    model, processor = LDMForActionPrediction.from_pretrained(whole), LDMProcessor.from_pretrained(whole)
-    processor.check_model(model.config)
-    assert set(processor.environments) == set(ENVIRONMENTS)
-    start = LDMForActionPrediction.from_pretrained(whole.parent / "start").state_dict()
-    assert not torch.equal(model.state_dict()["model.bag.weight"], start["model.bag.weight"])
-    assert not list(whole.glob("unfinished-*")) and (whole / "checkpoint-6" / "progress.json").exists()
+class Scripted(EarlyStopping):
+    """Whose held-out losses are given."""
+
+    def _measure(self, accelerator, model):
+        return self.losses.pop(0)
 
 
-@pytest.mark.slow
-def test_a_folder_that_is_no_dataset_ends_in_one_line(tmp_path):
-    (tmp_path / "empty").mkdir()
-    failed = pretrain(tmp_path, "--dataset", tmp_path / "empty", "--output_dir", tmp_path / "out")
-    assert failed.returncode != 0 and "Traceback" not in failed.stderr
-    errors = [line for line in failed.stderr.splitlines() if "error" in line]
-    assert len(errors) == 1 and errors[0].startswith(f"error: {tmp_path / 'empty'} is no trajectory dataset")
+def test_a_run_ends_when_held_out_data_are_no_longer_predicted_better(model, tmp_path):
+    stopping, progress, accelerator = Scripted(None, tmp_path, every=10, patience=2), Progress(), Accelerator(cpu=True)
+    stopping.losses = [3.0, 2.0, 2.5, 2.1]
+    best = None
+    for step in range(1, 41):
+        progress.step = step
+        torch.nn.init.constant_(model.action_head.logits.bias, step)
+        ended = stopping(accelerator, model, progress)
+        assert ended == (step == 40)
+        if step == 20:
+            best = {name: value.clone() for name, value in model.state_dict().items()}
+    assert progress.best == (2.0, 20) and stopping.losses == []
+    stopping.restore(model)
+    assert all(torch.equal(value, best[name]) for name, value in model.state_dict().items())
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
-def test_accelerate_launch_trains_and_a_tracker_is_told(runs):
-    folder = runs[0].parent
-    launcher = ("-m", "accelerate.commands.launch", "--quiet", "--num_processes", "1")
-    arguments = ("--dataset", folder / "data", "--model", folder / "start", "--output_dir", folder / "launched")
-    launched = pretrain(folder, *arguments, "--report_to", "tensorboard", launcher=launcher)
-    assert launched.returncode == 0, launched.stderr
-    assert log_of(folder / "launched") == log_of(runs[0])
-    assert list((folder / "launched").rglob("events.out.tfevents.*"))
-    assert all(any(name.startswith("loss/") for name in line) for line in log_of(folder / "launched"))
+def test_held_out_data_are_measured_without_changing_the_model(make_dataset, model, tmp_path):
+    stopping = EarlyStopping(make_dataset(), tmp_path, every=1, patience=1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    progress = Progress(step=1)
+    assert not stopping(Accelerator(cpu=True), model, progress) and np.isfinite(progress.best[0])
+    assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.slow
-def test_a_run_starts_from_a_language_model(runs):
-    folder = runs[0].parent
-    sizes = TINY["backbone_config"] | {"vocab_size": 50, "use_sliding_window": False}
-    language_model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**sizes))
-    language_model.save_pretrained(folder / "lm")
-    arguments = ("--dataset", folder / "data", "--output_dir", folder / "warm", "--backbone", folder / "lm")
-    finished = pretrain(folder, *arguments, "--max_steps", "1", "--warmup_steps", "1000")
-    assert finished.returncode == 0, finished.stderr
-    weights = LDMForActionPrediction.from_pretrained(folder / "warm").model.backbone.state_dict()
-    for name, value in language_model.model.state_dict().items():
-        if name != "embed_tokens.weight":
-            torch.testing.assert_close(weights[name], value, atol=1e-4, rtol=0)  # one small step away
-    both = pretrain(folder, *arguments, "--model", folder / "start")
-    assert both.returncode == 1 and both.stderr.splitlines()[-1].startswith("error: --model and --backbone")
+# --- what goes wrong -------------------------------------------------------------------------------------------------------------
+
+
+def arguments(folder, **further):
+    return TrainingRun(dataset="data", output_dir=str(folder), **further)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"segment": 64}, "--segment was 128, is 64"),
+        ({"seed": 1}, "--seed was 0, is 1"),
+        ({"environments": {"a": 10}}, "b had 20 steps, has none"),
+        ({"environments": {"a": 10, "b": 21}}, "b had 20 steps, has 21"),
+        ({"environments": {"a": 10, "b": 20, "c": 5}}, "c had no steps, has 5"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, message):
+    args, environments = arguments(tmp_path, segment=128), {"a": 10, "b": 20}
+    folder = tmp_path / "checkpoint-5"
+    folder.mkdir()
+    saved = {"step": 5, "segments": 160, "environments": environments, "arguments": vars(args)}
+    (folder / "progress.json").write_text(json.dumps(saved))
+    assert read_progress(folder, arguments(tmp_path, segment=128, max_steps=7), environments).segments == 160
+    environments = change.pop("environments", environments)
+    with pytest.raises(CheckpointError, match=f"checkpoint-5 belongs to another run: {message}.*--output_dir"):
+        read_progress(folder, arguments(tmp_path, **{"segment": 128} | change), environments)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"steps": 3}'])
+def test_a_damaged_checkpoint_is_named(tmp_path, text):
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "progress.json").write_text(text)
+    with pytest.raises(CheckpointError, match="checkpoint-5 is damaged"):
+        read_progress(tmp_path / "checkpoint-5", arguments(tmp_path), {})
+
+
+def test_which_checkpoint_is_meant(tmp_path):
+    assert find_checkpoint(arguments(tmp_path)) is None
+    assert find_checkpoint(arguments(tmp_path, resume_from_checkpoint="latest")) is None
+    for step in (5, 10, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "unfinished-200").mkdir()
+    assert find_checkpoint(arguments(tmp_path, resume_from_checkpoint="latest")).name == "checkpoint-100"
+    with pytest.raises(CheckpointError, match=r"up to checkpoint-100.*--resume_from_checkpoint latest"):
+        find_checkpoint(arguments(tmp_path))
+    with pytest.raises(CheckpointError, match="is no checkpoint of a training run"):
+        find_checkpoint(arguments(tmp_path, resume_from_checkpoint=str(tmp_path / "checkpoint-5")))
+
+
+def test_a_log_is_cut_where_the_run_goes_on(tmp_path):
+    path = tmp_path / "log.jsonl"
+    lines = [json.dumps({"step": step, "loss": 1.0}) + "\n" for step in range(1, 8)]
+    path.write_text("".join(lines) + '{"step": 8, "lo')  # the process was killed while it wrote
+    with _log_file(path, 3) as log:
+        log.write("next\n")
+    assert path.read_text() == "".join(lines[:3]) + "next\n"
+
+
+def test_one_run_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("ldm_hf.training.processes.LOCK_SECONDS", 0.1)
+    folder = tmp_path / "out"
+    again = pytest.raises(LDMError, match=r"another run is writing to .*out")
+    with sole_writer(folder), again, sole_writer(folder):
+        pass
+    with sole_writer(folder):  # the first one has ended
+        pass
+
+
+def test_too_little_memory_suggests_flags(tmp_path):
+    (tmp_path / "checkpoint-20").mkdir()
+    with pytest.raises(LDMError) as error, readable_errors(arguments(tmp_path, batch_size=8)):
+        torch.empty(2**60, dtype=torch.uint8)
+    for part in (
+        "out of memory with 8 segments a batch",
+        "--batch_size 4 --gradient_accumulation_steps 2",
+        "--gradient_checkpointing",
+        "--mixed_precision bf16",
+        "fsdp2.yaml",
+        "checkpoint-20 is lost: add --resume_from_checkpoint latest",
+    ):
+        assert part in str(error.value)
+    with (
+        pytest.raises(LDMError) as error,
+        readable_errors(arguments(tmp_path / "new", batch_size=1, gradient_checkpointing=True)),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\n and much more")
+    assert "--batch_size" not in str(error.value) and "--gradient_checkpointing" not in str(error.value)
+    assert "There is no checkpoint yet" in str(error.value) and "much more" not in str(error.value)
+
+
+def test_sharding_needs_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(LDMError, match="on GPUs only"):
+        make_accelerator(arguments(tmp_path))
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(RuntimeError, match="shape"), readable_errors(arguments(tmp_path)):
+        raise RuntimeError("shape mismatch")

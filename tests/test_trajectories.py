@@ -1,6 +1,8 @@
 """Trajectories: what is written is what is read, by us and by `datasets`; crashes and damage; windows."""
 
+import io
 import json
+import resource
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ldm_hf.errors import DatasetError
 from ldm_hf.spaces import space_to_json
@@ -26,6 +29,7 @@ from ldm_hf.trajectories import (
     writer,
 )
 from ldm_hf.trajectories.schema import BYTES, Column
+from ldm_hf.trajectories.windows import DRAWS
 from ldm_hf.trajectories.writer import shards, stored
 
 from .conftest import random_steps
@@ -158,6 +162,86 @@ def test_a_slice_outside_the_stream_is_an_error(tmp_path, start, stop):
     write(tmp_path, make_episodes())
     with pytest.raises(IndexError, match="Toy-v0"):
         open_dataset(tmp_path)["Toy-v0"].slice(start, stop)
+
+
+FILE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+
+def as_files(shape=(6, 7, 3)):
+    """Changes a shard: images of observations are stored as files, as `datasets.Image` does."""
+
+    def change(table):
+        def encode(pixels):
+            image, file = np.frombuffer(pixels, np.uint8).reshape(shape), io.BytesIO()
+            Image.fromarray(np.moveaxis(image, 0, -1) if shape[0] == 3 else image).save(file, "PNG")
+            return {"bytes": file.getvalue(), "path": None}
+
+        episodes = [[encode(pixels) for pixels in episode] for episode in table["observation"].to_pylist()]
+        return table.set_column(0, "observation", pa.array(episodes, pa.list_(FILE)))
+
+    return change
+
+
+@pytest.mark.parametrize("shape", [(6, 7, 3), (3, 6, 7)], ids=["channels last", "channels first"])
+def test_images_are_read_from_png(tmp_path, shape):
+    space = spaces.Box(0, 255, shape, np.uint8)
+    episodes = make_episodes(space, lengths=(3, 2))
+    folder = write(tmp_path, episodes, describe(space))
+    change_shard(folder, as_files(shape))
+    stream = open_dataset(tmp_path)["Toy-v0"]
+    assert_same_steps(stream.slice(0, 5), join(episodes))
+
+
+def test_images_of_another_size_or_kind_are_named(tmp_path):
+    space = spaces.Box(0, 255, (6, 7, 3), np.uint8)
+    folder = write(tmp_path, make_episodes(space), describe(space))
+    change_shard(folder, as_files())
+    change_shard(folder, lambda table: table.replace_schema_metadata(None))  # as other libraries write it
+    wrong = space_to_json(spaces.Box(0, 255, (5, 7, 3), np.uint8))
+    right = json.loads((folder / "environment.json").read_text())["observation_space"]
+    change_description(folder, observation_space=wrong)
+    with pytest.raises(
+        DatasetError, match=r"column observation, step 0: an image of shape \(6, 7, 3\), expected \(5, 7, 3\)"
+    ):
+        open_dataset(tmp_path)
+    change_description(folder, observation_space=right)
+    broken = [[{"bytes": b"no", "path": None}] * n for n in (4, 1, 6)]
+    change_shard(folder, lambda table: table.set_column(0, "observation", pa.array(broken, pa.list_(FILE))))
+    with pytest.raises(DatasetError, match="step 0: not an image"):
+        open_dataset(tmp_path)
+
+
+def test_more_files_than_a_process_may_open_by_default(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for index in range(30):
+        write(tmp_path, make_episodes(), describe(name=f"Toy-v{index}"))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+        reader._allow_open_files.cache_clear()
+        streams = open_dataset(tmp_path)
+        assert len(streams) == 30 and all(stream.slice(0, 11) for stream in streams.values())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_some_episodes_are_a_stream_of_their_own(tmp_path):
+    episodes = make_episodes(OBSERVATION, ACTION, (4, 1, 6, 3))
+    write(tmp_path, episodes, describe(OBSERVATION, ACTION), shard_each=True)
+    stream = open_dataset(tmp_path)["Toy-v0"]
+    whole = stream.statistics()["observation"]["x"]["mean"]
+    part, expected = stream.part(1, 3), join(episodes[1:3])
+    assert (part.num_episodes, part.num_steps) == (2, 7) and part.episode_starts.tolist() == [0, 1, 7]
+    assert_same_steps(part.slice(0, 7), expected)
+    np.testing.assert_allclose(
+        part.episode_returns(), [episode["reward"].sum() for episode in episodes[1:3]], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        part.statistics()["observation"]["x"]["mean"], expected["observation"]["x"].mean(0), rtol=1e-5
+    )
+    assert np.array_equal(stream.statistics()["observation"]["x"]["mean"], whole) and stream.num_steps == 14
+    for start, stop in ((0, 5), (2, 2), (-1, 1)):
+        with pytest.raises(IndexError, match="Toy-v0"):
+            stream.part(start, stop)
 
 
 def test_sessions_continue_a_folder(tmp_path, monkeypatch):
@@ -299,14 +383,53 @@ def shares(sampler, steps):
 
 def test_environments_weigh_the_same_whatever_their_length():
     sampler = WindowSampler(LENGTHS, 16, 8)
-    for step in range(20):  # 8 / 3: two or three of each in every batch
-        assert set(Counter(name for name, _ in sampler.windows(step)).values()) <= {2, 3}
+    for step in range(200):  # 8 / 3: two or three of each in nearly every batch
+        assert set(Counter(name for name, _ in sampler.windows(step)).values()) <= {2, 3, 4}
     assert shares(sampler, 600) == pytest.approx(dict.fromkeys(LENGTHS, 1 / 3), abs=0.01)
+    assert shares(sampler, DRAWS * 3 // 8) == dict.fromkeys(LENGTHS, 1 / 3)  # a whole block
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=40), st.integers(1, 60), st.integers(0, 2**63))
+def test_no_step_is_drawn_twice_in_a_lap(lengths, segment, seed):
+    """And after it, the next lap has other places."""
+    sampler = WindowSampler({f"{index}": length for index, length in enumerate(lengths)}, segment, 1, seed)
+    drawn = {name: [] for name in sampler.names}
+    for number in range(DRAWS * len(lengths)):
+        name, start = sampler.window(number)
+        drawn[name].append((number, start))
+    for name, length in zip(drawn, map(lengths.__getitem__, map(int, drawn)), strict=True):
+        assert len(drawn[name]) == DRAWS
+        assert all(0 <= start <= max(length - segment, 0) for _, start in drawn[name])
+        lap = max((length - segment + 1) // segment, 1)
+        starts = [start for _, start in drawn[name]]
+        for first in range(0, DRAWS - lap + 1, lap):
+            assert min(np.diff(sorted(starts[first : first + lap])), default=segment) >= segment
+
+
+def test_laps_cover_a_stream_evenly():
+    sampler = WindowSampler({"a": 1000}, 16, 1)
+    lap = (1000 - 16 + 1) // 16
+    first, second = ([sampler.window(number)[1] for number in range(n * lap, (n + 1) * lap)] for n in range(2))
+    for starts in (first, second):
+        assert min(np.diff(sorted(starts))) >= 16 and max(np.diff(sorted(starts))) <= 2 * 16
+    assert set(first) != set(second) and first != sorted(first)
+    all_starts = Counter(sampler.window(number)[1] % 16 for number in range(200 * lap))
+    assert len(all_starts) == 16 and max(all_starts.values()) < 1.5 * min(all_starts.values())
+
+
+def test_a_run_with_other_batches_goes_on_in_the_same_sequence():
+    small = WindowSampler(LENGTHS, 16, 4, seed=2)
+    seen = [window for step in range(5) for window in small.windows(step)]
+    large = [WindowSampler(LENGTHS, 16, 4, 2, rank, 2, first=20 - 5 * 8) for rank in range(2)]
+    seen += [window for step in range(5, 8) for part in large for window in part.windows(step)]
+    assert seen == [small.window(number) for number in range(20 + 3 * 8)]
 
 
 def test_weights_are_honoured():
     sampler = WindowSampler(LENGTHS, 16, 5, weights={"long": 0, "middle": 3, "short": 1})
     assert shares(sampler, 800) == pytest.approx({"long": 0, "middle": 0.75, "short": 0.25}, abs=0.01)
+    rare = WindowSampler(LENGTHS, 16, 5, weights={"long": 1, "middle": 1, "short": 1e-9})
+    assert 0 < shares(rare, 800)["short"] < 0.01  # rare, not never
 
 
 @pytest.mark.parametrize("weights", [dict.fromkeys(LENGTHS, 0.0), {"long": -1, "middle": 1, "short": 1}])

@@ -5,11 +5,13 @@ The Parquet shards are decoded once into plain ``.npy`` files (one a column, ste
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import resource
 import shutil
 import tempfile
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,12 @@ from ..errors import DatasetError, UnsupportedSpaceError
 from ..folders import cache_folder
 from ..observations import leaf_kind
 from ..spaces import describe_difference, space_from_json
+from .images import decode_files, holds_files
 from .schema import ROLES, Column, EnvironmentInfo, columns
 from .writer import SPACES_KEY, read_table, shards
 
 CACHE_FORMAT = 2
+MOST_FILES = 2**16  # that a process has mapped
 STATISTICS_STEPS = 200_000  # enough for means and deviations; more would only cost time
 
 
@@ -48,13 +52,16 @@ class EnvironmentTrajectories:
                 f"{self.folder / 'environment.json'} describes no space that can be built ({error}); collect this environment again."
             ) from error
         self._columns = columns(self.observation_space, self.action_space)
-        cache = self._decoded()
-        self.episode_starts: np.ndarray = np.load(cache / "episodes.npy")
+        decoded = self._decoded()
+        _allow_open_files()
+        self.episode_starts: np.ndarray = np.load(decoded / "episodes.npy")
         self._arrays = {
-            column.name: np.load(cache / f"{index}.npy", mmap_mode="r") for index, column in enumerate(self._columns)
+            # a plain array over the map: slices of np.memmap cost several times as much
+            column.name: np.asarray(np.load(decoded / f"{index}.npy", mmap_mode="r"))
+            for index, column in enumerate(self._columns)
         }
         self._texts = {
-            column.name: np.array(json.loads((cache / f"{index}.json").read_text(encoding="utf-8")), dtype=object)
+            column.name: np.array(json.loads((decoded / f"{index}.json").read_text(encoding="utf-8")), dtype=object)
             for index, column in enumerate(self._columns)
             if column.is_text
         }
@@ -95,6 +102,21 @@ class EnvironmentTrajectories:
             else:
                 steps[column.role][column.path] = values
         return steps
+
+    def part(self, start: int, stop: int) -> EnvironmentTrajectories:
+        """The stream of the episodes ``start`` to ``stop`` alone; nothing is copied.
+
+        Raises:
+            IndexError: if these are not episodes of the stream.
+        """
+        if not 0 <= start < stop <= self.num_episodes:
+            raise IndexError(f"{self.info.name}: episodes {start}:{stop} of {self.num_episodes}")
+        part = copy.copy(self)
+        part.__dict__.pop("_statistics", None)
+        first, last = self.episode_starts[start], self.episode_starts[stop]
+        part.episode_starts = self.episode_starts[start : stop + 1] - first
+        part._arrays = {name: values[first:last] for name, values in self._arrays.items()}
+        return part
 
     @cached_property
     def _statistics(self) -> dict[str, Any]:
@@ -190,26 +212,36 @@ class EnvironmentTrajectories:
                 )
 
     def _lengths(self, path: Path) -> np.ndarray:
-        table = read_table(path, [column.name for column in self._columns])
-        self._check_spaces(table, path)
-        expected = [column.name for column in self._columns]
-        missing = [name for name in expected if name not in table.column_names]
+        rewards = read_table(path, ["reward"])
+        self._check_spaces(rewards, path)
+        expected, names = [column.name for column in self._columns], pq.read_schema(path).names
+        missing = [name for name in expected if name not in names]
         if missing:
             raise DatasetError(
                 f"{path} lacks the columns {missing} that {self.info.name} should have; remove this shard or collect again."
             )
-        foreign = [name for name in pq.read_schema(path).names if name.split(".")[0] in ROLES and name not in expected]
+        foreign = [name for name in names if name.split(".")[0] in ROLES and name not in expected]
         if foreign:
             raise DatasetError(
                 f"{path} has the columns {foreign}, which are no part of {self.info.name}'s spaces; is it a shard of another dataset? Remove it."
             )
-        return np.diff(table["reward"].combine_chunks().offsets.to_numpy())
+        return np.diff(rewards["reward"].combine_chunks().offsets.to_numpy())
+
+
+@cache
+def _allow_open_files() -> None:
+    """A mapped file stays open, one a column; a process may have 1,024 of them unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _steps(column: Column, table: pa.Table, path: Path, lengths: np.ndarray) -> np.ndarray:
     """The values of all steps of a shard ``(sum(lengths), *shape)``."""
     array = table[column.name].combine_chunks()
-    if array.type not in (column.arrow_type, column.list_type):
+    files = holds_files(column, array.type)
+    if array.type not in (column.arrow_type, column.list_type) and not files:
         raise DatasetError(
             f"{path}: column {column.name} has type {array.type}, expected {column.arrow_type} for {column.space}."
         )
@@ -218,6 +250,8 @@ def _steps(column: Column, table: pa.Table, path: Path, lengths: np.ndarray) -> 
     flat, count = array.flatten(), int(lengths.sum())
     if column.is_text:
         return np.asarray(flat.to_pylist(), dtype=object)
+    if files:
+        return decode_files(column, flat, f"{path}: column {column.name}")
     scalars = (
         _bytes(flat)
         if pa.types.is_binary(flat.type)

@@ -37,6 +37,10 @@ class SelectedTrajectories:
         self._runs = self.episode_starts[np.append(firsts, len(self.episodes))]
         self._origins = stream.episode_starts[self.episodes[firsts]]
 
+    def part(self, start: int, stop: int) -> SelectedTrajectories:
+        """Some of the chosen episodes, counted among them."""
+        return SelectedTrajectories(self._stream, self.episodes[start:stop])
+
     @property
     def num_episodes(self) -> int:
         """Episodes chosen."""

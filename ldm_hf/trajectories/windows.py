@@ -1,18 +1,29 @@
-"""Which segments of which streams a training step sees, recomputable from (seed, rank, step) alone."""
+"""Which segments of which streams a run sees, each recomputable from (seed, number of the segment) alone."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+
+DRAWS = 256  # of an average environment, after which the turns of the environments repeat; weights are honoured to this share of one
+TURNS, LAPS = 0, 1  # kinds of random numbers
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class WindowSampler:
     """Draws segments of ``segment`` consecutive steps.
 
-    Nothing is remembered between steps: a counter-based generator (Philox, Salmon et al. 2011) keyed by seed and step makes resuming exact.
-    Environments are drawn by systematic sampling over the global batch, so that each step's shares follow the weights as closely as
-    whole numbers can.
+    A run is one endless sequence of numbered segments, which does not depend on how many processes share it or how large their batches are:
+    batch ``step`` of ``rank`` has the next ``batch_size`` numbers of ``world_size * batch_size``. A counter-based generator (Philox, Salmon et al.
+    2011) keyed by the seed gives the segment of any number, so that nothing has to be remembered and resuming is exact.
+
+    * Environments take turns by their weights, spread as evenly as whole numbers can by golden-section steps (Kronecker sequence).
+    * Within an environment, a lap cuts the stream into segments that do not overlap, at a random phase, and draws each of them once. Every
+      start is equally likely. No step is drawn twice in a lap; up to ``2 * segment`` steps at the ends and between segments wait for another one.
 
     Args:
         num_steps: length of each environment's stream.
@@ -22,6 +33,7 @@ class WindowSampler:
         rank: of this process.
         world_size: number of processes.
         weights: by environment, equal by default.
+        first: number of the first segment of step 0; a run that goes on with other batches starts where it was.
 
     Raises:
         ValueError: if a weight is negative or all of them are zero.
@@ -43,30 +55,83 @@ class WindowSampler:
         rank: int = 0,
         world_size: int = 1,
         weights: Mapping[str, float] | None = None,
+        first: int = 0,
     ) -> None:
         self.names = sorted(num_steps)
-        self.segment, self.batch_size, self.seed, self.rank, self.world_size = (
+        self.segment, self.batch_size, self.seed, self.rank, self.world_size, self.first = (
             segment,
             batch_size,
             seed,
             rank,
             world_size,
+            first,
         )
-        self._lengths = np.array([num_steps[name] for name in self.names])
+        # an environment has so many starts of segments, and so many segments in a lap
+        self._starts = [max(num_steps[name] - segment + 1, 1) for name in self.names]
+        self._tiles = [max(starts // segment, 1) for starts in self._starts]
         raw = np.array([1.0 if weights is None else weights[name] for name in self.names])
         if not len(raw) or (raw < 0).any() or raw.sum() <= 0:
             raise ValueError(
                 f"weights must not be negative and not all zero, got {dict(zip(self.names, raw, strict=True))}"
             )
-        self._bounds = np.cumsum(raw / raw.sum())
+        self._counts = _whole(raw / raw.sum() * DRAWS * np.count_nonzero(raw))
+        bounds = np.cumsum(self._counts)
+        self._size = int(bounds[-1])
+        places = _spread(np.arange(self._size), self._size, _random(seed, TURNS, 0)[0])
+        self._turns = np.searchsorted(bounds, places, side="right")  # whose turn it is
+        self._earlier = np.empty(self._size, np.int64)  # how many turns it had before
+        self._earlier[np.argsort(self._turns, kind="stable")] = np.arange(self._size) - np.repeat(
+            bounds - self._counts, self._counts
+        )
+
+    def numbers(self, step: int) -> range:
+        """The numbers of the segments of this rank's batch ``step``."""
+        start = self.first + (step * self.world_size + self.rank) * self.batch_size
+        return range(start, start + self.batch_size)
 
     def windows(self, step: int) -> list[tuple[str, int]]:
         """The (environment, first step) pairs of this rank's batch ``step``."""
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, step))))
-        count = self.batch_size * self.world_size
-        points = (rng.permutation(count) + rng.random()) / count
-        places = rng.random(count)
-        mine = slice(self.rank * self.batch_size, (self.rank + 1) * self.batch_size)
-        chosen = np.minimum(np.searchsorted(self._bounds, points[mine], side="right"), len(self.names) - 1)
-        starts = (places[mine] * np.maximum(self._lengths[chosen] - self.segment + 1, 1)).astype(np.int64)
-        return [(self.names[index], int(start)) for index, start in zip(chosen, starts, strict=True)]
+        return [self.window(number) for number in self.numbers(step)]
+
+    def window(self, number: int) -> tuple[str, int]:
+        """The (environment, first step) pair of a segment."""
+        block, place = divmod(number, self._size)
+        index = int(self._turns[place])
+        turn = block * int(self._counts[index]) + int(self._earlier[place])
+        tiles = self._tiles[index]
+        lap, tile = divmod(turn, tiles)
+        shift, phase = _random(self.seed, LAPS + index, lap)
+        tile = _spread(tile, tiles, shift)
+        return self.names[index], int((tile + phase) * self._starts[index] / tiles)
+
+
+def _whole(shares: np.ndarray) -> np.ndarray:
+    """Whole numbers of the same sum, 1 at the least where a share is not 0: the largest remainders are rounded up."""
+    counts = np.floor(shares).astype(np.int64)
+    order = np.argsort(counts - shares, kind="stable")
+    counts[order[: round(shares.sum()) - counts.sum()]] += 1
+    return np.maximum(counts, shares > 0)
+
+
+@lru_cache(maxsize=4096)
+def _random(seed: int, kind: int, counter: int) -> tuple[float, float]:
+    """Two random numbers in [0, 1)."""
+    first, second = np.random.Generator(np.random.Philox(key=seed | kind << 64, counter=counter << 64)).random(2)
+    return float(first), float(second)
+
+
+def _spread(place: Any, size: int, shift: float) -> Any:
+    """A permutation of ``range(size)`` that begins at ``shift`` in [0, 1) and whose neighbours lie far apart, any few of them evenly."""
+    return (place * _stride(size) + int(shift * size)) % size
+
+
+@lru_cache(maxsize=4096)
+def _stride(size: int) -> int:
+    """The number nearest to the golden section of ``size`` that has no divisor in common with it."""
+    middle = round(size * GOLDEN)
+    return next(
+        stride
+        for distance in range(size + 1)
+        for stride in (middle - distance, middle + distance)
+        if stride > 0 and math.gcd(stride, size) == 1
+    )

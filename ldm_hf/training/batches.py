@@ -1,20 +1,19 @@
-"""Batches for pretraining: which segments, how encoded, each recomputable from (seed, rank, step) alone."""
+"""Batches for training: which segments, how encoded, each recomputable from (seed, number of the segment) alone."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 from transformers import BatchFeature
 
-from .processing_ldm import EncodedSteps, LDMProcessor
-from .trajectories import EnvironmentTrajectories, WindowSampler
+from ..processing_ldm import EncodedSteps, LDMProcessor
+from ..trajectories import WindowSampler
+from ..trajectories.streams import Stream
 
-ENCODING_STREAM = 1  # keeps the random numbers of the encoding apart from those of the sampler
+ENCODING = 1 << 32  # keeps the random numbers of the encoding apart from those of the sampler
 
 
 class SegmentDataset(Dataset):
@@ -36,7 +35,7 @@ class SegmentDataset(Dataset):
 
     def __init__(
         self,
-        trajectories: Mapping[str, EnvironmentTrajectories],
+        trajectories: Mapping[str, Stream],
         processor: LDMProcessor,
         sampler: WindowSampler,
         num_batches: int,
@@ -60,11 +59,12 @@ class SegmentDataset(Dataset):
     def __getitem__(self, step: int) -> BatchFeature:
         if not 0 <= step < self.num_batches:
             raise IndexError(step)
-        windows = self.sampler.windows(step)
-        key = (self.sampler.seed, self.sampler.rank, step, ENCODING_STREAM)
-        chances = np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random((len(windows), 4))
+        numbers = self.sampler.numbers(step)
+        # four random numbers are one count of the generator: row i has those of segment number first + i, whatever the batch
+        random = np.random.Philox(key=self.sampler.seed | ENCODING << 64, counter=numbers.start)
+        chances = np.random.Generator(random).random((len(numbers), 4))
         return self.processor(
-            [self.encode(name, start, *row) for (name, start), row in zip(windows, chances, strict=True)]
+            [self.encode(*self.sampler.window(number), *row) for number, row in zip(numbers, chances, strict=True)]
         )
 
     def encode(
@@ -97,46 +97,23 @@ class SegmentDataset(Dataset):
         """The environment of each row of batch ``step``."""
         return [name for name, _ in self.sampler.windows(step)]
 
+    def transitions(self, step: int) -> int:
+        """Steps of environments in batch ``step``; a stream that is shorter than a segment is padded, which does not count."""
+        names = self.environments(step)
+        return sum(min(self.sampler.segment, self.trajectories[name].num_steps) for name in names)
 
-def processor_for(config: Any, trajectories: Mapping[str, EnvironmentTrajectories]) -> LDMProcessor:
-    """A processor that knows the spaces, statistics and task texts of a dataset's environments."""
-    processor = LDMProcessor.from_config(config)
+
+def processor_for(config: Any, trajectories: Mapping[str, Stream], known: LDMProcessor | None = None) -> LDMProcessor:
+    """A processor that knows the spaces, statistics and task texts of a dataset's environments.
+
+    Args:
+        config: of the model.
+        trajectories: by environment.
+        known: a processor whose environments stay known; these are added to them.
+    """
+    processor = known or LDMProcessor.from_config(config)
     for name, stream in trajectories.items():
         processor.add_environment(
             name, stream.observation_space, stream.action_space, stream.statistics(), stream.info.task
         )
     return processor
-
-
-def domain_losses(names: list[str], losses: list[float], domains: dict[str, str]) -> dict[str, float]:
-    """Mean loss of each domain."""
-    by_domain: dict[str, list[float]] = {}
-    for name, loss in zip(names, losses, strict=True):
-        by_domain.setdefault(domains[name], []).append(loss)
-    return {domain: sum(values) / len(values) for domain, values in sorted(by_domain.items())}
-
-
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay on matrices only: not on biases, norms or embedding tables."""
-    tables = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
-    decayed = [p for p in model.parameters() if p.dim() >= 2 and id(p) not in tables]
-    others = [p for p in model.parameters() if p.dim() < 2 or id(p) in tables]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
-def cosine_with_warmup(step: int, warmup: int, total: int, final: float = 0.05) -> float:
-    """Factor of the learning rate: linear up, then a cosine down to ``final``."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, total - warmup))
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def best_mixed_precision(device: torch.device) -> str:
-    """``"bf16"`` on GPUs that multiply it natively, else ``"no"``.
-
-    On CPUs bf16 autocast loses: 0.6 times the speed of float32 for ldm-nano on a CPU with AVX512-BF16, 1/60 on one without.
-    """
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bf16"
-    return "no"

@@ -1,0 +1,188 @@
+#!/usr/bin/env python
+"""Environments left out of pretraining: score by number of demonstrations, fine-tuned, from scratch, and by looking up the nearest one.
+
+    python benchmarks/few_shot.py --model outputs/ldm-nano --work outputs/few-shot --json outputs/few-shot/few-shot.json
+
+Contenders, all on the same first episodes of the reference policy (one third clean, the others perturbed, every step labelled by the reference):
+
+* fine-tuned: `examples/finetune.py` from the pretrained model;
+* from scratch: the same script, updates and network, whose weights are new, at the learning rate of pretraining;
+* retrieval: the label of the nearest observation seen, in standardised numbers, with 1 for each symbol that differs. It has no history.
+
+Score: 0 random, 1 reference, mean return of episodes on held-out seeds. Trajectories are collected where they are not there yet; finished
+measurements are in the JSON file and are not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from common import parser, show
+from tqdm.auto import tqdm
+
+from ldm_hf import LDMAgent, LDMForActionPrediction, LDMProcessor
+from ldm_hf.agent import load_model
+from ldm_hf.collection import Plan, collect
+from ldm_hf.environments import get_spec, make
+from ldm_hf.errors import LDMError
+from ldm_hf.evaluation import HELD_OUT_SEED, AgentPolicy, normalised_score, rollout
+from ldm_hf.evaluation.rollouts import Lanes
+from ldm_hf.spaces import stack, unflatten
+from ldm_hf.statistics_ldm import standardise
+from ldm_hf.trajectories import EnvironmentTrajectories, open_dataset
+
+FINETUNE = Path(__file__).parents[1] / "examples" / "finetune.py"
+ENVIRONMENTS = [  # a robot arm at a new task, a grid world, states that are only numbered
+    "metaworld-faucet-open-v3",
+    "BabyAI-GoToDoor-v0",
+    "FrozenLake-large-v1",
+]
+RATES = {"fine-tuned": 5e-4, "from scratch": 2e-3}
+
+
+class Retrieval:
+    """Does what was labelled at the nearest observation.
+
+    Args:
+        stream: of demonstrations.
+    """
+
+    def __init__(self, stream: EnvironmentTrajectories) -> None:
+        processor = LDMProcessor()
+        processor.add_environment("", stream.observation_space, stream.action_space, stream.statistics())
+        self.layout = processor.layout("")
+        steps = stream.slice(0, stream.num_steps)
+        self.labels = steps["label"]
+        self.numbers, self.symbols = self._features(steps["observation"], stream.num_steps)
+
+    def _features(self, parts: dict[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
+        layout, encoder = self.layout, self.layout.observations
+        numbers = encoder.numbers(parts, count)
+        encoded = encoder.encode(parts, numbers, standardise(numbers, layout.mean, layout.std, encoder.precision))
+        pixels = [] if encoded.pixels is None else [encoded.pixels.numpy().swapaxes(0, 1).reshape(count, -1) / 255]
+        grids = [] if encoded.grid is None else [encoded.grid.swapaxes(0, 1).reshape(count, -1)]
+        return (
+            np.concatenate([encoded.numeric, *pixels], axis=1, dtype=np.float32),
+            np.concatenate([encoded.categorical, *grids], axis=1),
+        )
+
+    def start(self, envs: list[gymnasium.Env]) -> None: ...
+
+    def begin(self, lane: int, env: gymnasium.Env, observation: Any, info: dict[str, Any], seed: int) -> None: ...
+
+    def act(self, lanes: Lanes) -> list[Any]:
+        parts = stack(self.layout.observation_space, lanes.observations)
+        actions = []
+        for numbers, symbols in zip(*self._features(parts, len(lanes.envs)), strict=True):
+            distance = np.square(self.numbers - numbers).sum(1) + (self.symbols != symbols).sum(1)
+            nearest = int(distance.argmin())
+            values = {path: labels[nearest] for path, labels in self.labels.items()}
+            actions.append(unflatten(self.layout.action_space, values))
+        return actions
+
+
+def trained(args: Any, name: str, contender: str, count: int, start: Path) -> AgentPolicy:
+    """The agent of a model that was trained on ``count`` demonstrations."""
+    output = args.work / "models" / f"{name}-{contender.replace(' ', '-')}-{count}"
+    if not (output / "training.json").exists():
+        options = {
+            "model": start,
+            "dataset": args.work / "trajectories",
+            "environments": name,
+            "episodes": count,
+            "output_dir": output,
+            "learning_rate": RATES[contender],
+            "max_steps": args.updates,
+            "batch_size": args.batch_size,
+            "cpu_threads": args.threads,
+            "seed": args.seed,
+            "resume_from_checkpoint": "latest",
+        }
+        flags = [str(part) for option, value in options.items() for part in (f"--{option}", value)]
+        result = subprocess.run([sys.executable, str(FINETUNE), *flags], capture_output=True, text=True)
+        if result.returncode:
+            raise LDMError(f"{output}: {result.stderr[-2000:]}")
+    model, processor = load_model(output)
+    return AgentPolicy(lambda pair, lanes: LDMAgent(model, processor, pair, environment=name, num_envs=lanes))
+
+
+def new_weights(model: Path, folder: Path) -> Path:
+    """The same network before any training."""
+    if not (folder / "model.safetensors").exists():
+        config = load_model(model)[0].config
+        torch.manual_seed(0)
+        LDMForActionPrediction(config).save_pretrained(folder)
+        LDMProcessor.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def measure(args: Any, name: str, contender: str, count: int) -> dict[str, float]:
+    """Score of one contender."""
+    stream = open_dataset(args.work / "trajectories", [name])[name]
+    if stream.num_episodes < count:
+        raise LDMError(f"{name} has {stream.num_episodes} episodes; collect more with a larger --steps")
+    if contender == "retrieval":
+        policy: Any = Retrieval(stream.part(0, count))
+    else:
+        start = args.model if contender == "fine-tuned" else new_weights(args.model, args.work / "scratch")
+        policy = trained(args, name, contender, count, start)
+    spec = get_spec(name)
+    returns = rollout(lambda: make(spec), policy, max(args.episodes, spec.episodes), HELD_OUT_SEED, name=name)
+    random, reference = (stream.info.scores[kind]["mean"] for kind in ("random", "reference"))
+    return {"return": returns.mean(), "score": normalised_score(returns.mean(), random, reference, name)}
+
+
+def table(runs: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """A row for each environment and number of demonstrations."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for key, result in runs.items():
+        name, contender, count = key.split("|")
+        found.setdefault((name, count), {})[contender] = result["score"]
+    contenders = [*RATES, "retrieval"]
+    return [
+        {"environment": name, "demonstrations": count, **{each: scores.get(each) for each in contenders}}
+        for (name, count), scores in found.items()
+    ]
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--model", type=Path, required=True, help="pretrained without these environments")
+    made.add_argument("--work", type=Path, required=True, help="folder of trajectories and fine-tuned models")
+    made.add_argument("--environments", nargs="+", default=ENVIRONMENTS)
+    made.add_argument("--demonstrations", type=int, nargs="+", default=[1, 5, 25, 100])
+    made.add_argument("--steps", type=int, default=20_000, help="to collect of each environment")
+    made.add_argument("--updates", type=int, default=600, help="at the most")
+    made.add_argument("--batch-size", type=int, default=16, help="segments")
+    made.add_argument("--episodes", type=int, default=20, help="to measure with")
+    made.add_argument("--seed", type=int, default=0)
+    args = made.parse_args()
+    if known := set(args.environments) & set(load_model(args.model)[1].environments):
+        raise SystemExit(f"error: {args.model} was pretrained on {', '.join(sorted(known))}; choose others")
+    plan = Plan(str(args.work / "trajectories"), steps=args.steps)
+    for error in collect([get_spec(name) for name in args.environments], plan).values():
+        raise SystemExit(f"error: {error}")
+    kept = json.loads(args.json.read_text())["runs"] if args.json and args.json.exists() else {}
+    tasks = [
+        (name, contender, count)
+        for name in args.environments
+        for count in args.demonstrations
+        for contender in ("retrieval", *RATES)
+        if f"{name}|{contender}|{count}" not in kept
+    ]
+    for task in tqdm(tasks, unit="run"):
+        kept["|".join(map(str, task))] = measure(args, *task)
+        show(f"Few demonstrations, {args.updates} updates of {args.batch_size} segments", table(kept), args)
+        if args.json:
+            args.json.write_text(json.dumps(json.loads(args.json.read_text()) | {"runs": kept}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

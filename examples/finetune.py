@@ -1,0 +1,119 @@
+#!/usr/bin/env python
+"""Fine-tunes a pretrained LDM on trajectories of environments, also of spaces that it has never seen.
+
+    python examples/finetune.py --model outputs/ldm-nano --dataset outputs/mine --environments Thermostat-v0 --output_dir outputs/thermostat
+
+Some episodes are held out, and training ends when they are no longer predicted better. The result is a model like any other; it still knows the
+environments of the pretrained one, and plays them worse the longer it was trained on others.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from accelerate import Accelerator
+from transformers import HfArgumentParser
+
+from ldm_hf import LDMProcessor
+from ldm_hf.agent import load_model
+from ldm_hf.errors import LDMError
+from ldm_hf.training import (
+    EarlyStopping,
+    SegmentDataset,
+    TrainingRun,
+    add_lora,
+    freeze_decoder,
+    make_accelerator,
+    merge_lora,
+    option,
+    processor_for,
+    readable_errors,
+    train,
+)
+from ldm_hf.trajectories import WindowSampler, open_dataset
+from ldm_hf.trajectories.streams import Stream
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT_BATCHES = 4  # at every measurement
+
+
+@dataclass(kw_only=True)
+class Arguments(TrainingRun):
+    """What to train on what, for how long."""
+
+    model: str = field(metadata={"help": "folder or Hub id of the pretrained LDM"})
+    method: str = option(
+        "full",
+        "train all, leave the decoder frozen, or put low-rank adapters beside it",
+        choices=["full", "frozen", "lora"],
+    )
+    lora_rank: int = option(8, "of the adapters of --method lora")
+    episodes: int | None = option(None, "demonstrations of each environment, the first ones; all by default")
+    held_out: float = option(0.1, "share of episodes that training stops early by; 0: trains to the end")
+    evaluation_steps: int = option(50, "updates between two measurements of the held-out loss")
+    patience: int = option(6, "measurements without a better one that end the training")
+    max_steps: int = option(1000, "updates at the most")
+    learning_rate: float = option(5e-4, "at its highest")
+    warmup_steps: int = option(20, "updates until then")
+
+
+def split(stream: Stream, episodes: int | None, held_out: float) -> tuple[Stream, Stream | None]:
+    """Episodes to train on, and those held out: the last ones; none of fewer than five."""
+    count = min(episodes or stream.num_episodes, stream.num_episodes)
+    held = max(1, round(held_out * count)) if held_out and count >= 5 else 0
+    return stream.part(0, count - held), stream.part(count - held, count) if held else None
+
+
+def early_stopping(
+    accelerator: Accelerator,
+    processor: LDMProcessor,
+    streams: Mapping[str, Stream],
+    args: Arguments,
+    window: int,
+) -> EarlyStopping:
+    """On batches of the held-out streams, encoded with all that is known of their environments."""
+    sampler = WindowSampler(
+        {name: stream.num_steps for name, stream in streams.items()},
+        args.segment or 4 * window,
+        args.batch_size,
+        args.seed,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    batches = SegmentDataset(
+        streams, processor, sampler, HELD_OUT_BATCHES, unknown_statistics=0, no_task=0, no_reward=0
+    )
+    return EarlyStopping(batches, args.output_dir, args.evaluation_steps, args.patience)
+
+
+def main(args: Arguments) -> None:
+    """Trains and saves."""
+    accelerator = make_accelerator(args)
+    streams = open_dataset(args.dataset, args.environments or None, args.min_return_percentile)
+    parts = {name: split(stream, args.episodes, args.held_out) for name, stream in streams.items()}
+    trajectories = {name: seen for name, (seen, _) in parts.items()}
+    held_out = {name: held for name, (_, held) in parts.items() if held is not None}
+    model, known = load_model(args.model)
+    processor = processor_for(model.config, trajectories, known)
+    if args.method == "frozen":
+        freeze_decoder(model)
+    elif args.method == "lora":
+        add_lora(model, args.lora_rank)
+    if not held_out:
+        logger.warning("no episodes are held out: training goes on for all of --max_steps %d", args.max_steps)
+    stopping = early_stopping(accelerator, processor, held_out, args, model.config.window) if held_out else None
+    finish = {"finish": merge_lora} if args.method == "lora" else {}
+    train(accelerator, model, processor, trajectories, args, streams.weights, stopping, **finish)
+
+
+if __name__ == "__main__":
+    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
+    try:
+        with readable_errors(arguments):
+            main(arguments)
+    except LDMError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,28 @@
+"""Training: batches, the loop, checkpoints, and what several processes need."""
+
+from .adapters import add_lora, freeze_decoder, merge_lora
+from .arguments import TrainingRun, option
+from .batches import SegmentDataset, processor_for
+from .early_stopping import EarlyStopping
+from .loop import train
+from .optimisation import best_mixed_precision, cosine_with_warmup, parameter_groups
+from .processes import make_accelerator, readable_errors
+from .throughput import Meter
+
+__all__ = [
+    "EarlyStopping",
+    "Meter",
+    "SegmentDataset",
+    "TrainingRun",
+    "add_lora",
+    "best_mixed_precision",
+    "cosine_with_warmup",
+    "freeze_decoder",
+    "make_accelerator",
+    "merge_lora",
+    "option",
+    "parameter_groups",
+    "processor_for",
+    "readable_errors",
+    "train",
+]

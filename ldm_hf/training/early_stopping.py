@@ -1,0 +1,70 @@
+"""Ends a run when held-out data are no longer predicted better, and keeps the best weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedType
+from safetensors.torch import load_file, save_file
+
+from ..errors import LDMError
+from ..modeling_ldm import LDMForActionPrediction
+from .batches import SegmentDataset
+from .checkpoints import Progress
+
+
+class EarlyStopping:
+    """Measures the loss of held-out batches every now and then.
+
+    Args:
+        batches: held out; all of them are measured every time.
+        folder: the best weights are kept there until the end of the run.
+        every: updates between two measurements.
+        patience: measurements without a better one, after which the run ends.
+    """
+
+    def __init__(self, batches: SegmentDataset, folder: str | Path, every: int, patience: int) -> None:
+        self.batches, self.every, self.patience = batches, every, patience
+        self.loss: float | None = None  # as measured since the last line of the log
+        self._best = Path(folder) / "best.safetensors"
+
+    def __call__(self, accelerator: Accelerator, model: Any, progress: Progress) -> bool:
+        """Measures if it is time to; True when the run should end.
+
+        Raises:
+            LDMError: if the model is sharded, whose weights cannot be kept this way.
+        """
+        if progress.step % self.every:
+            return False
+        if accelerator.distributed_type == DistributedType.FSDP:
+            raise LDMError("a sharded run cannot stop early; use --held_out 0, or a configuration without FSDP.")
+        loss = self.loss = self._measure(accelerator, model)
+        if progress.best is None or loss < progress.best[0]:
+            progress.best = (loss, progress.step)
+            if accelerator.is_main_process:
+                self._keep(accelerator.unwrap_model(model))
+        return progress.step - progress.best[1] >= self.patience * self.every
+
+    @torch.no_grad()
+    def _measure(self, accelerator: Accelerator, model: Any) -> float:
+        model.eval()
+        losses = torch.cat(
+            [model(**self.batches[index].to(accelerator.device)).row_losses for index in range(len(self.batches))]
+        )
+        model.train()
+        return accelerator.reduce(losses.nanmean(), "mean").item()
+
+    def _keep(self, model: LDMForActionPrediction) -> None:
+        unfinished = self._best.with_name("unfinished.safetensors")
+        save_file(
+            {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}, unfinished
+        )
+        unfinished.replace(self._best)
+
+    def restore(self, model: LDMForActionPrediction) -> None:
+        """Puts the best weights back; their file goes."""
+        if self._best.exists():
+            model.load_state_dict(load_file(self._best), strict=False)
+            self._best.unlink()

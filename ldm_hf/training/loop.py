@@ -1,0 +1,269 @@
+"""The training loop that all training scripts share."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from accelerate import Accelerator, DistributedType
+from accelerate.utils import broadcast
+from rich.console import Console
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from ..modeling_ldm import LDMForActionPrediction, LDMOutput
+from ..processing_ldm import LDMProcessor
+from ..trajectories import WindowSampler
+from ..trajectories.schema import write_atomically
+from ..trajectories.streams import Stream
+from .arguments import TrainingRun
+from .batches import SegmentDataset
+from .checkpoints import SUMMARY, Progress, find_checkpoint, is_complete, load_state, read_progress, save_checkpoint
+from .early_stopping import EarlyStopping
+from .optimisation import cosine_with_warmup, parameter_groups
+from .plan import plan_table
+from .processes import sole_writer
+from .throughput import Meter, flops_per_token, peak_flops
+
+logger = logging.getLogger(__name__)
+
+BETAS = (0.9, 0.98)
+GPU_WORKERS = 4  # processes that prepare the batches of one GPU
+STEMS = ("numeric", "raw_numeric", "action_numeric", "grid", "pixels")  # a batch may do without
+
+
+def train(
+    accelerator: Accelerator,
+    model: LDMForActionPrediction,
+    processor: LDMProcessor,
+    trajectories: Mapping[str, Stream],
+    args: TrainingRun,
+    weights: Mapping[str, float] | None = None,
+    early_stopping: EarlyStopping | None = None,
+    finish: Callable[[LDMForActionPrediction], None] = lambda model: None,
+) -> None:
+    """Trains and saves a model; continues a run that was interrupted.
+
+    Args:
+        accelerator: see `make_accelerator`.
+        model: to train; parameters that need no gradient stay as they are.
+        processor: that knows the environments.
+        trajectories: by environment.
+        args: how.
+        weights: by environment, equal by default.
+        early_stopping: ends the run when held-out data are no longer predicted better.
+        finish: called with the trained model before it is saved.
+
+    Raises:
+        CheckpointError: if the checkpoint to resume from is damaged or belongs to another run.
+        LDMError: if another run is writing to the output folder.
+    """
+    if is_complete(args):
+        logger.warning("%s is complete; a larger --max_steps would go on.", args.output_dir)
+        return
+    alone = sole_writer(Path(args.output_dir)) if accelerator.is_main_process and not args.dry_run else nullcontext()
+    with alone:
+        run = _Run(accelerator, model, processor, trajectories, args, weights, early_stopping)
+        if args.dry_run:
+            run.tell_plan()
+        else:
+            run.train()
+            run.save(finish)
+
+
+class _Run:
+    """What a run consists of."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: LDMForActionPrediction,
+        processor: LDMProcessor,
+        trajectories: Mapping[str, Stream],
+        args: TrainingRun,
+        weights: Mapping[str, float] | None,
+        early_stopping: EarlyStopping | None,
+    ) -> None:
+        self.accelerator, self.args, self.processor, self.early_stopping = accelerator, args, processor, early_stopping
+        self.folder = Path(args.output_dir)
+        lengths = {name: stream.num_steps for name, stream in trajectories.items()}
+        checkpoint = find_checkpoint(args)
+        self.progress = Progress() if checkpoint is None else read_progress(checkpoint, args, lengths)
+        self.progress.environments, self.progress.arguments = lengths, asdict(args)
+
+        # --- data
+        self.micro = args.gradient_accumulation_steps
+        self.segments = args.batch_size * self.micro * accelerator.num_processes  # of an update
+        sampler = WindowSampler(
+            lengths,
+            args.segment or 4 * model.config.window,
+            args.batch_size,
+            args.seed,
+            accelerator.process_index,
+            accelerator.num_processes,
+            weights,
+            first=self.progress.segments - self.progress.step * self.segments,
+        )
+        total = max(args.max_steps, 2) * self.micro  # a dry run takes two
+        self.batches = SegmentDataset(trajectories, processor, sampler, total, args.unknown_statistics)
+        workers = GPU_WORKERS if args.num_workers is None and accelerator.device.type == "cuda" else args.num_workers
+        numbers = range(self.progress.step * self.micro, total)
+        self.stream = iter(DataLoader(self.batches, batch_size=None, sampler=numbers, num_workers=workers or 0))
+
+        # --- model
+        domains = {name: stream.info.domain for name, stream in trajectories.items()}
+        peak = peak_flops(accelerator.device, half=accelerator.mixed_precision == "bf16")
+        self.meter = Meter(accelerator, domains, flops_per_token(model), peak)
+        if args.gradient_checkpointing:
+            model.activation_checkpointing_enable()
+        if args.compile:
+            model.model.backbone.compile()
+        if accelerator.distributed_type == DistributedType.FSDP:
+            model.register_forward_hook(_touch_stems)
+            # never used, since the decoder is fed embeddings: a checkpoint would have no moments for it
+            model.model.backbone.get_input_embeddings().requires_grad_(False)
+        groups = parameter_groups(model, args.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, betas=BETAS, fused=True)
+        self.bare = model
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        if checkpoint is not None:
+            load_state(accelerator, checkpoint)
+        self.model.train()
+
+    def update(self, rate: float) -> None:
+        """One step of the optimiser at ``rate`` times the learning rate."""
+        accelerator, args = self.accelerator, self.args
+        for group in self.optimizer.param_groups:
+            group["lr"] = args.learning_rate * rate
+        for number in range(self.progress.step * self.micro, (self.progress.step + 1) * self.micro):
+            started = time.perf_counter()
+            batch = next(self.stream)
+            waited = time.perf_counter() - started
+            batch = batch.to(accelerator.device)
+            with accelerator.accumulate(self.model):
+                output = self.model(**batch)
+                accelerator.backward(output.loss)
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(self.model.parameters(), args.max_grad_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            tokens = batch["feedback"].shape[0] * batch["feedback"].shape[1]
+            names = self.batches.environments(number)
+            self.meter.add(names, output.row_losses, tokens, self.batches.transitions(number), waited)
+        self.meter.updates += 1
+        self.progress.step += 1
+        self.progress.segments += self.segments
+
+    def tell_plan(self) -> None:
+        """Two updates, then what the run would need."""
+        self.update(0.0)  # the first one is slow
+        self.meter.line()
+        self.update(0.0)
+        table = plan_table(self.accelerator, self.bare, self.batches, self.args, self.meter.line())
+        if self.accelerator.is_main_process:
+            Console().print(table)
+
+    def train(self) -> None:
+        """All updates that are left."""
+        accelerator, args, progress = self.accelerator, self.args, self.progress
+        if accelerator.log_with:
+            accelerator.init_trackers("ldm_hf", config={name: str(value) for name, value in asdict(args).items()})
+        started = time.monotonic() - progress.elapsed
+        many = f", {accelerator.num_processes} processes" if accelerator.num_processes > 1 else ""
+        ended, main = False, accelerator.is_main_process
+        if main:
+            (self.folder / SUMMARY).unlink(missing_ok=True)
+        with (
+            _log_file(self.folder / "training_log.jsonl", progress.step) if main else nullcontext() as log,
+            tqdm(
+                desc=Path(sys.argv[0]).stem + many,
+                total=args.max_steps,
+                initial=progress.step,
+                disable=not main,
+                mininterval=1.0,
+            ) as bar,
+        ):
+            while progress.step < args.max_steps and not ended:
+                share = self._share_of_time(started)
+                position = max(progress.step, int(share * args.max_steps))
+                rate = cosine_with_warmup(position, args.warmup_steps, args.max_steps)
+                self.update(rate)
+                bar.update()
+                stop = self.early_stopping is not None and self.early_stopping(accelerator, self.model, progress)
+                ended = share >= 1 or stop
+                save = bool(args.checkpointing_steps) and progress.step % args.checkpointing_steps == 0
+                # before every checkpoint, too, so that the next line of a resumed run covers the same updates
+                if progress.step % args.logging_steps == 0 or save or ended or progress.step == args.max_steps:
+                    self._write_line(log, bar, args.learning_rate * rate)
+                progress.elapsed = time.monotonic() - started
+                if save:
+                    save_checkpoint(accelerator, args, progress)
+
+    def _share_of_time(self, started: float) -> float:
+        """Of the minutes allowed; 0 without a limit."""
+        if not self.args.max_minutes:
+            return 0.0
+        share = (time.monotonic() - started) / (60 * self.args.max_minutes)
+        if self.accelerator.num_processes > 1:  # clocks differ, and all must stop at the same step
+            share = broadcast(torch.tensor(share, device=self.accelerator.device)).item()
+        return share
+
+    def _write_line(self, log: IO[str] | None, bar: tqdm, learning_rate: float) -> None:
+        line = {"learning_rate": learning_rate, **self.meter.line()}
+        if self.early_stopping is not None and self.early_stopping.loss is not None:
+            line["held_out_loss"], self.early_stopping.loss = self.early_stopping.loss, None
+        speed, waiting = line["transitions_per_second"], line["waiting"]
+        bar.set_postfix(loss=f"{line['loss']:.3f}", transitions_per_s=f"{speed:,.0f}", waiting=f"{waiting:.1%}")
+        self.accelerator.log(line, step=self.progress.step)
+        if log is not None:
+            log.write(json.dumps({"step": self.progress.step, **line}) + "\n")
+            log.flush()
+
+    def save(self, finish: Callable[[LDMForActionPrediction], None]) -> None:
+        """The model as people load it."""
+        accelerator, progress = self.accelerator, self.progress
+        accelerator.wait_for_everyone()
+        # the parts of a sharded model lie with all processes
+        whole = (
+            accelerator.get_state_dict(self.model) if accelerator.distributed_type == DistributedType.FSDP else None
+        )
+        if accelerator.is_main_process:
+            if self.early_stopping is not None:
+                self.early_stopping.restore(self.bare)
+            finish(self.bare)
+            self.bare.save_pretrained(self.folder, state_dict=whole)
+            self.processor.save_pretrained(self.folder)
+            transitions = progress.segments * self.batches.sampler.segment
+            summary = {"steps": progress.step, "transitions": transitions, "minutes": progress.elapsed / 60}
+            if progress.best is not None:
+                summary["held_out_loss"], summary["best_step"] = progress.best
+            write_atomically(self.folder / SUMMARY, json.dumps(summary | {"arguments": asdict(self.args)}, indent=2))
+        accelerator.wait_for_everyone()
+        accelerator.end_training()
+
+
+def _log_file(path: Path, step: int) -> IO[str]:
+    """The log, without what was written after ``step``, which will be written again."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
+        # only the last line can be torn, by the end of the process
+        if line.endswith("\n") and json.loads(line)["step"] <= step:
+            kept.append(line)
+    write_atomically(path, "".join(kept))
+    return path.open("a", encoding="utf-8")
+
+
+def _touch_stems(model: LDMForActionPrediction, inputs: Any, output: LDMOutput) -> LDMOutput:
+    """Gives every stem a gradient, be it zero: sharded data parallelism exchanges all gradients of a group or none."""
+    if output.loss is not None:
+        parameters = [p for name in STEMS for p in getattr(model.model, name).parameters()]
+        output.loss = output.loss + 0.0 * sum(p.sum() for p in parameters)
+    return output

@@ -1,0 +1,148 @@
+"""The processes of a run: one a device, ended together, and one run a folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from filelock import FileLock, Timeout
+
+from ..errors import LDMError
+from .arguments import TrainingRun
+from .checkpoints import newest_checkpoint
+from .optimisation import best_mixed_precision
+
+logger = logging.getLogger(__name__)
+
+LOCK_SECONDS = 20.0  # the processes of a run that was killed need a few seconds to notice
+POLL_SECONDS = 0.5
+OUT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "can't allocate memory", "Unable to allocate")
+LOST_CONNECTION = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "NCCL error",
+    "gloo/transport",
+)
+
+
+def make_accelerator(args: TrainingRun) -> Accelerator:
+    """The accelerator of this process, with threads and seed set."""
+    _end_with_launcher()
+    cpu = not torch.accelerator.is_available()  # accelerate starts no process group on CPUs unless it is told to
+    state = PartialState(cpu=cpu)
+    if state.num_processes == 1 and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:
+        logger.warning(
+            "`accelerate launch` starts one process on CPUs; use `torchrun --nproc_per_node N` for N of them."
+        )
+    if cpu and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        raise LDMError("accelerate shards models (FSDP) on GPUs only; on CPUs, start the script by torchrun alone.")
+    precision = best_mixed_precision(state.device) if args.mixed_precision == "auto" else args.mixed_precision
+    accelerator = Accelerator(
+        cpu=cpu,
+        mixed_precision=precision,
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        log_with=None if args.report_to == "none" else args.report_to,
+        project_dir=args.output_dir,
+        # a batch without pixel observations leaves the pixel stem without gradient
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    if args.report_to != "none" and not accelerator.log_with:
+        raise LDMError(
+            f"--report_to {args.report_to}: this tracker is not installed. Install it with: pip install {args.report_to}"
+        )
+    set_seed(args.seed)
+    if accelerator.device.type == "cpu":  # `accelerate launch` sets OMP_NUM_THREADS=1
+        torch.set_num_threads(args.cpu_threads or max(1, (os.cpu_count() or 1) // accelerator.num_processes))
+    return accelerator
+
+
+def _end_with_launcher() -> None:
+    """A launcher that is killed leaves its processes behind: they would write on beside those of the next start."""
+    if "LOCAL_RANK" not in os.environ and "ACCELERATE_MIXED_PRECISION" not in os.environ:
+        return  # started by hand, perhaps in a shell that is left
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Holds the lock of an output folder, which ends with the process however it ends.
+
+    Raises:
+        LDMError: if another run holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".run.lock", timeout=LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise LDMError(
+            f"another run is writing to {folder}; wait for its end, or choose another --output_dir."
+        ) from None
+
+
+@contextmanager
+def readable_errors(args: TrainingRun) -> Iterator[None]:
+    """Turns what can go wrong with machines into one message that says how to go on."""
+
+    def end(*_: Any) -> None:
+        raise LDMError(f"the run was told to end (SIGTERM). {_how_to_continue(args)}")
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        text = str(error)
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
+            raise LDMError(_out_of_memory(args, text)) from error
+        if any(sign in text for sign in LOST_CONNECTION):
+            raise LDMError(
+                f"another process of this run died (its own message, if it left one, stands above). {_how_to_continue(args)}"
+            ) from error
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _out_of_memory(args: TrainingRun, text: str) -> str:
+    half = max(1, args.batch_size // 2)
+    cures = [
+        f"--batch_size {half} --gradient_accumulation_steps {args.gradient_accumulation_steps * args.batch_size // half} "
+        "(the same losses)",
+        "--gradient_checkpointing",
+        "--mixed_precision bf16",
+        "a shorter --segment",
+        "several GPUs with examples/accelerate/fsdp2.yaml",
+    ]
+    if args.gradient_checkpointing:
+        cures.remove("--gradient_checkpointing")
+    if args.batch_size == 1:
+        del cures[0]
+    return (
+        f"out of memory with {args.batch_size} segments a batch ({text.splitlines()[0] if text else 'MemoryError'}). "
+        f"What helps, in this order: {'; '.join(cures)}. {_how_to_continue(args)}"
+    )
+
+
+def _how_to_continue(args: TrainingRun) -> str:
+    checkpoint = newest_checkpoint(Path(args.output_dir))
+    if checkpoint is None:
+        return "There is no checkpoint yet."
+    return f"Nothing up to {checkpoint} is lost: add --resume_from_checkpoint latest to go on from there."

@@ -1,0 +1,49 @@
+"""Images that a shard holds as files (PNG, JPEG, ...): one a step, as `datasets.Image` stores them. Plain bytes are raw pixels."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+
+from ..errors import DatasetError, MissingExtraError
+from .schema import Column
+
+
+def holds_files(column: Column, kind: pa.DataType) -> bool:
+    """Whether a column of images is stored as files."""
+    if column.dtype != np.uint8 or len(column.shape) not in (2, 3) or not pa.types.is_list(kind):
+        return False
+    return pa.types.is_struct(kind.value_type) and kind.value_type.get_field_index("bytes") >= 0
+
+
+def decode_files(column: Column, files: pa.Array, where: str) -> np.ndarray:
+    """The images of all steps ``(N, *shape)``; a space with channels first gets them first.
+
+    Raises:
+        DatasetError: if a file is no image or has another size than the space.
+        MissingExtraError: if Pillow is not installed.
+    """
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise MissingExtraError("Pillow", "images") from None
+    images = np.empty((len(files), *column.shape), np.uint8)
+    for step, data in enumerate(files.field("bytes").to_pylist()):
+        try:
+            image = np.asarray(Image.open(io.BytesIO(data)))
+        except (UnidentifiedImageError, OSError, TypeError) as error:
+            raise DatasetError(f"{where}, step {step}: not an image ({error}).") from error
+        fitting = [view for view in _views(image) if view.shape == column.shape]
+        if not fitting:
+            raise DatasetError(f"{where}, step {step}: an image of shape {image.shape}, expected {column.shape}.")
+        images[step] = fitting[0]
+    return images
+
+
+def _views(image: np.ndarray) -> list[np.ndarray]:
+    """An image with channels last, channels first, and a grey one with an axis of its own."""
+    if image.ndim == 2:
+        return [image, image[..., None], image[None]]
+    return [image, image.transpose(2, 0, 1)]
