@@ -63,13 +63,13 @@ def main() -> None:
     started = time.monotonic()
     data, model, results_file = args.output / "trajectories", args.output / "model", args.output / "results.json"
 
+    specs = [get_spec(name) for name in args.environments]
     if PUBLISHED.exists():
         console.rule("0. Play at once: the published model, four environments, one set of weights")
         play_grid(str(PUBLISHED), SHOWN, args.output / "replay.mp4", side=256)
         console.print(f"video in {args.output / 'replay.mp4'}")
 
     console.rule("1. Collect: reference policies play, clean and perturbed, and label every step")
-    specs = [get_spec(name) for name in args.environments]
     for error in collect(specs, Plan(str(data), steps=args.steps_per_env), jobs=2).values():
         raise error
 

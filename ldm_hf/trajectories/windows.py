@@ -43,7 +43,7 @@ class WindowSampler:
         >>> sampler.windows(step=7) == sampler.windows(step=7)
         True
         >>> sorted(name for name, first_step in sampler.windows(step=7))
-        ['long', 'long', 'short', 'short']
+        ['long', 'long', 'long', 'short']
     """
 
     def __init__(
