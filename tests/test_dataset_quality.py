@@ -140,7 +140,7 @@ def spoil_labels(episodes):
         (
             "labels",
             "error",
-            "the label differs from the action in 4 steps of episodes that are not perturbed, first in episode 0, step 0",
+            "the label differs from the action in 4 steps of episodes in which the reference alone acts, first in episode 0, step 0",
         )
     ]
 

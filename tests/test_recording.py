@@ -19,7 +19,7 @@ from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import CheckpointError, EnvironmentFailure
 from ldm_hf.recording import Lane, record
 from ldm_hf.references import Reference
-from ldm_hf.trajectories import open_dataset, writer
+from ldm_hf.trajectories import open_dataset, validate, writer
 
 POLE = replace(get_spec("CartPole-v1"), max_episode_steps=40)
 PENDULUM = replace(get_spec("Pendulum-v1"), max_episode_steps=30)
@@ -115,6 +115,12 @@ def rows(plan, name="CartPole-v1"):
 def collected(plan, spec=POLE):
     collect_environment(spec, plan, Balance)
     return rows(plan, spec.name)
+
+
+def test_what_a_student_did_is_a_valid_dataset(plan):
+    collect_environment(POLE, plan, Balance)
+    findings = validate(plan.folder, progress=False)
+    assert not [finding for finding in findings if finding.level == "error"], findings
 
 
 def test_labels_are_the_reference_s_while_the_student_acts(plan):

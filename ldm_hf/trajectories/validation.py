@@ -19,6 +19,7 @@ from .writer import read_table, shards
 
 CHUNK_BYTES = 64 * 2**20  # looked at at once
 ERROR, WARNING = "error", "warning"
+OTHERS_ACT = ("perturbed", "student")  # beginnings of behaviours in which the reference does not do all that it says
 
 
 @dataclass(frozen=True)
@@ -196,14 +197,14 @@ def _labels(stream: EnvironmentTrajectories) -> Found:
     behaviours = _of_episodes(stream, "behaviour", "")
     agree = np.concatenate([agreement(steps) for _, steps in _chunks(stream)])
     undisturbed = np.repeat(
-        [not behaviour.startswith("perturbed") for behaviour in behaviours], np.diff(stream.episode_starts)
+        [not behaviour.startswith(OTHERS_ACT) for behaviour in behaviours], np.diff(stream.episode_starts)
     )
     wrong = undisturbed & ~agree
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         yield (
             "labels",
-            f"the label differs from the action in {int(wrong.sum()):,} steps of episodes that are not perturbed, first in {_place(stream, first)}",
+            f"the label differs from the action in {int(wrong.sum()):,} steps of episodes in which the reference alone acts, first in {_place(stream, first)}",
         )
 
 
