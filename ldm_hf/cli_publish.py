@@ -24,8 +24,9 @@ def card(
     folder: Annotated[Path, typer.Argument(help="Of `ldm export`, with results.json of `ldm evaluate` in it.")],
     name: Annotated[str | None, typer.Option(help="Title; the folder's name by default.")] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="Hub id of the trajectories; may be repeated.")] = None,
+    licence: Annotated[str, typer.Option(help="Of the weights, as the Hub spells it.")] = "apache-2.0",
 ) -> None:
     """Writes the model card from what was measured."""
     from .hub import write_card
 
-    console.print(f"card in {write_card(folder, name, dataset)}")
+    console.print(f"card in {write_card(folder, name, dataset, licence)}")

@@ -72,14 +72,17 @@ def export_model(model: str | Path, folder: str | Path) -> Path:
     return folder
 
 
-def write_card(folder: str | Path, name: str | None = None, datasets: list[str] | None = None) -> Path:
+def write_card(
+    folder: str | Path, name: str | None = None, datasets: list[str] | None = None, licence: str = "apache-2.0"
+) -> Path:
     """Writes ``README.md`` from what lies in the folder of a model: `export_model`'s files, ``results.json`` of `ldm evaluate` with the curve
-    and tables beside it, and, where they are there, ``results-incognito.json`` and ``replay.mp4``.
+    and tables beside it, and, where they are there, ``results-incognito.json`` and ``replay.mp4``. Nothing is said that is not recorded there.
 
     Args:
         folder: of the model.
         name: title; the folder's name by default.
         datasets: Hub ids of the trajectories.
+        licence: of the weights, as the Hub spells it.
 
     Raises:
         CheckpointError: if the folder lacks a model or its results; says how to make them.
@@ -93,7 +96,9 @@ def write_card(folder: str | Path, name: str | None = None, datasets: list[str] 
         if not (folder / needed).exists():
             raise CheckpointError(f"{folder} has no {needed}, which the card needs; make it with `{cure}`.")
     results = _read(folder / "results.json")
-    card = ModelCard(f"---\n{_metadata(name, results, datasets).to_yaml()}\n---\n\n{_text(folder, name, results)}")
+    card = ModelCard(
+        f"---\n{_metadata(name, results, datasets, licence).to_yaml()}\n---\n\n{_text(folder, name, results)}"
+    )
     card.save(folder / "README.md")
     return folder / "README.md"
 
@@ -102,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _metadata(name: str, results: dict[str, Any], datasets: list[str] | None) -> ModelCardData:
+def _metadata(name: str, results: dict[str, Any], datasets: list[str] | None, licence: str) -> ModelCardData:
     """The header that the Hub reads: every environment with its mean return and normalised score."""
     measured = [
         EvalResult(
@@ -122,7 +127,7 @@ def _metadata(name: str, results: dict[str, Any], datasets: list[str] | None) ->
     return ModelCardData(
         model_name=name,
         eval_results=measured,
-        license="apache-2.0",
+        license=licence,
         library_name="transformers",
         pipeline_tag="reinforcement-learning",
         tags=["ldm", "large-decision-model", "gymnasium", "imitation-learning"],
@@ -152,15 +157,17 @@ being told the task), interquartile mean {100 * summary["iqm"]:.0f} %."""
 
 
 def _use(name: str, results: dict[str, Any]) -> str:
-    environment = next((e for e in ("CartPole-v1",) if e in results["environments"]), min(results["environments"]))
+    rows = catalogue()
+    # one whose library everybody has
+    environment = min(results["environments"], key=lambda e: (e not in rows or rows[e].library != "gymnasium", e))
     return f"""## Use
 
 ```python
-import gymnasium
 from ldm_hf import LDMAgent
+from ldm_hf.environments import make
 
-env = gymnasium.make("{environment}")
-agent = LDMAgent.from_pretrained("{name}", env)  # this repo's id, or a folder
+env = make("{environment}")  # a name of the catalogue; any other Gymnasium environment does, too
+agent = LDMAgent.from_pretrained("{name}", env, environment="{environment}")  # this repo's id, or a folder
 observation, info = env.reset(seed=0)
 action = agent.act(observation)
 ```
@@ -195,10 +202,12 @@ def _training(folder: Path) -> str:
         for name, value in training["arguments"].items()
         if value not in (None, False, [])
     )
+    start = training["arguments"].get("model") or training["arguments"].get("backbone")
+    begun = f"From {start}" if start else "From scratch"
     return f"""## Training
 
-From scratch, next-action prediction, {training["steps"]:,} steps ({training["transitions"] / 1e6:.1f} million transitions) in {training["minutes"]:.0f} minutes,
-with `examples/pretrain.py {flags}`. Losses: `training_log.jsonl`."""
+{begun}, next-action prediction, {training["steps"]:,} steps ({training["transitions"] / 1e6:.1f} million transitions) in {training["minutes"]:.0f} minutes, with
+`{flags}`. Losses: `training_log.jsonl`."""
 
 
 def _data(results: dict[str, Any]) -> str:
@@ -212,10 +221,9 @@ def _data(results: dict[str, Any]) -> str:
         ["library", "licence", "environments"],
         [[*key, ", ".join(members)] for key, members in sorted(libraries.items())],
     )
-    return f"""## Data
+    return f"""## Environments
 
-Trajectories of reference policies, a third of the episodes clean and two thirds perturbed, every step labelled with the reference's action. The weights are under
-Apache-2.0; the environments are under the licences of their libraries:
+Those of the results, under the licences of their libraries:
 
 {table}"""
 
@@ -237,14 +245,5 @@ def _limits(folder: Path, results: dict[str, Any]) -> str:
         lines.append(
             f"* Not told which of these environments it is in (no stored statistics), it reaches {100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}."
         )
-    if unseen := _read(folder / "unseen.json"):
-        summary = unseen["summary"]
-        lines.append(
-            f"* In {summary['n']} environments that it was never trained in, it reaches {100 * SHORT:.0f} % in {summary['at_least_80']} and half of the "
-            f"reference in {summary['at_least_50']} ([each of them](unseen.md))."
-        )
-    else:
-        lines.append(
-            "* Environments that it was never trained in: not measured; expect little of a model of this size."
-        )
+    lines.append("* Nothing is measured in environments that it was never trained in.")
     return "## Limits\n\n" + "\n".join(lines)

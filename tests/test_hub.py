@@ -19,6 +19,7 @@ from .conftest import random_steps
 from .hub_server import serve
 from .test_model import rich_batch
 
+ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow  # every test starts processes that import torch and transformers
 SPACES = (spaces.Box(-1, 1, (3,)), spaces.Discrete(4))
 
@@ -221,3 +222,14 @@ def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
         code.replace("trust_remote_code=True", "trust_remote_code=False"), tmp_path, hide=True, check=False
     )
     assert refused.returncode != 0 and "trust_remote_code" in refused.stderr
+
+
+def test_the_published_model_runs_without_the_package(tmp_path):
+    (tmp_path / "model").symlink_to(ROOT / "model_cards" / "ldm-nano")
+    code = """
+        from transformers import AutoModel, AutoProcessor
+        model = AutoModel.from_pretrained("model", trust_remote_code=True)
+        processor = AutoProcessor.from_pretrained("model", trust_remote_code=True)
+        print(type(model).__module__.startswith("ldm_hf"), model.dtype, "CartPole-v1" in processor.environments)
+        """
+    assert python(code, tmp_path, hide=True).stdout.split() == ["False", "torch.float32", "True"]

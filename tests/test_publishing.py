@@ -1,6 +1,7 @@
 """A model's repo: rounded weights, the code that goes with them, and the card made from its results; and the repo that is published."""
 
 import json
+import re
 from pathlib import Path
 
 import gymnasium
@@ -74,10 +75,11 @@ def test_a_model_is_not_exported_into_itself(trained):
 def test_the_card_says_what_was_measured(trained, tmp_path, results):
     folder = export_model(trained, tmp_path / "ldm-toy")
     (folder / "results.json").write_text(json.dumps(results))
-    runner = CliRunner().invoke(app, ["card", str(folder), "--dataset", "someone/toys"])
+    runner = CliRunner().invoke(app, ["card", str(folder), "--dataset", "someone/toys", "--licence", "mit"])
     assert runner.exit_code == 0, runner.output
     card = ModelCard.load(folder / "README.md")
-    assert card.data.pipeline_tag == "reinforcement-learning" and card.data.datasets == ["someone/toys"]
+    assert card.data.license == "mit" and card.data.pipeline_tag == "reinforcement-learning"
+    assert card.data.datasets == ["someone/toys"]
     measured = {(r.dataset_name, r.metric_type): r.metric_value for r in card.data.eval_results}
     assert len(measured) == 2 * len(SCORES)
     assert (
@@ -89,11 +91,16 @@ def test_the_card_says_what_was_measured(trained, tmp_path, results):
     assert "Below 80 %" in text and "nasim-tiny (50 %)" in text and "CartPole-v1 (" not in text
     assert "--max_steps 7 --environments a b" in text and "--model" not in text.split("## Training")[1].split("##")[0]
     assert "| gymnasium | MIT | CartPole-v1 |" in text and "not recorded" in text  # Mine-v0 is not in the catalogue
+    assert "From scratch" in text
+    training = json.loads((folder / "training.json").read_text())
+    training["arguments"]["model"] = "someone/ldm"
+    (folder / "training.json").write_text(json.dumps(training))
     assert "replay.mp4" not in text and "results-incognito" not in text
     (folder / "replay.mp4").touch()
     (folder / "results-incognito.json").write_text(json.dumps(results))
     write_card(folder)
     text = (folder / "README.md").read_text()
+    assert "From someone/ldm, next-action" in text and "From scratch" not in text
     assert 'src="replay.mp4"' in text and "Not told which of these environments it is in" in text
 
 
@@ -118,6 +125,14 @@ def test_the_published_model_balances_the_pole():
         if feedback[1] or feedback[2]:
             break
     assert total == 500
+
+
+@pytest.mark.slow
+def test_the_example_of_the_published_card_runs(monkeypatch):
+    monkeypatch.chdir(PUBLISHED.parent)
+    names = {}
+    exec(re.search("```python\n(.*?)```", (PUBLISHED / "README.md").read_text(), re.DOTALL)[1], names)
+    assert names["env"].action_space.contains(names["action"]) and names["agent"].known_statistics
 
 
 def test_the_published_repo_is_whole_and_small():
