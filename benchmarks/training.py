@@ -23,6 +23,7 @@ from common import DTYPES, add_sizes, model_of, parser, race, random_segments, s
 from torch import nn
 
 from ldm_hf import LDMConfig
+from ldm_hf.training.throughput import flops_per_token
 
 SQUARE, OWN = "square product", "the backbone's products"
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the square product
@@ -39,12 +40,6 @@ class ManyTokens(nn.Module):
         outputs = self.backbone(inputs_embeds=inputs_embeds.repeat_interleave(self.tokens, dim=1), **kwargs)
         outputs.last_hidden_state = outputs.last_hidden_state[:, self.tokens - 1 :: self.tokens]
         return outputs
-
-
-def flops_per_step(config: LDMConfig, parameters: int) -> float:
-    """Forward and backward of one token: 6 per weight, and attention to a window (Chowdhery et al. 2022, appendix B)."""
-    layers = config.backbone_config.num_hidden_layers
-    return 6 * parameters + 12 * layers * config.hidden_size * config.window
 
 
 def config_of(args, tokens: int) -> LDMConfig:
@@ -121,16 +116,13 @@ def main() -> None:
         {**{str(tokens): step for tokens, (step, _) in made_steps.items()}, **products}, args.seconds, args.device
     )
     peaks = {name: flops[name] / times[name] for name in products}
-    parameters = sum(p.numel() for part in (model.model.backbone, model.model.mlp) for p in part.parameters())
+    needed = steps * flops_per_token(model)
     rows = [
         {
             "tokens a step": tokens,
             "transitions/s": steps / times[str(tokens)],
             "ours is faster by": times[str(tokens)] / times["1"],
-            **{
-                f"MFU, {name}": steps * flops_per_step(config, parameters) / times["1"] / peak if tokens == 1 else None
-                for name, peak in peaks.items()
-            },
+            **{f"MFU, {name}": needed / times["1"] / peak if tokens == 1 else None for name, peak in peaks.items()},
         }
         for tokens in made_steps
     ]

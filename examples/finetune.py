@@ -10,16 +10,13 @@ environments of the pretrained one, and plays them worse the longer it was train
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from accelerate import Accelerator
-from transformers import HfArgumentParser
 
 from ldm_hf import LDMProcessor
 from ldm_hf.agent import load_model
-from ldm_hf.errors import LDMError
 from ldm_hf.training import (
     EarlyStopping,
     SegmentDataset,
@@ -30,7 +27,7 @@ from ldm_hf.training import (
     merge_lora,
     option,
     processor_for,
-    readable_errors,
+    run_script,
     train,
 )
 from ldm_hf.trajectories import WindowSampler, open_dataset
@@ -111,9 +108,4 @@ def main(args: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
-    try:
-        with readable_errors(arguments):
-            main(arguments)
-    except LDMError as error:
-        sys.exit(f"error: {error}")
+    run_script(Arguments, main)

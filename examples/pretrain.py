@@ -9,14 +9,11 @@ The same command continues an interrupted run (``--resume_from_checkpoint latest
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-
-from transformers import HfArgumentParser
 
 from ldm_hf import LDMConfig, LDMForActionPrediction
 from ldm_hf.errors import LDMError
-from ldm_hf.training import TrainingRun, make_accelerator, option, processor_for, readable_errors, train
+from ldm_hf.training import TrainingRun, make_accelerator, option, processor_for, run_script, train
 from ldm_hf.trajectories import open_dataset
 
 
@@ -52,9 +49,4 @@ def main(args: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
-    try:
-        with readable_errors(arguments):
-            main(arguments)
-    except LDMError as error:
-        sys.exit(f"error: {error}")
+    run_script(Arguments, main)

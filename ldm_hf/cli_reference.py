@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_options import Domain, Ids, Jobs, Library, console
+from .cli_options import Domain, Ids, Jobs, Library, console, exit_with
 from .errors import LDMError
 
 if TYPE_CHECKING:
@@ -73,7 +73,4 @@ def reference(
         report.parent.mkdir(parents=True, exist_ok=True)
         known = reference_scores(scores) if scores else {record.name: entry(record) for record in found}
         report.write_text(markdown_report(known, " ".join(["ldm", *sys.argv[1:]])), encoding="utf-8")
-    for error in failures.values():
-        console.print(f"failed: {error}", style="red", markup=False, highlight=False)
-    if failures:
-        raise typer.Exit(1)
+    exit_with(failures)

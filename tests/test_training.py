@@ -149,7 +149,7 @@ def test_padding_is_no_transition(make_dataset):
     dataset = make_dataset()
     names = dataset.environments(0)
     assert "Short-v0" in names
-    assert dataset.transitions(0) == sum(5 if name == "Short-v0" else SEGMENT for name in names)
+    assert dataset.transitions(names) == sum(5 if name == "Short-v0" else SEGMENT for name in names)
 
 
 def test_a_batch_trains(make_dataset, model):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..environments.catalogue import EnvironmentSpec, catalogue
+from ..evaluation.report import markdown_table
 from .base import METHODS
 
 Scores = dict[str, dict[str, Any]]
@@ -29,11 +30,11 @@ def markdown_report(scores: Scores, command: str) -> str:
         f"intervals apart; the catalogue has {len(rows):,}. {hours:.1f} hours of one process, all attempts included. "
         f"{episodes[0] if episodes else 0} to {episodes[-1] if episodes else 0} episodes a policy, on held-out seeds, as `ldm evaluate` measures. "
         "A constant action is a heuristic, and a weak one: it is counted apart.",
-        _table(*_summary(known, "domain", lambda name: rows[name].domain, list(rows.values()))),
-        _table(*_methods(known)),
-        _table(*_summary(known, "library", lambda name: rows[name].library, list(rows.values()))),
+        markdown_table(*_summary(known, "domain", lambda name: rows[name].domain, list(rows.values()))),
+        markdown_table(*_methods(known)),
+        markdown_table(*_summary(known, "library", lambda name: rows[name].library, list(rows.values()))),
         "Every environment; ± is half of the 95 % interval, seconds are those of all attempts:",
-        _table(*_environments(known)),
+        markdown_table(*_environments(known)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -90,8 +91,3 @@ def _environments(known: Scores) -> tuple[list[str], list[list[str]]]:
 
 def _score(score: dict[str, float] | None) -> str:
     return "-" if score is None else f"{score['mean']:.4g} ± {score['ci']:.2g}"
-
-
-def _table(header: list[str], lines: list[list[str]]) -> str:
-    ruler = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ruler, *lines])

@@ -6,7 +6,7 @@ from .batches import SegmentDataset, processor_for
 from .early_stopping import EarlyStopping
 from .loop import train
 from .optimisation import best_mixed_precision, cosine_with_warmup, parameter_groups
-from .processes import make_accelerator, readable_errors
+from .processes import make_accelerator, readable_errors, run_script
 from .throughput import Meter
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "parameter_groups",
     "processor_for",
     "readable_errors",
+    "run_script",
     "train",
 ]

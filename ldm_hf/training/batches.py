@@ -97,9 +97,8 @@ class SegmentDataset(Dataset):
         """The environment of each row of batch ``step``."""
         return [name for name, _ in self.sampler.windows(step)]
 
-    def transitions(self, step: int) -> int:
-        """Steps of environments in batch ``step``; a stream that is shorter than a segment is padded, which does not count."""
-        names = self.environments(step)
+    def transitions(self, names: list[str]) -> int:
+        """Steps in segments of these environments; a stream that is shorter than a segment is padded, which does not count."""
         return sum(min(self.sampler.segment, self.trajectories[name].num_steps) for name in names)
 
 

@@ -157,7 +157,7 @@ class _Run:
                 self.optimizer.zero_grad()
             tokens = batch["feedback"].shape[0] * batch["feedback"].shape[1]
             names = self.batches.environments(number)
-            self.meter.add(names, output.row_losses, tokens, self.batches.transitions(number), waited)
+            self.meter.add(names, output.row_losses, tokens, self.batches.transitions(names), waited)
         self.meter.updates += 1
         self.progress.step += 1
         self.progress.segments += self.segments

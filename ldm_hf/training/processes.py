@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from filelock import FileLock, Timeout
+from transformers import HfArgumentParser
 
 from ..errors import LDMError
 from .arguments import TrainingRun
@@ -119,6 +121,21 @@ def readable_errors(args: TrainingRun) -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def run_script(kind: type[TrainingRun], main: Callable[[Any], None]) -> None:
+    """Runs a training script: parses its options, and ends with one line where something is wrong.
+
+    Args:
+        kind: dataclass of the options.
+        main: takes them.
+    """
+    (arguments,) = HfArgumentParser(kind).parse_args_into_dataclasses()  # type: ignore[arg-type]
+    try:
+        with readable_errors(arguments):
+            main(arguments)
+    except LDMError as error:
+        sys.exit(f"error: {error}")
 
 
 def _out_of_memory(args: TrainingRun, text: str) -> str:
