@@ -197,7 +197,7 @@ class EnvironmentTrajectories:
                 (folder / f"{index}.json").write_text(json.dumps(list(texts[column.name])), encoding="utf-8")
 
     def _check_spaces(self, table: pa.Table, path: Path) -> None:
-        """The header of a shard says which spaces it was written with (not before version 0.2)."""
+        """The header of a shard says which spaces it was written with; those of former versions do not."""
         described = (table.schema.metadata or {}).get(SPACES_KEY)
         if described is None:
             return

@@ -6,7 +6,7 @@ import inspect
 from importlib import import_module
 from typing import Any
 
-from ...errors import DatasetError
+from ...errors import DatasetError, MissingExtraError
 from .base import Source
 
 FORMATS = {
@@ -25,11 +25,15 @@ def source_class(kind: str) -> type[Source]:
 
     Raises:
         DatasetError: if there is none; names those there are.
+        MissingExtraError: if a library that it needs is not installed.
     """
     if kind not in FORMATS:
         raise DatasetError(f"there is no importer for {kind!r}; there are: {', '.join(FORMATS)}.")
     module, name = FORMATS[kind].split(":")
-    return getattr(import_module(f".{module}", __package__), name)
+    try:
+        return getattr(import_module(f".{module}", __package__), name)
+    except ImportError as error:
+        raise MissingExtraError(error.name or kind, "import") from error
 
 
 def _options(importer: type[Source]) -> list[str]:
