@@ -71,12 +71,15 @@ def train(
         return
     alone = sole_writer(Path(args.output_dir)) if accelerator.is_main_process and not args.dry_run else nullcontext()
     with alone:
+        # only then is nobody left who writes checkpoints, and all processes find the same one
+        accelerator.wait_for_everyone()
         run = _Run(accelerator, model, processor, trajectories, args, weights, early_stopping)
         if args.dry_run:
             run.tell_plan()
         else:
             run.train()
             run.save(finish)
+        run.end()
 
 
 class _Run:
@@ -246,8 +249,14 @@ class _Run:
             if progress.best is not None:
                 summary["held_out_loss"], summary["best_step"] = progress.best
             write_atomically(self.folder / SUMMARY, json.dumps(summary | {"arguments": asdict(self.args)}, indent=2))
-        accelerator.wait_for_everyone()
-        accelerator.end_training()
+
+    def end(self) -> None:
+        """Lets go of the other processes."""
+        self.accelerator.wait_for_everyone()
+        # If the wrapped model is the last owner of the process group, its end waits, holding the GIL, for a thread that may be waiting for the GIL.
+        del self.model, self.optimizer
+        self.accelerator.free_memory()
+        self.accelerator.end_training()
 
 
 def _log_file(path: Path, step: int) -> IO[str]:
