@@ -23,7 +23,7 @@ from .evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, measuremen
 from .evaluation.evaluate import loaded_model, make_agent
 from .parallel import report, run_tasks
 from .recording import Actor, Lane, record
-from .references import Reference, load_reference
+from .references import Reference, known_scores, load_reference
 from .spaces import space_to_json
 from .trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 from .trajectories.writer import stored
@@ -135,10 +135,13 @@ def collect_environment(
     report(min(steps, target))
     if steps >= target:
         return EnvironmentInfo.load(folder)
-    make_reference = make_reference or (lambda: load_reference(spec, plan.references_folder))
     # a folder that is continued has its scores already
     known = EnvironmentInfo.load(folder) if episodes else None
-    scores = known.scores if known else _scores(spec, make_reference)
+    scores = known.scores if known else None
+    if make_reference is None:
+        scores = scores or known_scores(spec, plan.references_folder)
+        make_reference = lambda: load_reference(spec, plan.references_folder)  # noqa: E731
+    scores = scores or _scores(spec, make_reference)
     lanes = open_lanes(spec, make_reference, several=plan.student is not None)
     try:
         info = describe(spec, lanes[0], plan, scores, known)

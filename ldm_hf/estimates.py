@@ -16,7 +16,7 @@ from gymnasium.wrappers import TimeLimit
 from .collection import SCORE_EPISODES, Plan, actor_of, describe, open_lanes
 from .environments import EnvironmentSpec
 from .recording import record
-from .references import Reference, load_reference
+from .references import Reference, known_scores, load_reference
 from .trajectories import TrajectoryWriter
 from .trajectories.writer import shards, stored
 
@@ -81,7 +81,10 @@ def estimate_environment(
     steps, started = plan.missing(spec), time.perf_counter()
     if not steps:
         return COMPLETE
-    make_reference = make_reference or (lambda: load_reference(spec, plan.references_folder))
+    known = bool(stored(Path(plan.folder) / spec.name)[0])
+    if make_reference is None:
+        known = known or known_scores(spec, plan.references_folder) is not None
+        make_reference = lambda: load_reference(spec, plan.references_folder)  # noqa: E731
     lanes = open_lanes(spec, make_reference, several=plan.student is not None)
     try:
         info = describe(spec, lanes[0], plan, {}, None)
@@ -106,7 +109,7 @@ def estimate_environment(
             lane.env.close()
     longest = max(lengths)
     length = sum(lengths) / len(lengths) if longest < EPISODE else limit
-    scored = 0 if stored(Path(plan.folder) / spec.name)[0] else int(2 * max(SCORE_EPISODES, spec.episodes) * length)
+    scored = 0 if known else int(2 * max(SCORE_EPISODES, spec.episodes) * length)
     rate = sum(probe.steps for probe in probes) / taken
     return Estimate(steps, scored, began - started, rate, size / sum(lengths))
 

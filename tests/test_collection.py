@@ -18,7 +18,7 @@ from ldm_hf.environments import EnvironmentSpec, get_spec, make
 from ldm_hf.errors import CheckpointError, DatasetError, EnvironmentFailure, LDMError
 from ldm_hf.evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
 from ldm_hf.parallel import run_tasks
-from ldm_hf.references import Reference, load_reference
+from ldm_hf.references import Reference, known_scores, load_reference, reference_scores
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import open_dataset, writer
 
@@ -311,7 +311,7 @@ def test_the_environment_is_described(plan):
 
 
 def test_scores_are_measured_on_held_out_seeds(plan):
-    scores = collect_environment(LAKE, plan).scores
+    scores = collect_environment(LAKE, plan, lambda: load_reference(LAKE, "nowhere")).scores
     policies = {"random": RandomPolicy(), "reference": ReferencePolicy(lambda: load_reference(LAKE, "nowhere"))}
     for label, policy in policies.items():
         expected = rollout(lambda: make(LAKE), policy, 40, HELD_OUT_SEED, num_envs=1)
@@ -319,6 +319,17 @@ def test_scores_are_measured_on_held_out_seeds(plan):
         assert (scores[label]["episodes"], scores[label]["seed"]) == (40, HELD_OUT_SEED)
         assert scores[label]["mean"] == pytest.approx(expected.mean())
     assert max(episode["seed"] for episode in episodes(plan, LAKE)) < HELD_OUT_SEED
+
+
+def test_scores_that_are_known_are_not_measured_again(plan, monkeypatch):
+    told = reference_scores()["FrozenLake-v1"]
+    scores = collect_environment(LAKE, plan).scores
+    assert {label: scores[label]["mean"] for label in scores} == {
+        label: told[label]["mean"] for label in ("random", "reference")
+    }
+    assert {(score["episodes"], score["seed"]) for score in scores.values()} == {(told["episodes"], HELD_OUT_SEED)}
+    assert known_scores(replace(LAKE, kwargs={"is_slippery": False}), "nowhere") is None  # another environment
+    assert known_scores(replace(LAKE, reference="constant"), "nowhere") is None  # another policy
 
 
 def test_the_data_can_be_opened(plan):

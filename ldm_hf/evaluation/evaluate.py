@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Target:
         make_env: makes one environment.
         make_reference: makes an object with ``reset(env)`` and ``act(env, observation, info)``.
         episodes: to measure with at the least, where returns vary much.
+        scores: of ``random`` and ``reference``, where they have been measured.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Target:
     make_env: Callable[[], gymnasium.Env]
     make_reference: Callable[[], Any]
     episodes: int = 1
+    scores: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def catalogue_target(name: str, references_folder: str | Path) -> Target:
         UnknownEnvironmentError: if there is none of this name.
     """
     from ..environments import get_spec, make
-    from ..references import load_reference
+    from ..references import known_scores, load_reference
 
     spec = get_spec(name)
     return Target(
@@ -89,6 +91,7 @@ def catalogue_target(name: str, references_folder: str | Path) -> Target:
         make_env=lambda: make(spec),
         make_reference=lambda: load_reference(spec, Path(references_folder)),
         episodes=spec.episodes,
+        scores=known_scores(spec, references_folder) or {},
     )
 
 
@@ -212,8 +215,9 @@ def evaluate_environment(
 
     entry: dict[str, Any] = {"domain": target.domain}
     baselines: dict[str, Policy] = {"random": RandomPolicy(), "reference": ReferencePolicy(target.make_reference)}
+    known = _usable(target.scores, measuring) | (recorded or {})
     for label, policy in baselines.items():
-        entry[label] = (recorded or {}).get(label) or measure(policy, label, num_envs=1)  # nothing to batch
+        entry[label] = known.get(label) or measure(policy, label, num_envs=1)  # nothing to batch
     random, reference = entry["random"]["mean"], entry["reference"]["mean"]
     normalised_score(random, random, reference, target.name)  # no need to measure the model where there is no scale
     for variant, task in zip(VARIANTS, (target.task or None, ""), strict=True):
@@ -260,7 +264,11 @@ def _recorded(dataset: str | Path | None, name: str, measuring: Measuring) -> di
         raise DatasetError(f"{dataset} is no folder; give the folder of a trajectory dataset.")
     if not (Path(dataset) / name).is_dir():
         return {}
-    scores = EnvironmentInfo.load(Path(dataset) / name).scores
+    return _usable(EnvironmentInfo.load(Path(dataset) / name).scores, measuring)
+
+
+def _usable(scores: Mapping[str, dict[str, Any]], measuring: Measuring) -> dict[str, dict[str, Any]]:
+    """Those measured on the seeds asked for, or on more."""
     return {
         label: score
         for label, score in scores.items()

@@ -1,7 +1,7 @@
 """Reference policies: what the model is compared with and learns from."""
 
 from .base import Reference
-from .loading import load_reference, method_of
+from .loading import known_scores, load_reference, method_of
 from .scores import reference_scores
 
-__all__ = ["Reference", "load_reference", "method_of", "reference_scores"]
+__all__ = ["Reference", "known_scores", "load_reference", "method_of", "reference_scores"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..environments import EnvironmentSpec, make
 from ..environments.isolation import is_isolated
@@ -25,7 +26,7 @@ from . import (
 )
 from .base import Reference
 from .isolated import IsolatedReference
-from .scores import reference_scores
+from .scores import entry, reference_scores
 
 POLICIES: dict[str, type[Reference]] = {
     "atari_freeway": scripted.AtariFreeway,
@@ -128,6 +129,27 @@ def load_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
             "catalogue one, or collect with your own."
         )
     return build_reference(spec, folder)
+
+
+def known_scores(spec: EnvironmentSpec, folder: str | Path) -> dict[str, dict[str, Any]] | None:
+    """What `ldm reference` has measured of random actions and of the policy that `load_reference` gives; None if it has not.
+
+    Returns:
+        ``{"random": {"mean", "ci", "episodes", "seed"}, "reference": {...}}``, intervals being ``mean ± ci`` at 95 %.
+    """
+    from ..environments.checking import fingerprint
+    from .attempts import Record
+
+    row, told = fingerprint(spec), reference_scores().get(spec.name)
+    if told is not None and told["policy"] != with_reference(spec).reference:
+        told = None
+    record = Record.load(Path(folder) / spec.name)
+    if record is not None and record.row == row and record.best:
+        told = entry(record)
+    if told is None or told["row"] != row or not told["reference"]:
+        return None
+    measured = {field: told[field] for field in ("episodes", "seed")}
+    return {policy: told[policy] | measured for policy in ("random", "reference")}
 
 
 def build_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
