@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.table import Table
 
 from .cli_options import Ids, console
@@ -147,6 +149,25 @@ def card(
     if not any(folder.glob("*/environment.json")):
         raise DatasetError(f"{folder} is no trajectory dataset: no <environment>/environment.json in it.")
     console.print(f"Card in {write_readme(folder, title, licence)}", highlight=False)
+
+
+@dataset.command()
+def mixture(
+    folder: Annotated[str, typer.Argument(help="Folder or Hub id of the dataset.")],
+    output: Annotated[Path, typer.Option(help="Mixture file (.yaml) to write.")],
+    results: Annotated[Path | None, typer.Option(help="results.json of `ldm evaluate`.")] = None,
+    least: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Weight of what the model masters; 1 is that of what it cannot do at all."),
+    ] = 0.25,
+) -> None:
+    """Writes a mixture file that follows the gap: the further a model lags behind the reference, the more often it sees the environment."""
+    from .trajectories.mixture import gap_mixture
+
+    known = json.loads(results.read_text(encoding="utf-8")) if results else None
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(yaml.safe_dump(gap_mixture(folder, known, least), sort_keys=False), encoding="utf-8")
+    console.print(f"Train by it with: --dataset {output}", highlight=False)
 
 
 def push(

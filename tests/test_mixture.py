@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ldm_hf.errors import DatasetError
 from ldm_hf.trajectories import WindowSampler, open_dataset
-from ldm_hf.trajectories.mixture import _limited
+from ldm_hf.trajectories.mixture import _limited, gap_mixture
 
 from .test_trajectories import describe, make_episodes, write
 
@@ -157,3 +157,13 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
     (tmp_path / "m.yaml").write_text("just words")
     with pytest.raises(DatasetError, match="should have the keys datasets"):
         open_dataset(tmp_path / "m.yaml")
+
+
+def test_what_lags_is_drawn_more_often(mix, tmp_path):
+    mix("first")
+    results = {"environments": {"A-v0": {"normalised": 1.3}, "B-v0": {"normalised": 0.5}}}
+    written = gap_mixture("first", results, least=0.2)
+    assert written["environments"] == {"A-v0": 0.2, "B-v0": 0.6, "C-v0": 1.0}
+    (tmp_path / "gap.yaml").write_text(yaml.safe_dump(written))
+    assert shares(open_dataset("gap.yaml")) == {"A-v0": 1 / 9, "B-v0": 1 / 3, "C-v0": 5 / 9}
+    assert set(gap_mixture("first")["environments"].values()) == {1.0}

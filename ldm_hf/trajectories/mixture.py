@@ -108,6 +108,26 @@ def read_mixture(path: str | Path) -> Mixture:
     return Mixture(**data)
 
 
+def gap_mixture(dataset: str | Path, results: Mapping[str, Any] | None = None, least: float = 0.25) -> dict[str, Any]:
+    """A mixture that draws an environment the more often, the further a model lags behind the reference there.
+
+    Args:
+        dataset: folder or Hub id of trajectories.
+        results: of `evaluate`; an environment that is not among them counts as one in which the model acts at random.
+        least: factor of environments where nothing is left to be learned, between 0 and 1; 1 is that of random actions.
+
+    Returns:
+        What a mixture file says: the factor of an environment is ``least + (1 - least) * gap``, where the gap is 1 minus the normalised score, between 0
+        and 1.
+    """
+    scores = {name: entry["normalised"] for name, entry in (results or {}).get("environments", {}).items()}
+    gaps = {
+        name: float(np.clip(1 - scores.get(name, 0.0), 0, 1)) for name in config_names(dataset_folder(str(dataset)))
+    }
+    factors = {name: round(least + (1 - least) * gap, 3) for name, gap in gaps.items()}
+    return {"datasets": [{"path": str(dataset)}], "environments": factors}
+
+
 def open_mixture(
     path: str | Path, names: list[str] | None = None, min_return_percentile: float | None = None
 ) -> Streams:
