@@ -96,6 +96,31 @@ def check(
 
 
 @envs.command()
+def split(
+    output: Annotated[Path, typer.Option(help="Folder for train.txt and held-out.txt, one name a line.")],
+    hold_out: Annotated[str | None, typer.Option(help="A library that is held out as a whole.")] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of the other environments that is held out.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    keep: Annotated[Path | None, typer.Option(help="File of names, one a line, that are never held out.")] = None,
+) -> None:
+    """Splits the environments whose reference is known to beat random into those to train on and those never to be trained on."""
+    from .environments.catalogue import select
+    from .environments.catalogue import split as split_rows
+    from .references import reference_scores
+
+    kept = keep.read_text(encoding="utf-8").split() if keep else []
+    scores = reference_scores()
+    rows = [row for row in select(None) if row.name in kept or scores.get(row.name, {}).get("beats_random")]
+    parts = dict(zip(("train", "held-out"), split_rows(rows, hold_out, share, seed, kept), strict=True))
+    output.mkdir(parents=True, exist_ok=True)
+    for name, part in parts.items():
+        (output / f"{name}.txt").write_text("".join(f"{row.name}\n" for row in part), encoding="utf-8")
+        console.print(
+            f"{output / name}.txt: {len(part)} environments of {len({row.library for row in part})} libraries"
+        )
+
+
+@envs.command()
 def generate(
     libraries: Annotated[list[str], typer.Argument(help="Names in libraries.yaml.")],
     folder: Annotated[Path | None, typer.Option(help="To write to; by default the catalogue itself.")] = None,

@@ -11,7 +11,16 @@ import pytest
 import yaml
 
 from ldm_hf.environments import catalogue, get_spec
-from ldm_hf.environments.catalogue import BY_LIBRARY, FOLDER, files, libraries, read_rows, recorded_spaces
+from ldm_hf.environments.catalogue import (
+    BY_LIBRARY,
+    FOLDER,
+    files,
+    libraries,
+    read_rows,
+    recorded_spaces,
+    select,
+    split,
+)
 from ldm_hf.environments.checking import WORKS, check_environment
 from ldm_hf.environments.generators import GENERATORS, generate_rows
 from ldm_hf.environments.isolation import is_isolated
@@ -186,3 +195,16 @@ def test_an_unknown_generator_tells_the_known_ones(tmp_path):
     with pytest.raises(UnknownEnvironmentError, match=r"no rows are generated for 'chess'.*minigrid"):
         generate_rows("chess", tmp_path)
     assert set(GENERATORS) <= set(libraries())
+
+
+def test_environments_held_out_stay_so_while_the_catalogue_grows():
+    rows = select(None)
+    train, held_out = split(rows, "lbforaging", 0.1, seed=0, kept={"CartPole-v1", "Foraging-8x8-2p-1f-v3"})
+    assert sorted(row.name for row in train + held_out) == sorted(row.name for row in rows)
+    foraging = {row.name for row in rows if row.library == "lbforaging"}
+    assert {row.name for row in train} & foraging == {"Foraging-8x8-2p-1f-v3"}
+    others = len(rows) - len(foraging)
+    assert 0.07 * others < len(held_out) - len(foraging) + 1 < 0.13 * others
+    fewer = {row.name for row in split(rows[::2], "lbforaging", 0.1, 0, {"CartPole-v1"})[1]}
+    assert fewer <= {row.name for row in held_out} | {"Foraging-8x8-2p-1f-v3"}
+    assert {row.name for row in split(rows, None, 0.1, seed=1)[1]} != {row.name for row in held_out}

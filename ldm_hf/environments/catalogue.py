@@ -10,7 +10,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -21,6 +21,7 @@ import gymnasium
 import yaml
 
 from ..errors import LDMError, UnknownEnvironmentError
+from ..hashing import key
 from .isolation import is_isolated, pinned_version
 
 FOLDER = Path(__file__).with_name("catalogue")
@@ -192,3 +193,26 @@ def select(ids: Sequence[str] | None, domain: str | None = None, library: str | 
             f"no environment of domain {domain} and library {library}; `ldm envs list` shows the catalogue"
         )
     return chosen
+
+
+def split(
+    specs: Sequence[EnvironmentSpec], library: str | None, share: float, seed: int, kept: Collection[str] = ()
+) -> tuple[list[EnvironmentSpec], list[EnvironmentSpec]]:
+    """Environments to train on, and environments held out to see how a model does in those that it never saw.
+
+    Whether one is held out depends on its name and the seed alone, so that it stays so while the catalogue grows.
+
+    Args:
+        specs: to be split.
+        library: held out as a whole.
+        share: of the other environments that is held out, about.
+        seed: of the draw.
+        kept: names of environments that are never held out.
+    """
+    held_out = [
+        spec
+        for spec in specs
+        if spec.name not in kept and (spec.library == library or key("held out", seed, spec.name) < share * 2**63)
+    ]
+    names = {spec.name for spec in held_out}
+    return [spec for spec in specs if spec.name not in names], held_out
