@@ -28,6 +28,7 @@ AUTO_CLASSES: dict[type, str] = {
     LDMProcessor: "AutoProcessor",
 }
 SHORT = 0.8  # of the reference; environments below are named in the card
+NAMED = 10  # environments that a command is shown with; of more, how many
 
 
 @contextmanager
@@ -76,7 +77,8 @@ def write_card(
     folder: str | Path, name: str | None = None, datasets: list[str] | None = None, licence: str = "apache-2.0"
 ) -> Path:
     """Writes ``README.md`` from what lies in the folder of a model: `export_model`'s files, ``results.json`` of `ldm evaluate` with the curve
-    and tables beside it, and, where they are there, ``results-incognito.json`` and ``replay.mp4``. Nothing is said that is not recorded there.
+    and tables beside it, and, where they are there, ``results-incognito.json``, ``results-unseen.json`` (of environments that were held out) and
+    ``replay.mp4``. Nothing is said that is not recorded there.
 
     Args:
         folder: of the model.
@@ -194,20 +196,32 @@ reference policy; in brackets without the task text.
 
 
 def _training(folder: Path) -> str:
-    training = _read(folder / "training.json")
-    if not training:
+    last = _read(folder / "training.json")
+    if not last:
         return "## Training\n\nNot recorded."
-    flags = " ".join(
-        f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in training["arguments"].items()
-        if value not in (None, False, [])
-    )
-    start = training["arguments"].get("model") or training["arguments"].get("backbone")
-    begun = f"From {start}" if start else "From scratch"
-    return f"""## Training
+    runs = [*last.pop("former_runs", []), last]
+    start = runs[0]["arguments"].get("model") or runs[0]["arguments"].get("backbone")
+    lines = [f"From {start}" if start else "From scratch", *(["and on"] * (len(runs) - 1))]
+    told = [
+        f"{begun}, next-action prediction, {run['steps']:,} steps ({run['transitions'] / 1e6:.1f} million transitions) in "
+        f"{run['minutes']:.0f} minutes, with\n`{_flags(run['arguments'])}`."
+        for begun, run in zip(lines, runs, strict=True)
+    ]
+    told[-1] += " Losses: `training_log.jsonl`."
+    if len(runs) > 1:
+        told = [f"{number}. {text[0].upper()}{text[1:]}" for number, text in enumerate(told, 1)]
+    return "## Training\n\n" + "\n".join(told)
 
-{begun}, next-action prediction, {training["steps"]:,} steps ({training["transitions"] / 1e6:.1f} million transitions) in {training["minutes"]:.0f} minutes, with
-`{flags}`. Losses: `training_log.jsonl`."""
+
+def _flags(arguments: dict[str, Any]) -> str:
+    values = {
+        name: [f"({len(value)} names)"] if isinstance(value, list) and len(value) > NAMED else value
+        for name, value in arguments.items()
+        if value not in (None, False, [])
+    }
+    return " ".join(
+        f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in values.items()
+    )
 
 
 def _data(results: dict[str, Any]) -> str:
@@ -245,5 +259,21 @@ def _limits(folder: Path, results: dict[str, Any]) -> str:
         lines.append(
             f"* Not told which of these environments it is in (no stored statistics), it reaches {100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}."
         )
-    lines.append("* Nothing is measured in environments that it was never trained in.")
+    if unseen := _read(folder / "results-unseen.json"):
+        lines.append(_unseen(unseen))
+    else:
+        lines.append("* Nothing is measured in environments that it was never trained in.")
     return "## Limits\n\n" + "\n".join(lines)
+
+
+def _unseen(results: dict[str, Any]) -> str:
+    summary, count = (
+        results["summary"],
+        sum(len(part) for part in (results["environments"], results.get("failures", {}))),
+    )
+    scores = {name: f"{100 * entry['normalised']:.0f} %" for name, entry in sorted(results["environments"].items())}
+    return (
+        f"* Never trained in, held out: {count} environments. Not told more than their task text, it reaches {100 * SHORT:.0f} % in "
+        f"{summary['at_least_80']} of {summary['n']}, interquartile mean {100 * summary['iqm']:.0f} %: "
+        f"{', '.join(f'{name} ({score})' for name, score in scores.items())}."
+    )

@@ -263,6 +263,14 @@ def test_a_sharded_run_learns_and_resumes_like_others(folder, monkeypatch):
     assert log_of(broken) == log_of(whole)[3:] and same(weights_of(broken), weights_of(whole))
 
 
+def test_a_model_tells_all_runs_that_made_it(folder, whole):
+    second = train(folder, folder / "second", "--model", whole, "--max_steps", 2)
+    third = json.loads((train(folder, folder / "third", "--model", second) / "training.json").read_text())
+    former = third["former_runs"]
+    assert [run["steps"] for run in former] == [6, 2] and third["steps"] == 6
+    assert [Path(run["arguments"]["model"]).name for run in [*former, third]] == ["start", "whole", "second"]
+
+
 def test_a_run_grows_from_one_process_to_two(folder, whole):
     """The larger batches go on in the sequence of segments where the smaller ones ended."""
     output = folder / "grown"

@@ -101,6 +101,17 @@ def test_the_card_says_what_was_measured(trained, tmp_path, results):
     write_card(folder)
     text = (folder / "README.md").read_text()
     assert "From someone/ldm, next-action" in text and "From scratch" not in text
+    assert "Nothing is measured in environments that it was never trained in" in text
+    training["former_runs"] = [training | {"steps": 5, "arguments": {"max_steps": 5, "environments": ["x"] * 99}}]
+    (folder / "training.json").write_text(json.dumps(training))
+    (folder / "results-unseen.json").write_text(json.dumps(results))
+    text_of_two = write_card(folder).read_text()
+    assert (
+        "1. From scratch, next-action prediction, 5 steps" in text_of_two
+        and "--environments (99 names)" in text_of_two
+    )
+    assert "2. And on, next-action prediction, 7 steps" in text_of_two and "--model someone/ldm" in text_of_two
+    assert "Never trained in, held out: 3 environments" in text_of_two and "nasim-tiny (50 %)" in text_of_two
     assert 'src="replay.mp4"' in text and "Not told which of these environments it is in" in text
 
 

@@ -83,6 +83,19 @@ def is_complete(args: TrainingRun) -> bool:
     return ended["max_steps"] >= args.max_steps and ended["max_minutes"] == args.max_minutes
 
 
+def former_runs(model: str | None) -> list[dict[str, Any]]:
+    """Summaries of the runs that made the model that a run starts from, oldest first; empty where none is recorded.
+
+    Args:
+        model: folder, if any.
+    """
+    path = Path(model or "") / SUMMARY
+    if model is None or not path.exists():
+        return []
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    return [*summary.pop("former_runs", []), summary]
+
+
 def read_progress(checkpoint: Path, args: TrainingRun, environments: Mapping[str, int]) -> Progress:
     """How far the run of a checkpoint was.
 

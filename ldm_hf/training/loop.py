@@ -26,7 +26,16 @@ from ..trajectories.schema import write_atomically
 from ..trajectories.streams import Stream
 from .arguments import TrainingRun
 from .batches import SegmentDataset
-from .checkpoints import SUMMARY, Progress, find_checkpoint, is_complete, load_state, read_progress, save_checkpoint
+from .checkpoints import (
+    SUMMARY,
+    Progress,
+    find_checkpoint,
+    former_runs,
+    is_complete,
+    load_state,
+    read_progress,
+    save_checkpoint,
+)
 from .early_stopping import EarlyStopping
 from .optimisation import cosine_with_warmup, parameter_groups
 from .plan import plan_table
@@ -248,7 +257,10 @@ class _Run:
             summary = {"steps": progress.step, "transitions": transitions, "minutes": progress.elapsed / 60}
             if progress.best is not None:
                 summary["held_out_loss"], summary["best_step"] = progress.best
-            write_atomically(self.folder / SUMMARY, json.dumps(summary | {"arguments": asdict(self.args)}, indent=2))
+            summary["arguments"] = asdict(self.args)
+            if runs := former_runs(summary["arguments"].get("model")):
+                summary["former_runs"] = runs
+            write_atomically(self.folder / SUMMARY, json.dumps(summary, indent=2))
 
     def end(self) -> None:
         """Lets go of the other processes."""
