@@ -55,17 +55,16 @@ def collect(
     seed: int = 0,
 ) -> None:
     """Collects trajectories with the action of the reference policy as label of every step; estimates first what it will take."""
-    from .collection import Plan
+    from .collection import Plan, local_executor
     from .collection import collect as collect_all
     from .environments.catalogue import select
-    from .parallel import run_tasks
     from .references import method_of
 
     if not (everything or ids or domain or library):
         raise LDMError("nothing to collect: choose by --ids, --domain or --library, or say --all")
     rows = [row for row in select(ids, domain, library) if ids or method_of(row) != "none"]
     plan = Plan(str(output.absolute()), str(references.absolute()), steps_per_env, seed, behaviour, mix)
-    run: Any = run_tasks
+    run: Any = local_executor
     if executor is ExecutorName.ray:
         from .ray_executor import on_ray
 

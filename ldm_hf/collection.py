@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +33,8 @@ from .versions import versions
 SCORE_EPISODES = 20
 LANES = 8  # where one call acts in several environments: a learned reference, a model
 FLUSH_SECONDS = 300.0  # what is lost at most if the process is ended
+SILENT_SECONDS = 1800.0  # a process that ends no episode for so long is taken to hang
+local_executor = partial(run_tasks, silence=SILENT_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def collect(
     plan: Plan,
     jobs: int = 1,
     progress: bool = True,
-    executor: Executor = run_tasks,
+    executor: Executor = local_executor,
 ) -> dict[str, LDMError]:
     """Collects every environment, several at a time; continues what was interrupted.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import threading
@@ -10,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import EnvironmentFailure, LDMError
@@ -31,6 +33,7 @@ def run_tasks(
     jobs: int = 1,
     on_progress: Callable[[int], None] = lambda amount: None,
     limit: float | None = None,
+    silence: float | None = None,
 ) -> Iterator[tuple[str, Any | LDMError]]:
     """Calls ``function(*arguments)`` for every task.
 
@@ -40,6 +43,7 @@ def run_tasks(
         jobs: processes; 1 works in this process.
         on_progress: receives what the work tells `report`.
         limit: seconds that one task may take; a longer one is ended and is a failure. The work is then never done in this process.
+        silence: seconds that one task may go without a `report`; likewise, where several processes work.
 
     Yields:
         ``(name, result)`` as they come; an error instead of the result where the work raised one. Other tasks go on.
@@ -53,51 +57,73 @@ def run_tasks(
     context = multiprocessing.get_context("spawn")
     counter, told = context.Value("q", 0), 0
     waiting = deque(tasks.items())
-    running: dict[Future, tuple[str, ProcessPoolExecutor, float]] = {}
-    overdue: set[Future] = set()
+    running: dict[Future, tuple[str, _Worker, float]] = {}
+    overdue: dict[Future, str] = {}
 
-    def start(pool: ProcessPoolExecutor) -> None:
+    def start(worker: _Worker) -> None:
         name, arguments = waiting.popleft()
-        running[pool.submit(attempt, name, function, arguments)] = name, pool, time.monotonic()
+        worker.heard.value = math.inf  # importing what the work needs is no silence
+        running[worker.pool.submit(attempt, name, function, arguments)] = name, worker, time.monotonic()
 
-    def new_pool() -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, context, _start_worker, (counter,))
+    def new_worker() -> _Worker:
+        heard = context.Value("d", math.inf)
+        return _Worker(ProcessPoolExecutor(1, context, _start_worker, (counter, heard)), heard)
 
     try:
         for _ in range(min(jobs, len(tasks))):
-            start(new_pool())
+            start(new_worker())
         while running:
             finished, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
             on_progress(counter.value - told)
             told = counter.value
-            for future, (_, pool, started) in running.items():
-                if limit is not None and not future.done() and time.monotonic() - started > limit:
-                    overdue.add(future)
-                    _kill(pool)
+            now = time.monotonic()
+            for future, (_, worker, started) in running.items():
+                if future.done():
+                    continue
+                if limit is not None and now - started > limit:
+                    overdue[future] = f"no result after {limit:g} s"
+                elif silence is not None and now - worker.heard.value > silence:
+                    overdue[future] = f"nothing done in {silence:g} s"
+                else:
+                    continue
+                worker.kill()
             for future in finished:
-                name, pool, _ = running.pop(future)
+                name, worker, _ = running.pop(future)
                 error = future.exception()
                 if future in overdue and error is not None:
-                    error = TimeoutError(f"no result after {limit:g} s")
+                    error = TimeoutError(overdue[future])
                 if error is not None or not waiting:
-                    pool.shutdown(wait=False)
+                    worker.pool.shutdown(wait=False)
                 if waiting:
-                    start(pool if error is None else new_pool())
+                    start(worker if error is None else new_worker())
                 yield name, future.result() if error is None else EnvironmentFailure(name, "its process", error)
     finally:
-        for _, pool, _ in running.values():
-            pool.shutdown(wait=False, cancel_futures=True)
-            if limit is not None:
-                _kill(pool)  # what hangs would keep this process from ending
+        for _, worker, _ in running.values():
+            worker.pool.shutdown(wait=False, cancel_futures=True)
+            if limit is not None or silence is not None:
+                worker.kill()  # what hangs would keep this process from ending
 
 
-def _kill(pool: ProcessPoolExecutor) -> None:
-    """Ends the process of a pool, which has no public way to do so before Python 3.14; its task fails."""
-    for process in list(pool._processes.values()):
-        process.kill()
+@dataclass
+class _Worker:
+    """A pool of one process.
+
+    Attributes:
+        pool: runs the tasks.
+        heard: when the current task has begun or told that something is done, by the monotonic clock, which all processes share.
+    """
+
+    pool: ProcessPoolExecutor
+    heard: Any
+
+    def kill(self) -> None:
+        """Ends the process, for which a pool has no public way before Python 3.14; its task fails."""
+        for process in list(self.pool._processes.values()):
+            process.kill()
 
 
 def attempt(name: str, function: Callable[..., Any], arguments: tuple) -> Any | LDMError:
+    report(0)  # it begins
     try:
         return function(*arguments)
     except LDMError as error:
@@ -112,7 +138,7 @@ def set_report(function: Callable[[int], None]) -> None:
     _report = function
 
 
-def _start_worker(counter: Any) -> None:
+def _start_worker(counter: Any, heard: Any) -> None:
     """One thread each, since there are as many processes as cores; what libraries print goes nowhere; nobody outlives the parent."""
     import torch
 
@@ -130,6 +156,7 @@ def _start_worker(counter: Any) -> None:
         os.dup2(silence, stream)
 
     def add(amount: int) -> None:
+        heard.value = time.monotonic()
         with counter.get_lock():
             counter.value += amount
 

@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+from ldm_hf.errors import EnvironmentFailure
+from ldm_hf.parallel import report, run_tasks
+
 PARENT = """
 import time
 from ldm_hf.parallel import run_tasks
@@ -50,3 +53,20 @@ def test_workers_end_with_their_parent(tmp_path, end):
     while any(map(alive, workers)):
         assert time.monotonic() < limit
         time.sleep(0.1)
+
+
+def count_then_hang(seconds):
+    report(1)
+    time.sleep(seconds)
+    return seconds
+
+
+@pytest.mark.slow
+def test_a_silent_task_is_ended_and_the_others_go_on():
+    told = []
+    tasks = {"hangs": (600,), "rests": (0.1,), "works": (0.0,)}
+    outcomes = dict(run_tasks(count_then_hang, tasks, jobs=2, on_progress=told.append, silence=1.0))
+    assert outcomes["rests"] == 0.1 and outcomes["works"] == 0.0
+    assert isinstance(outcomes["hangs"], EnvironmentFailure)
+    assert "hangs" in str(outcomes["hangs"]) and "nothing done in 1 s" in str(outcomes["hangs"])
+    assert sum(told) == 3
