@@ -21,10 +21,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import gymnasium
-import numpy as np
 import torch
 from common import parser, show
+from retrieval import Retrieval
 from tqdm.auto import tqdm
 
 from ldm_hf import LDMAgent, LDMForActionPrediction, LDMProcessor
@@ -33,10 +32,7 @@ from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation import HELD_OUT_SEED, AgentPolicy, normalised_score, rollout
-from ldm_hf.evaluation.rollouts import Lanes
-from ldm_hf.spaces import stack, unflatten
-from ldm_hf.statistics_ldm import standardise
-from ldm_hf.trajectories import EnvironmentTrajectories, open_dataset
+from ldm_hf.trajectories import open_dataset
 
 FINETUNE = Path(__file__).parents[1] / "examples" / "finetune.py"
 ENVIRONMENTS = [  # a robot arm at a new task, a grid world, states that are only numbered
@@ -45,47 +41,6 @@ ENVIRONMENTS = [  # a robot arm at a new task, a grid world, states that are onl
     "FrozenLake-large-v1",
 ]
 RATES = {"fine-tuned": 5e-4, "from scratch": 2e-3}
-
-
-class Retrieval:
-    """Does what was labelled at the nearest observation.
-
-    Args:
-        stream: of demonstrations.
-    """
-
-    def __init__(self, stream: EnvironmentTrajectories) -> None:
-        processor = LDMProcessor()
-        processor.add_environment("", stream.observation_space, stream.action_space, stream.statistics())
-        self.layout = processor.layout("")
-        steps = stream.slice(0, stream.num_steps)
-        self.labels = steps["label"]
-        self.numbers, self.symbols = self._features(steps["observation"], stream.num_steps)
-
-    def _features(self, parts: dict[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
-        layout, encoder = self.layout, self.layout.observations
-        numbers = encoder.numbers(parts, count)
-        encoded = encoder.encode(parts, numbers, standardise(numbers, layout.mean, layout.std, encoder.precision))
-        pixels = [] if encoded.pixels is None else [encoded.pixels.numpy().swapaxes(0, 1).reshape(count, -1) / 255]
-        grids = [] if encoded.grid is None else [encoded.grid.swapaxes(0, 1).reshape(count, -1)]
-        return (
-            np.concatenate([encoded.numeric, *pixels], axis=1, dtype=np.float32),
-            np.concatenate([encoded.categorical, *grids], axis=1),
-        )
-
-    def start(self, envs: list[gymnasium.Env]) -> None: ...
-
-    def begin(self, lane: int, env: gymnasium.Env, observation: Any, info: dict[str, Any], seed: int) -> None: ...
-
-    def act(self, lanes: Lanes) -> list[Any]:
-        parts = stack(self.layout.observation_space, lanes.observations)
-        actions = []
-        for numbers, symbols in zip(*self._features(parts, len(lanes.envs)), strict=True):
-            distance = np.square(self.numbers - numbers).sum(1) + (self.symbols != symbols).sum(1)
-            nearest = int(distance.argmin())
-            values = {path: labels[nearest] for path, labels in self.labels.items()}
-            actions.append(unflatten(self.layout.action_space, values))
-        return actions
 
 
 def trained(args: Any, name: str, contender: str, count: int, start: Path) -> AgentPolicy:
@@ -129,7 +84,7 @@ def measure(args: Any, name: str, contender: str, count: int) -> dict[str, float
     if stream.num_episodes < count:
         raise LDMError(f"{name} has {stream.num_episodes} episodes; collect more with a larger --steps")
     if contender == "retrieval":
-        policy: Any = Retrieval(stream.part(0, count))
+        policy: Any = Retrieval([stream.part(0, count)])
     else:
         start = args.model if contender == "fine-tuned" else new_weights(args.model, args.work / "scratch")
         policy = trained(args, name, contender, count, start)

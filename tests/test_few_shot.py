@@ -41,7 +41,7 @@ def test_retrieval_does_what_was_done_there(few_shot, tmp_path):
     info = EnvironmentInfo("Toy-v0", "Toy-v0", space_to_json(OBSERVATION), space_to_json(ACTION))
     with TrajectoryWriter(tmp_path, info) as out:
         out.write(steps)
-    policy = few_shot.Retrieval(open_dataset(tmp_path)["Toy-v0"])
+    policy = few_shot.Retrieval([open_dataset(tmp_path)["Toy-v0"]])
     rows = [3, 17, 29]
     observations = [
         {

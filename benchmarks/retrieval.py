@@ -1,0 +1,65 @@
+"""The honest baseline: do what was done at the nearest observation seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ldm_hf import LDMProcessor
+from ldm_hf.evaluation.rollouts import Lanes
+from ldm_hf.spaces import stack, unflatten
+from ldm_hf.statistics_ldm import standardise
+from ldm_hf.trajectories import EnvironmentTrajectories
+
+
+class Retrieval:
+    """Does what was labelled at the nearest observation, in standardised numbers, with 1 for each symbol that differs. It has no history.
+
+    Args:
+        streams: of demonstrations, all of the same spaces.
+        limit: of steps to look up, as many from each stream; all by default.
+        seed: of the steps that are taken then.
+    """
+
+    def __init__(self, streams: Sequence[EnvironmentTrajectories], limit: int | None = None, seed: int = 0) -> None:
+        processor, first, rng = LDMProcessor(), streams[0], np.random.default_rng(seed)
+        processor.add_environment("", first.observation_space, first.action_space, first.statistics())
+        self.layout = processor.layout("")
+        found = []
+        for stream in streams:
+            steps, count = stream.slice(0, stream.num_steps), stream.num_steps
+            taken = np.sort(rng.permutation(count)[: limit and max(1, limit // len(streams))])
+            features = self._features(steps["observation"], count)
+            labels = {path: values[taken] for path, values in steps["label"].items()}
+            found.append((labels, *(part[taken] for part in features)))
+        self.labels = {path: np.concatenate([labels[path] for labels, *_ in found]) for path in found[0][0]}
+        self.numbers = np.concatenate([numbers for _, numbers, _ in found])
+        self.symbols = np.concatenate([symbols for *_, symbols in found])
+
+    def _features(self, parts: dict[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
+        layout, encoder = self.layout, self.layout.observations
+        numbers = encoder.numbers(parts, count)
+        encoded = encoder.encode(parts, numbers, standardise(numbers, layout.mean, layout.std, encoder.precision))
+        pixels = [] if encoded.pixels is None else [encoded.pixels.numpy().swapaxes(0, 1).reshape(count, -1) / 255]
+        grids = [] if encoded.grid is None else [encoded.grid.swapaxes(0, 1).reshape(count, -1)]
+        return (
+            np.concatenate([encoded.numeric, *pixels], axis=1, dtype=np.float32),
+            np.concatenate([encoded.categorical, *grids], axis=1),
+        )
+
+    def start(self, envs: list[gymnasium.Env]) -> None: ...
+
+    def begin(self, lane: int, env: gymnasium.Env, observation: Any, info: dict[str, Any], seed: int) -> None: ...
+
+    def act(self, lanes: Lanes) -> list[Any]:
+        parts = stack(self.layout.observation_space, lanes.observations)
+        actions = []
+        for numbers, symbols in zip(*self._features(parts, len(lanes.envs)), strict=True):
+            distance = np.square(self.numbers - numbers).sum(1) + (self.symbols != symbols).sum(1)
+            nearest = int(distance.argmin())
+            values = {path: labels[nearest] for path, labels in self.labels.items()}
+            actions.append(unflatten(self.layout.action_space, values))
+        return actions

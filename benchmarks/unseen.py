@@ -1,0 +1,168 @@
+#!/usr/bin/env python
+"""Environments held out of pretraining, zero-shot: does the model get better as its context fills?
+
+    python benchmarks/unseen.py --model model_cards/ldm-nano --ids $(paste -sd, docs/results/nano/held-out.txt) \\
+        --dataset outputs/release --jobs 2 --json docs/results/nano/unseen.json
+
+Consecutive episodes in one stream, which the model's history goes through. Contenders, all greedy:
+
+* LDM: told the task text, nothing else;
+* without history: the same network, which sees the current observation alone (standardised by the stream so far, as for LDM);
+* retrieval: the label of the nearest of ``--looked-up`` observations of training environments that have the same spaces, where there are any.
+
+Score: 0 random, 1 reference. Environments that are measured are in the JSON file and are not repeated; the curve lies beside it as PNG.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import parser, show
+from retrieval import Retrieval
+from tqdm.auto import tqdm
+
+from ldm_hf.environments import get_spec, make
+from ldm_hf.errors import LDMError
+from ldm_hf.evaluation import HELD_OUT_SEED, AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
+from ldm_hf.evaluation.evaluate import loaded_model, make_agent
+from ldm_hf.evaluation.rollouts import Lanes
+from ldm_hf.parallel import run_tasks
+from ldm_hf.references import known_scores, load_reference
+from ldm_hf.spaces import space_to_json
+from ldm_hf.trajectories import EnvironmentInfo, open_dataset
+
+CONTENDERS = ("LDM", "without history", "retrieval")
+PHASES = ((1, 1), (2, 5), (6, 10), (11, 25), (26, 50))  # first and last episode
+
+
+class WithoutHistory(AgentPolicy):
+    """Forgets everything before every step, except for the statistics that observations are standardised by."""
+
+    def act(self, lanes: Lanes) -> list[Any]:
+        statistics = self.agent.state.statistics
+        self.agent.reset()
+        self.agent.state.statistics = statistics
+        return super().act(replace(lanes, stepped=False))
+
+
+def relatives(dataset: str, observation_space: Any, action_space: Any) -> list[str]:
+    """Environments of a dataset that have these spaces."""
+    wanted = space_to_json(observation_space), space_to_json(action_space)
+    infos = [EnvironmentInfo.load(path.parent) for path in sorted(Path(dataset).glob("*/environment.json"))]
+    return [info.name for info in infos if (info.observation_space, info.action_space) == wanted]
+
+
+def measure(name: str, args: dict[str, Any]) -> dict[str, Any]:
+    """Scores ``(episodes,)`` of every contender in one environment, means over lanes."""
+    spec, (model, processor) = get_spec(name), loaded_model(str(args["model"]))
+    if name in processor.environments:
+        raise LDMError(f"{args['model']} was trained in {name}; hold out others")
+
+    def agent(spaces: Any, lanes: int) -> Any:
+        return make_agent(model, processor, None, spec.task or None, spaces, num_envs=lanes)
+
+    def play(policy: Any, episodes: int) -> np.ndarray:
+        return rollout(lambda: make(spec), policy, episodes, HELD_OUT_SEED, args["lanes"], name)
+
+    scores = known_scores(spec, args["references"]) or {
+        label: {"mean": play(policy, 50).mean()}
+        for label, policy in (
+            ("random", RandomPolicy()),
+            ("reference", ReferencePolicy(lambda: load_reference(spec, args["references"]))),
+        )
+    }
+    random, reference = scores["random"]["mean"], scores["reference"]["mean"]
+    policies = {"LDM": AgentPolicy(agent), "without history": WithoutHistory(agent)}
+    env = make(spec)
+    near = relatives(args["dataset"], env.observation_space, env.action_space)
+    env.close()
+    if near:
+        policies["retrieval"] = Retrieval(list(open_dataset(args["dataset"], near).values()), args["looked_up"])
+    found: dict[str, Any] = {"random": random, "reference": reference, "relatives": near}
+    for label, policy in policies.items():
+        returns = play(policy, args["episodes"] * args["lanes"]).reshape(args["episodes"], args["lanes"]).mean(1)
+        found[label] = normalised_score(returns, random, reference, name).tolist()
+    return found
+
+
+def rows(environments: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The medians over environments, by episode, and how many reach 80 % in the mean of all episodes."""
+    table = []
+    for label in CONTENDERS:
+        curves = np.array([entry[label] for entry in environments.values() if label in entry])
+        if not len(curves):
+            continue
+        phases = {
+            f"episodes {first} to {last}": float(np.median(curves[:, first - 1 : last].mean(1)))
+            for first, last in PHASES
+            if first <= curves.shape[1]
+        }
+        solved = int((curves.mean(1) >= 0.8).sum())
+        table.append({"contender": label, "environments": len(curves), "at 80 %": solved, **phases})
+    return table
+
+
+def draw(environments: dict[str, dict[str, Any]], path: Path) -> None:
+    """The median score by episode, with the middle half of the environments."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for label in CONTENDERS:
+        curves = np.array([entry[label] for entry in environments.values() if label in entry])
+        if len(curves):
+            episodes = np.arange(1, curves.shape[1] + 1)
+            low, middle, high = np.percentile(curves, [25, 50, 75], axis=0)
+            (line,) = axes.plot(episodes, middle, label=f"{label} ({len(curves)} environments)")
+            axes.fill_between(episodes, low, high, alpha=0.15, color=line.get_color())
+    axes.axhline(0, color="grey", linewidth=0.5)
+    axes.axhline(1, color="grey", linewidth=0.5)
+    axes.set(xlabel="episode in one stream", ylabel="score (0 random, 1 reference)", ylim=(-0.5, 1.3))
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    made = parser(__doc__)
+    made.add_argument("--model", required=True, help="folder or Hub id")
+    made.add_argument("--ids", required=True, help="environments held out, separated by commas")
+    made.add_argument("--dataset", required=True, help="folder of the trajectories that it was trained on")
+    made.add_argument(
+        "--references", default="model_cards/ldm-reference-policies", help="folder of learned references"
+    )
+    made.add_argument("--episodes", type=int, default=50, help="consecutive ones")
+    made.add_argument("--lanes", type=int, default=2, help="streams")
+    made.add_argument("--looked-up", type=int, default=20_000, help="observations")
+    made.add_argument("--jobs", type=int, default=1, help="processes")
+    args = made.parse_args()
+    told = {name: value for name, value in vars(args).items() if name != "json"}
+    known = json.loads(args.json.read_text()).get("results", {}) if args.json and args.json.exists() else {}
+    failures: dict[str, str] = {}
+    tasks = {name: (name, told) for name in args.ids.split(",") if name not in known}
+    for name, outcome in tqdm(run_tasks(measure, tasks, args.jobs), total=len(tasks), unit="environment"):
+        if isinstance(outcome, LDMError):
+            failures[name] = str(outcome)
+            continue
+        known[name] = outcome
+        if args.json:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps({"results": known}))
+    if known:
+        show(f"Never trained in, {args.episodes} consecutive episodes", rows(known), args)
+    if args.json:
+        shown = json.loads(args.json.read_text()) | {"results": known, "failures": failures}
+        args.json.write_text(json.dumps(shown) + "\n")
+        draw(known, args.json.with_suffix(".png"))
+    if failures:
+        raise SystemExit("\n".join(f"error: {text}" for text in failures.values()))
+
+
+if __name__ == "__main__":
+    main()
