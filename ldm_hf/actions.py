@@ -65,6 +65,8 @@ class _ChoiceLeaf:
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         flat = np.asarray(values).reshape(len(values), -1).astype(np.int64) - self.low
+        if self.leading.all():  # one digit each
+            return flat.astype(np.float32)
         digits = flat[:, self.scalar] // self.weight
         return np.where(self.leading, digits, digits % self.base).astype(np.float32)
 
@@ -120,7 +122,9 @@ class _ContinuousLeaf:
     def encode(self, values: np.ndarray) -> np.ndarray:
         """``(N, *shape)`` -> positions ``(N, n)`` in [-1, 1]."""
         flat = np.asarray(values, np.float64).reshape(len(values), -1)
-        linear = (flat - np.where(self.linear, self.low, 0)) / self.width * 2 - 1
+        linear = (flat - np.where(self.linear, self.low, 0)) * (2 / self.width) - 1
+        if self.linear.all():
+            return np.clip(linear, -1, 1).astype(np.float32)
         distance = _symlog(flat - self.origin) / SYMLOG_RANGE
         open_ended = np.where(self.sign == 0, distance, 2 * np.abs(distance) - 1)
         return np.clip(np.where(self.linear, linear, open_ended), -1, 1).astype(np.float32)
