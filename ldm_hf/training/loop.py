@@ -254,7 +254,11 @@ class _Run:
             self.bare.save_pretrained(self.folder, state_dict=whole)
             self.processor.save_pretrained(self.folder)
             transitions = progress.segments * self.batches.sampler.segment
-            summary = {"steps": progress.step, "transitions": transitions, "minutes": progress.elapsed / 60}
+            summary: dict[str, Any] = {
+                "steps": progress.step,
+                "transitions": transitions,
+                "minutes": progress.elapsed / 60,
+            }
             if progress.best is not None:
                 summary["held_out_loss"], summary["best_step"] = progress.best
             summary["arguments"] = asdict(self.args)
