@@ -1,5 +1,6 @@
 """examples/pretrain.py from start to resumed end, with one process and with several."""
 
+import contextlib
 import json
 import os
 import re
@@ -134,6 +135,12 @@ def test_a_process_that_dies_ends_the_run_with_one_message(folder):
 def test_a_run_is_not_mixed_with_another(folder, whole):
     with pytest.raises(CheckpointError, match="holds checkpoints of a former run"):
         train(folder, whole)
+    (folder / "other.yaml").write_text(yaml.safe_dump({"datasets": ["data"], "environments": {"Arm-v0": 3}}))
+    with (
+        contextlib.chdir(folder),
+        pytest.raises(CheckpointError, match=r"Arm-v0 had the weight 1, has 0\.6"),
+    ):
+        train(folder, whole, "--resume_from_checkpoint", "latest", "--dataset", "other.yaml", "--max_steps", 9)
     with pytest.raises(CheckpointError, match="--segment was 16, is 8"):
         train(folder, whole, "--resume_from_checkpoint", "latest", "--segment", 8, "--max_steps", 9)
 
@@ -279,6 +286,27 @@ def test_a_run_grows_from_one_process_to_two(folder, whole):
     assert json.loads((output / "checkpoint-3" / "progress.json").read_text())["segments"] == 6
     assert json.loads((output / "training.json").read_text())["transitions"] == SEGMENT * (6 + 2 * 4)
     assert [line["step"] for line in log_of(output)] == [4, 5]
+
+
+def test_a_run_grows_from_two_processes_to_four(folder):
+    """Every segment of the sequence is drawn once, whoever draws it."""
+    output = folder / "grown-again"
+    launch(folder, output, "--max_steps", "3", launcher=TWO_PROCESSES)
+    launch(
+        folder, output, "--resume_from_checkpoint", "latest", "--max_steps", "5", launcher=(*TWO_PROCESSES[:-1], "4")
+    )
+    assert [line["step"] for line in log_of(output)] == [1, 2, 3, 4, 5]
+    lengths = {name: stream.num_steps for name, stream in open_dataset(folder / "data").items()}
+    first = json.loads((output / "checkpoint-3" / "progress.json").read_text())["segments"] - 3 * 8
+    sampler = partial(WindowSampler, lengths, SEGMENT, batch_size=2)
+    drawn = [
+        number for step in range(3) for rank in range(2) for number in sampler(rank=rank, world_size=2).numbers(step)
+    ]
+    for step in (3, 4):
+        for rank in range(4):
+            drawn += sampler(rank=rank, world_size=4, first=first).numbers(step)
+    assert drawn == list(range(3 * 4 + 2 * 8))
+    assert json.loads((output / "training.json").read_text())["transitions"] == SEGMENT * len(drawn)
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)

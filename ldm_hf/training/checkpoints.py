@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -30,6 +31,7 @@ class Progress:
         segments: drawn so far by all processes.
         elapsed: seconds.
         environments: steps of each stream.
+        weights: how often each is drawn; empty if all are drawn equally.
         arguments: of the run.
         best: held-out loss and the step that it was reached at.
     """
@@ -38,6 +40,7 @@ class Progress:
     segments: int = 0
     elapsed: float = 0.0
     environments: dict[str, int] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
     best: tuple[float, int] | None = None
 
@@ -96,7 +99,9 @@ def former_runs(model: str | None) -> list[dict[str, Any]]:
     return [*summary.pop("former_runs", []), summary]
 
 
-def read_progress(checkpoint: Path, args: TrainingRun, environments: Mapping[str, int]) -> Progress:
+def read_progress(
+    checkpoint: Path, args: TrainingRun, environments: Mapping[str, int], weights: Mapping[str, float] | None = None
+) -> Progress:
     """How far the run of a checkpoint was.
 
     Raises:
@@ -116,6 +121,8 @@ def read_progress(checkpoint: Path, args: TrainingRun, environments: Mapping[str
         was, found = progress.environments.get(name), environments.get(name)
         if was != found:
             differences.append(f"{name} had {was or 'no'} steps, has {found or 'none'}")
+        elif progress.weights and weights and not math.isclose(progress.weights[name], weights[name]):
+            differences.append(f"{name} had the weight {progress.weights[name]:.4g}, has {weights[name]:.4g}")
     if differences:
         shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
         raise CheckpointError(

@@ -108,8 +108,9 @@ class _Run:
         self.folder = Path(args.output_dir)
         lengths = {name: stream.num_steps for name, stream in trajectories.items()}
         checkpoint = find_checkpoint(args)
-        self.progress = Progress() if checkpoint is None else read_progress(checkpoint, args, lengths)
+        self.progress = Progress() if checkpoint is None else read_progress(checkpoint, args, lengths, weights)
         self.progress.environments, self.progress.arguments = lengths, asdict(args)
+        self.progress.weights = dict(weights or {})
 
         # --- data
         self.micro = args.gradient_accumulation_steps
