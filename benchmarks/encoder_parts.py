@@ -66,8 +66,8 @@ def running(confidence):
     """Running statistics times ``confidence(number of steps so far)``."""
     prefix, observe = processing_ldm.prefix_standardise, RunningStatistics.observe
 
-    def of_segment(x, precision=0.0):
-        return prefix(x, precision) * confidence(np.arange(1, len(x) + 1))[:, None]
+    def of_segment(x, precision=0.0, first=0):
+        return prefix(x, precision, first) * confidence(np.arange(first + 1, len(x) + 1))[:, None]
 
     def of_lanes(self, x, active):
         return observe(self, x, active) * confidence(self.count)[:, None]

@@ -115,6 +115,7 @@ def test_running_statistics_equal_prefix_statistics():
     active = np.array([True, False])
     seen = [running.observe(np.stack([row, row]), active)[0] for row in x]
     np.testing.assert_allclose(seen, prefix_standardise(x), atol=1e-9)
+    np.testing.assert_allclose(seen[20:], prefix_standardise(x, first=20), atol=1e-9)
     scales = [running.reward_scale(np.array([r, r]), active)[0] for r in reward]
     np.testing.assert_allclose(scales, prefix_rms(reward))
     assert running.count[1] == 0
