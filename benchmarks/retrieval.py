@@ -19,7 +19,7 @@ class Retrieval:
     """Does what was labelled at the nearest observation, in standardised numbers, with 1 for each symbol that differs. It has no history.
 
     Args:
-        streams: of demonstrations, all of the same spaces.
+        streams: of demonstrations, all of the same spaces; numbers are standardised by the statistics of the first.
         limit: of steps to look up, as many from each stream; all by default.
         seed: of the steps that are taken then.
     """
@@ -30,11 +30,12 @@ class Retrieval:
         self.layout = processor.layout("")
         found = []
         for stream in streams:
-            steps, count = stream.slice(0, stream.num_steps), stream.num_steps
-            taken = np.sort(rng.permutation(count)[: limit and max(1, limit // len(streams))])
-            features = self._features(steps["observation"], count)
-            labels = {path: values[taken] for path, values in steps["label"].items()}
-            found.append((labels, *(part[taken] for part in features)))
+            steps = stream.slice(0, stream.num_steps)
+            taken = np.sort(rng.permutation(stream.num_steps)[: limit and max(1, limit // len(streams))])
+            observations, labels = (
+                {path: values[taken] for path, values in steps[role].items()} for role in ("observation", "label")
+            )
+            found.append((labels, *self._features(observations, len(taken))))
         self.labels = {path: np.concatenate([labels[path] for labels, *_ in found]) for path in found[0][0]}
         self.numbers = np.concatenate([numbers for _, numbers, _ in found])
         self.symbols = np.concatenate([symbols for *_, symbols in found])
@@ -43,7 +44,11 @@ class Retrieval:
         layout, encoder = self.layout, self.layout.observations
         numbers = encoder.numbers(parts, count)
         encoded = encoder.encode(parts, numbers, standardise(numbers, layout.mean, layout.std, encoder.precision))
-        pixels = [] if encoded.pixels is None else [encoded.pixels.numpy().swapaxes(0, 1).reshape(count, -1) / 255]
+        pixels = (
+            []
+            if encoded.pixels is None
+            else [encoded.pixels.numpy().swapaxes(0, 1).reshape(count, -1) / np.float32(255)]
+        )
         grids = [] if encoded.grid is None else [encoded.grid.swapaxes(0, 1).reshape(count, -1)]
         return (
             np.concatenate([encoded.numeric, *pixels], axis=1, dtype=np.float32),

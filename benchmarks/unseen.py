@@ -2,7 +2,7 @@
 """Environments held out of pretraining, zero-shot: does the model get better as its context fills?
 
     python benchmarks/unseen.py --model model_cards/ldm-nano --ids $(paste -sd, docs/results/nano/held-out.txt) \\
-        --dataset outputs/release --jobs 2 --json docs/results/nano/unseen.json
+        --dataset outputs/trajectories --jobs 2 --json docs/results/nano/unseen.json
 
 Consecutive episodes in one stream, which the model's history goes through. Contenders, all greedy:
 
@@ -10,12 +10,15 @@ Consecutive episodes in one stream, which the model's history goes through. Cont
 * without history: the same network, which sees the current observation alone (standardised by the stream so far, as for LDM);
 * retrieval: the label of the nearest of ``--looked-up`` observations of training environments that have the same spaces, where there are any.
 
-Score: 0 random, 1 reference. Environments that are measured are in the JSON file and are not repeated; the curve lies beside it as PNG.
+Score: 0 random, 1 reference. Environments that are measured are in the JSON file and are not repeated as long as the model (its files, not its name) and the
+options are the same; the curve lies beside it as PNG.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ import numpy as np
 from common import parser, show
 from retrieval import Retrieval
 from tqdm.auto import tqdm
+from transformers.utils import cached_file
 
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
@@ -34,6 +38,7 @@ from ldm_hf.parallel import run_tasks
 from ldm_hf.references import known_scores, load_reference
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, open_dataset
+from ldm_hf.trajectories.streams import config_names
 
 CONTENDERS = ("LDM", "without history", "retrieval")
 PHASES = ((1, 1), (2, 5), (6, 10), (11, 25), (26, 50))  # first and last episode
@@ -49,11 +54,18 @@ class WithoutHistory(AgentPolicy):
         return super().act(replace(lanes, stepped=False))
 
 
-def relatives(dataset: str, observation_space: Any, action_space: Any) -> list[str]:
-    """Environments of a dataset that have these spaces."""
+def relatives(dataset: str, trained: Collection[str], observation_space: Any, action_space: Any) -> list[str]:
+    """Environments of a dataset that have these spaces and that the model was trained in."""
     wanted = space_to_json(observation_space), space_to_json(action_space)
-    infos = [EnvironmentInfo.load(path.parent) for path in sorted(Path(dataset).glob("*/environment.json"))]
+    infos = [EnvironmentInfo.load(Path(dataset) / name) for name in config_names(Path(dataset)) if name in trained]
     return [info.name for info in infos if (info.observation_space, info.action_space) == wanted]
+
+
+def identity(args: Any) -> dict[str, Any]:
+    """What decides the results, apart from the environments."""
+    weights = Path(cached_file(args.model, "model.safetensors"))
+    told = {name: getattr(args, name) for name in ("episodes", "lanes", "looked_up", "dataset")}
+    return told | {"weights": hashlib.sha256(weights.read_bytes()).hexdigest()}
 
 
 def measure(name: str, args: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +90,7 @@ def measure(name: str, args: dict[str, Any]) -> dict[str, Any]:
     random, reference = scores["random"]["mean"], scores["reference"]["mean"]
     policies = {"LDM": AgentPolicy(agent), "without history": WithoutHistory(agent)}
     env = make(spec)
-    near = relatives(args["dataset"], env.observation_space, env.action_space)
+    near = relatives(args["dataset"], processor.environments, env.observation_space, env.action_space)
     env.close()
     if near:
         policies["retrieval"] = Retrieval(list(open_dataset(args["dataset"], near).values()), args["looked_up"])
@@ -97,7 +109,7 @@ def rows(environments: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         if not len(curves):
             continue
         phases = {
-            f"episodes {first} to {last}": float(np.median(curves[:, first - 1 : last].mean(1)))
+            f"episodes {first} to {min(last, curves.shape[1])}": float(np.median(curves[:, first - 1 : last].mean(1)))
             for first, last in PHASES
             if first <= curves.shape[1]
         }
@@ -143,7 +155,9 @@ def main() -> None:
     made.add_argument("--jobs", type=int, default=1, help="processes")
     args = made.parse_args()
     told = {name: value for name, value in vars(args).items() if name != "json"}
-    known = json.loads(args.json.read_text()).get("results", {}) if args.json and args.json.exists() else {}
+    found = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
+    same = identity(args)
+    known = found["results"] if found.get("identity") == same else {}
     failures: dict[str, str] = {}
     tasks = {name: (name, told) for name in args.ids.split(",") if name not in known}
     for name, outcome in tqdm(run_tasks(measure, tasks, args.jobs), total=len(tasks), unit="environment"):
@@ -153,13 +167,13 @@ def main() -> None:
         known[name] = outcome
         if args.json:
             args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps({"results": known}))
+            args.json.write_text(json.dumps({"identity": same, "results": known}))
     if known:
         show(f"Never trained in, {args.episodes} consecutive episodes", rows(known), args)
-    if args.json:
-        shown = json.loads(args.json.read_text()) | {"results": known, "failures": failures}
-        args.json.write_text(json.dumps(shown) + "\n")
-        draw(known, args.json.with_suffix(".png"))
+        if args.json:
+            shown = json.loads(args.json.read_text()) | {"identity": same, "results": known, "failures": failures}
+            args.json.write_text(json.dumps(shown) + "\n")
+            draw(known, args.json.with_suffix(".png"))
     if failures:
         raise SystemExit("\n".join(f"error: {text}" for text in failures.values()))
 

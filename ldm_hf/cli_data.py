@@ -155,7 +155,9 @@ def card(
 def mixture(
     folder: Annotated[str, typer.Argument(help="Folder or Hub id of the dataset.")],
     output: Annotated[Path, typer.Option(help="Mixture file (.yaml) to write.")],
-    results: Annotated[Path | None, typer.Option(help="results.json of `ldm evaluate`.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="results.json of `ldm evaluate`.")
+    ] = None,
     least: Annotated[
         float,
         typer.Option(min=0, max=1, help="Weight of what the model masters; 1 is that of what it cannot do at all."),

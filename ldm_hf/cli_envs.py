@@ -101,14 +101,19 @@ def split(
     hold_out: Annotated[str | None, typer.Option(help="A library that is held out as a whole.")] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Of the other environments that is held out.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
-    keep: Annotated[Path | None, typer.Option(help="File of names, one a line, that are never held out.")] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="File of names, one a line, that are never held out."),
+    ] = None,
 ) -> None:
     """Splits the environments whose reference is known to beat random into those to train on and those never to be trained on."""
     from .environments.catalogue import select
     from .environments.catalogue import split as split_rows
     from .references import reference_scores
 
-    kept = keep.read_text(encoding="utf-8").split() if keep else []
+    kept = [row.name for row in select(keep.read_text(encoding="utf-8").split())] if keep else []
+    if hold_out:
+        select(None, library=hold_out)  # refuses an unknown one
     scores = reference_scores()
     rows = [row for row in select(None) if row.name in kept or scores.get(row.name, {}).get("beats_random")]
     parts = dict(zip(("train", "held-out"), split_rows(rows, hold_out, share, seed, kept), strict=True))

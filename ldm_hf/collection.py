@@ -143,8 +143,9 @@ def collect_environment(
     scores = known.scores if known else None
     if make_reference is None:
         scores = scores or known_scores(spec, plan.references_folder)
-        make_reference = lambda: load_reference(spec, plan.references_folder)  # noqa: E731
+        make_reference = partial(load_reference, spec, plan.references_folder)
     scores = scores or _scores(spec, make_reference)
+    normalised_score(0, scores["random"]["mean"], scores["reference"]["mean"], spec.name)  # there is a scale
     lanes = open_lanes(spec, make_reference, several=plan.student is not None)
     try:
         info = describe(spec, lanes[0], plan, scores, known)
@@ -213,18 +214,13 @@ def actor_of(spec: EnvironmentSpec, plan: Plan, lanes: list[Lane]) -> Actor:
 
 
 def _scores(spec: EnvironmentSpec, make_reference: Callable[[], Reference]) -> dict[str, dict[str, Any]]:
-    """Random and reference on held-out seeds, as `evaluate` measures them.
-
-    Raises:
-        LDMError: if the reference is no better than random.
-    """
+    """Random and reference on held-out seeds, as `evaluate` measures them."""
     reference = make_reference()  # before anything else: where it has to be trained first, nothing is measured in vain
     scores = {}
     for label, policy in (("random", RandomPolicy()), ("reference", ReferencePolicy(lambda: reference))):
         episodes = max(SCORE_EPISODES, spec.episodes)
         returns = rollout(lambda: make(spec), policy, episodes, HELD_OUT_SEED, num_envs=1, name=spec.name)
         scores[label] = measurement(returns, HELD_OUT_SEED)
-    normalised_score(0, scores["random"]["mean"], scores["reference"]["mean"], spec.name)
     return scores
 
 

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def estimate_environment(
     known = bool(stored(Path(plan.folder) / spec.name)[0])
     if make_reference is None:
         known = known or known_scores(spec, plan.references_folder) is not None
-        make_reference = lambda: load_reference(spec, plan.references_folder)  # noqa: E731
+        make_reference = partial(load_reference, spec, plan.references_folder)
     lanes = open_lanes(spec, make_reference, several=plan.student is not None)
     try:
         info = describe(spec, lanes[0], plan, {}, None)

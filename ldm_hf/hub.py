@@ -259,7 +259,7 @@ def _limits(folder: Path, results: dict[str, Any]) -> str:
         lines.append(
             f"* Not told which of these environments it is in (no stored statistics), it reaches {100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}."
         )
-    if unseen := _read(folder / "results-unseen.json"):
+    if (unseen := _read(folder / "results-unseen.json")) and unseen["environments"]:
         lines.append(_unseen(unseen))
     else:
         lines.append("* Nothing is measured in environments that it was never trained in.")
@@ -267,13 +267,10 @@ def _limits(folder: Path, results: dict[str, Any]) -> str:
 
 
 def _unseen(results: dict[str, Any]) -> str:
-    summary, count = (
-        results["summary"],
-        sum(len(part) for part in (results["environments"], results.get("failures", {}))),
-    )
-    scores = {name: f"{100 * entry['normalised']:.0f} %" for name, entry in sorted(results["environments"].items())}
+    summary, failed = results["summary"], len(results.get("failures", {}))
+    ranked = sorted(results["environments"].items(), key=lambda item: -item[1]["normalised"])
+    scores = ", ".join(f"{name} ({100 * entry['normalised']:.0f} %)" for name, entry in ranked)
     return (
-        f"* Never trained in, held out: {count} environments. Not told more than their task text, it reaches {100 * SHORT:.0f} % in "
-        f"{summary['at_least_80']} of {summary['n']}, interquartile mean {100 * summary['iqm']:.0f} %: "
-        f"{', '.join(f'{name} ({score})' for name, score in scores.items())}."
+        f"* In environments that were held out of its training, it was told their task text only. It reaches {100 * SHORT:.0f} % in "
+        f"{summary['at_least_80']} of {summary['n']}{f' ({failed} more failed)' if failed else ''}, interquartile mean {100 * summary['iqm']:.0f} %: {scores}."
     )

@@ -92,16 +92,17 @@ def run_tasks(
                 error = future.exception()
                 if future in overdue and error is not None:
                     error = TimeoutError(overdue[future])
-                if error is not None or not waiting:
+                lost = error is not None or future in overdue  # it may have ended just before it was killed
+                if lost or not waiting:
                     worker.pool.shutdown(wait=False)
                 if waiting:
-                    start(worker if error is None else new_worker())
+                    start(new_worker() if lost else worker)
                 yield name, future.result() if error is None else EnvironmentFailure(name, "its process", error)
     finally:
         for _, worker, _ in running.values():
-            worker.pool.shutdown(wait=False, cancel_futures=True)
             if limit is not None or silence is not None:
                 worker.kill()  # what hangs would keep this process from ending
+            worker.pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass
@@ -110,7 +111,8 @@ class _Worker:
 
     Attributes:
         pool: runs the tasks.
-        heard: when the current task has begun or told that something is done, by the monotonic clock, which all processes share.
+        heard: when the current task has begun or told that something is done, by the monotonic clock, which all processes share; infinity until it
+            begins.
     """
 
     pool: ProcessPoolExecutor

@@ -242,7 +242,8 @@ def test_progress_counts_every_step_once_also_when_continued(plan):
     for spec in (broken, whole, whole):
         told.append([])
         list(run_tasks(collect_environment, {"Flaky": (spec, plan)}, on_progress=told[-1].append))
-    assert 0 < sum(told[0]) < 300 and len(told[0]) == 1 + 4
+        told[-1] = [amount for amount in told[-1] if amount]  # zeros only say that something is going on
+    assert 0 < sum(told[0]) < 300 and len(told[0]) == 4
     assert sum(told[1]) == 300 and told[1][0] == sum(told[0])
     assert told[2] == [300]
 

@@ -1,5 +1,6 @@
 """The same work in a pool of processes: nobody outlives the one who asked for it."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -59,6 +60,17 @@ def count_then_hang(seconds):
     report(1)
     time.sleep(seconds)
     return seconds
+
+
+@pytest.mark.slow
+def test_who_stops_listening_leaves_no_process_behind():
+    outcomes = run_tasks(count_then_hang, {"works": (0.0,), "hangs": (600,)}, jobs=2, silence=600.0)
+    assert next(outcomes) == ("works", 0.0)
+    workers = multiprocessing.active_children()
+    outcomes.close()
+    for worker in workers:
+        worker.join(timeout=60)
+        assert not worker.is_alive()
 
 
 @pytest.mark.slow

@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from ldm_hf import LDMConfig
 from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec
 from ldm_hf.evaluation import AgentPolicy, rollout
 from ldm_hf.evaluation.evaluate import make_agent
+from ldm_hf.training import processor_for
+from ldm_hf.trajectories import open_dataset
 
+from .conftest import TINY
 from .runs import write_model
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "unseen.py"
@@ -67,6 +71,8 @@ def test_every_environment_is_measured_once(tmp_path):
     write_model(tmp_path / "model")
     trained = [get_spec("FrozenLake-v1"), get_spec("FrozenLake-dry-v1")]
     assert collect(trained, Plan(str(tmp_path / "data"), steps=300), progress=False) == {}
+    processor_for(LDMConfig(**TINY), open_dataset(tmp_path / "data")).save_pretrained(tmp_path / "model")
+    assert collect([get_spec("FrozenLake-grip0.5-v1")], Plan(str(tmp_path / "data"), steps=300), progress=False) == {}
     command = [
         sys.executable,
         str(SCRIPT),

@@ -208,6 +208,9 @@ def split(
         share: of the other environments that is held out, about.
         seed: of the draw.
         kept: names of environments that are never held out.
+
+    Returns:
+        Those to train on, those held out.
     """
     held_out = [
         spec

@@ -124,7 +124,7 @@ def evaluate(
         num_envs: environments in lock step.
         jobs: processes; each measures one environment at a time.
         dataset: folder of trajectories; scores of random and reference stored there are used if they were measured on
-            the same seeds.
+            these seeds (and perhaps more), as are those that `ldm reference` has measured.
         output: JSON file, rewritten after each environment.
         incognito: do not tell the model which environment it is in, so that it standardises by the stream instead of by the
             statistics of its training data, as it would in an environment that it does not know.
@@ -135,7 +135,8 @@ def evaluate(
     Returns:
         ``{"environments": {name: {"domain", "random": {"mean", "std", "episodes", "seed", "returns"}, "reference",
         "ldm", "ldm_history_only", "normalised", "normalised_history_only"}}, "summary", "command", "versions"}``, and
-        ``"failures": {name: message}`` if there were any.
+        ``"failures": {name: message}`` if there were any. Scores that were known already tell ``ci`` (95 %: ``mean ± ci``) in place of ``std`` and
+        ``returns``.
 
     Raises:
         CheckpointError: if there is no usable model.

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from tqdm.auto import tqdm
 
 from ..errors import EnvironmentFailure, LDMError, NonFiniteError
+from ..parallel import report
 from ..spaces import stack, unflatten, unstack
 
 
@@ -178,6 +179,7 @@ def rollout(
                     returns[episode[lane]] += lanes.rewards[lane]
                     if lanes.terminated[lane] or lanes.truncated[lane]:
                         bar.update()
+                        report(0)  # not silent
                         episode[lane] += count
                         lanes.active[lane] = episode[lane] < episodes
                         if lanes.active[lane]:

@@ -140,12 +140,15 @@ def known_scores(spec: EnvironmentSpec, folder: str | Path) -> dict[str, dict[st
     from ..environments.checking import fingerprint
     from .attempts import Record
 
-    row, told = fingerprint(spec), reference_scores().get(spec.name)
-    if told is not None and told["policy"] != with_reference(spec).reference:
-        told = None
+    row, chosen, told = fingerprint(spec), with_reference(spec), reference_scores().get(spec.name)
     record = Record.load(Path(folder) / spec.name)
     if record is not None and record.row == row and record.best:
         told = entry(record)
+    elif told is not None and (
+        # weights in the folder may be others than those that were published
+        told["policy"] == "rl" or (told["policy"], told["kwargs"]) != (chosen.reference, chosen.reference_kwargs)
+    ):
+        return None
     if told is None or told["row"] != row or not told["reference"]:
         return None
     measured = {field: told[field] for field in ("episodes", "seed")}

@@ -31,7 +31,7 @@ class Progress:
         segments: drawn so far by all processes.
         elapsed: seconds.
         environments: steps of each stream.
-        weights: how often each is drawn; empty if all are drawn equally.
+        weights: how often each is drawn, as shares; empty in checkpoints of former versions.
         arguments: of the run.
         best: held-out loss and the step that it was reached at.
     """
@@ -92,10 +92,9 @@ def former_runs(model: str | None) -> list[dict[str, Any]]:
     Args:
         model: folder, if any.
     """
-    path = Path(model or "") / SUMMARY
-    if model is None or not path.exists():
+    if model is None or not (Path(model) / SUMMARY).exists():
         return []
-    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary = json.loads((Path(model) / SUMMARY).read_text(encoding="utf-8"))
     return [*summary.pop("former_runs", []), summary]
 
 
@@ -122,7 +121,7 @@ def read_progress(
         if was != found:
             differences.append(f"{name} had {was or 'no'} steps, has {found or 'none'}")
         elif progress.weights and weights and not math.isclose(progress.weights[name], weights[name]):
-            differences.append(f"{name} had the weight {progress.weights[name]:.4g}, has {weights[name]:.4g}")
+            differences.append(f"{name} was {progress.weights[name]:.2%} of the segments, is {weights[name]:.2%}")
     if differences:
         shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
         raise CheckpointError(

@@ -107,10 +107,13 @@ class _Run:
         self.accelerator, self.args, self.processor, self.early_stopping = accelerator, args, processor, early_stopping
         self.folder = Path(args.output_dir)
         lengths = {name: stream.num_steps for name, stream in trajectories.items()}
+        total_weight = sum((weights or {}).values())
+        shares = {name: weight / total_weight for name, weight in (weights or {}).items()}
+        self.former_runs = former_runs(getattr(args, "model", None))
         checkpoint = find_checkpoint(args)
-        self.progress = Progress() if checkpoint is None else read_progress(checkpoint, args, lengths, weights)
+        self.progress = Progress() if checkpoint is None else read_progress(checkpoint, args, lengths, shares)
         self.progress.environments, self.progress.arguments = lengths, asdict(args)
-        self.progress.weights = dict(weights or {})
+        self.progress.weights = shares
 
         # --- data
         self.micro = args.gradient_accumulation_steps
@@ -263,8 +266,8 @@ class _Run:
             if progress.best is not None:
                 summary["held_out_loss"], summary["best_step"] = progress.best
             summary["arguments"] = asdict(self.args)
-            if runs := former_runs(summary["arguments"].get("model")):
-                summary["former_runs"] = runs
+            if self.former_runs:
+                summary["former_runs"] = self.former_runs
             write_atomically(self.folder / SUMMARY, json.dumps(summary, indent=2))
 
     def end(self) -> None:

@@ -119,11 +119,17 @@ def gap_mixture(dataset: str | Path, results: Mapping[str, Any] | None = None, l
     Returns:
         What a mixture file says: the factor of an environment is ``least + (1 - least) * gap``, where the gap is 1 minus the normalised score, between 0
         and 1.
+
+    Raises:
+        DatasetError: if the results tell of none of these environments.
     """
+    names = config_names(dataset_folder(str(dataset)))
     scores = {name: entry["normalised"] for name, entry in (results or {}).get("environments", {}).items()}
-    gaps = {
-        name: float(np.clip(1 - scores.get(name, 0.0), 0, 1)) for name in config_names(dataset_folder(str(dataset)))
-    }
+    if scores and not scores.keys() & set(names):
+        raise DatasetError(
+            f"the results tell of none of the environments of {dataset}; evaluate the model in them: {', '.join(names[:5])}, ..."
+        )
+    gaps = {name: float(np.clip(1 - scores.get(name, 0.0), 0, 1)) for name in names}
     factors = {name: round(least + (1 - least) * gap, 3) for name, gap in gaps.items()}
     return {"datasets": [{"path": str(dataset)}], "environments": factors}
 

@@ -48,7 +48,8 @@ class EnvironmentInfo:
         domain: control, robotics, ...
         task: one sentence that says what is to be done.
         reference: method of the reference policy.
-        scores: ``{"random": {"mean", "std", "episodes", "seed"}, "reference": {...}}``, mean return per episode.
+        scores: ``{"random": {"mean", "episodes", "seed"}, "reference": {...}}``, mean return per episode; with ``std`` and ``returns`` where it was
+            measured for this dataset, with ``ci`` where `ldm reference` had measured it.
         collection: how the trajectories were collected.
         versions: of the packages involved.
         format_version: of this layout.
