@@ -58,11 +58,10 @@ ldm-nano-first: trajectories
 # What the first run does not master is drawn more often in the second one; where it lags most (lagging.txt), it acts itself and the reference says what
 # it should have done.
 ldm-nano: ldm-nano-first
-	test -f outputs/ldm-nano-first/results.json || ($(BIN)/ldm evaluate --model outputs/ldm-nano-first --dataset $(DATA) --references $(LEARNED) --jobs 2 \
-		--output outputs/ldm-nano-first/part.json && mv outputs/ldm-nano-first/part.json outputs/ldm-nano-first/results.json)
+	$(BIN)/ldm evaluate --model outputs/ldm-nano-first --dataset $(DATA) --references $(LEARNED) --jobs 2 --output outputs/ldm-nano-first/results.json
 	$(BIN)/ldm collect --ids $(call names,lagging) --output $(DATA) --references $(LEARNED) --steps-per-env 30000 --behaviour outputs/ldm-nano-first --jobs 2
 	$(BIN)/ldm dataset mixture $(DATA) --results outputs/ldm-nano-first/results.json --output outputs/gap.yaml
-	$(PRETRAIN) --dataset outputs/gap.yaml --model outputs/ldm-nano-first --output_dir outputs/ldm-nano --max_steps 13000 --learning_rate 1.5e-3 --warmup_steps 200
+	$(PRETRAIN) --dataset outputs/gap.yaml --model outputs/ldm-nano-first --output_dir outputs/ldm-nano --max_steps 13400 --learning_rate 1.5e-3 --warmup_steps 200
 
 # the repo of the model, as it is sent to the Hub: rounded weights, their scores, the model at play, the card
 REPO := model_cards/ldm-nano

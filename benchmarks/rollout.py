@@ -182,6 +182,7 @@ def main() -> None:
                             "contender": name,
                             "ms per step": 1e3 * times[name] / at_once,
                             "times ours": times[name] / at_once * lanes / times[OURS],
+                            "limit, ms": 1e3 * least / lanes if name in (OURS, COMPILED) else None,
                             "share of limit": least / times[name] if name in (OURS, COMPILED) else None,
                         }
                     )

@@ -16,7 +16,6 @@ options are the same; the curve lies beside it as PNG.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import replace
@@ -27,12 +26,11 @@ import numpy as np
 from common import parser, show
 from retrieval import Retrieval
 from tqdm.auto import tqdm
-from transformers.utils import cached_file
 
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation import HELD_OUT_SEED, AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
-from ldm_hf.evaluation.evaluate import loaded_model, make_agent
+from ldm_hf.evaluation.evaluate import fingerprint, loaded_model, make_agent
 from ldm_hf.evaluation.rollouts import Lanes
 from ldm_hf.parallel import run_tasks
 from ldm_hf.references import known_scores, load_reference
@@ -63,9 +61,8 @@ def relatives(dataset: str, trained: Collection[str], observation_space: Any, ac
 
 def identity(args: Any) -> dict[str, Any]:
     """What decides the results, apart from the environments."""
-    weights = Path(cached_file(args.model, "model.safetensors"))
     told = {name: getattr(args, name) for name in ("episodes", "lanes", "looked_up", "dataset")}
-    return told | {"weights": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    return told | {"model": fingerprint(*loaded_model(str(args.model)))}
 
 
 def measure(name: str, args: dict[str, Any]) -> dict[str, Any]:

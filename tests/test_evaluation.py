@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from rich.console import Console
 
@@ -248,6 +249,36 @@ def test_evaluate_measures_all_policies_on_the_same_seeds_and_reports_failures(s
     assert {"n", "at_least_50", "at_least_80", "at_least_100", "iqm", "iqm_history_only"} <= set(results["summary"])
     assert results["summary"]["n"] == 2
     assert results["command"] and "torch" in results["versions"]
+
+
+def test_an_interrupted_evaluation_goes_on_unless_it_measures_otherwise(saved, tmp_path):
+    output, names, asked = tmp_path / "results.json", ["CartPole-v1", "Other-v0"], []
+
+    def spy(name, folder):
+        asked.append(name)
+        if name == "Other-v0" and len(asked) == 2:
+            raise KeyboardInterrupt
+        return find(name, folder)
+
+    def measure(**options):
+        asked_before = len(asked)
+        results = evaluate(saved, names, output=output, progress=False, find=spy, **{"episodes": 3} | options)
+        return results, asked[asked_before:]
+
+    with pytest.raises(KeyboardInterrupt):
+        measure()
+    kept = json.loads(output.read_text())
+    assert list(kept["environments"]) == ["CartPole-v1"] and kept["summary"]["n"] == 1
+    results, measured = measure()
+    assert measured == ["Other-v0"] and list(results["environments"]) == names and results["summary"]["iqm_ci"]
+    assert json.loads(output.read_text()) == results
+    assert measure() == (results, [])
+    assert measure(episodes=2)[1] == names and measure(episodes=2, incognito=True)[1] == names
+    other = LDMAgent.from_pretrained(saved, cart_pole()).model
+    with torch.no_grad():
+        next(other.parameters()).add_(1)
+    other.save_pretrained(saved)
+    assert measure(episodes=2, incognito=True)[1] == names
 
 
 def test_incognito_the_model_acts_without_what_is_stored(saved, monkeypatch):

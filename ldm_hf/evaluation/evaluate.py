@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import shlex
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import torch
 from tqdm.auto import tqdm
 
 from ..agent import LDMAgent, load_model
@@ -125,7 +128,8 @@ def evaluate(
         jobs: processes; each measures one environment at a time.
         dataset: folder of trajectories; scores of random and reference stored there are used if they were measured on
             these seeds (and perhaps more), as are those that `ldm reference` has measured.
-        output: JSON file, rewritten after each environment.
+        output: JSON file, rewritten after each environment. Environments that are in it already, measured the same way with the same model and
+            versions of the packages, are not measured again.
         incognito: do not tell the model which environment it is in, so that it standardises by the stream instead of by the
             statistics of its training data, as it would in an environment that it does not know.
         command: that the results tell; by default that of this process.
@@ -134,8 +138,8 @@ def evaluate(
 
     Returns:
         ``{"environments": {name: {"domain", "random": {"mean", "std", "episodes", "seed", "returns"}, "reference",
-        "ldm", "ldm_history_only", "normalised", "normalised_history_only"}}, "summary", "command", "versions"}``, and
-        ``"failures": {name: message}`` if there were any. Scores that were known already tell ``ci`` (95 %: ``mean ± ci``) in place of ``std`` and
+        "ldm", "ldm_history_only", "normalised", "normalised_history_only"}}, "summary", "command", "measured", "versions"}``, and
+        ``"failures": {name: message}`` if there were any. ``measured`` tells with which model and how. Scores that were known already tell ``ci`` (95 %: ``mean ± ci``) in place of ``std`` and
         ``returns``.
 
     Raises:
@@ -143,34 +147,42 @@ def evaluate(
         DatasetError: if ``dataset`` is no folder or an ``environment.json`` in it is damaged.
     """
     loaded_model.cache_clear()  # the folder may hold another model than at the last call
-    _, processor = loaded_model(str(model_path))
+    model, processor = loaded_model(str(model_path))
     names = list(dict.fromkeys(processor.environments if names is None else names))
     if not names:
         raise LDMError(f"{model_path} was trained on no named environment; say which environments to evaluate in")
     measuring = Measuring(episodes, seed, num_envs, progress and jobs == 1, incognito)
+    results: dict[str, Any] = {
+        "environments": {},
+        "command": command or _own_command(),
+        "measured": {
+            "model": fingerprint(model, processor),
+            "episodes": episodes,
+            "seed": seed,
+            "num_envs": num_envs,
+            "incognito": incognito,
+        },
+        "versions": versions(),
+    }
+    done = results["environments"] = _finished(output, results, names)
     tasks = {
         name: (str(model_path), name, str(references_folder), measuring, _recorded(dataset, name, measuring), find)
         for name in names
+        if name not in done
     }
-    results: dict[str, Any] = {
-        "environments": {},
-        "summary": summarise({}),
-        "command": command or _own_command(),
-        "versions": versions(),
-    }
-    with tqdm(total=len(names), desc="evaluate", unit="environment", disable=not progress) as bar:
+    with tqdm(total=len(names), initial=len(done), desc="evaluate", unit="environment", disable=not progress) as bar:
         for name, outcome in run_tasks(_work, tasks, jobs):
             if isinstance(outcome, dict):
-                results["environments"][name] = outcome
+                done[name] = outcome
             else:
                 logger.warning("%s", outcome)
                 results.setdefault("failures", {})[name] = str(outcome)
-            done = results["environments"]
-            results["environments"] = {key: done[key] for key in names if key in done}
-            results["summary"] = summarise(results["environments"])
             if output is not None:
-                save_results(results, output)
+                save_results(_summarised(results, names, intervals=False), output)
             bar.update()
+    results = _summarised(results, names, intervals=True)
+    if output is not None:
+        save_results(results, output)
     return results
 
 
@@ -275,6 +287,31 @@ def _usable(scores: Mapping[str, dict[str, Any]], measuring: Measuring) -> dict[
         for label, score in scores.items()
         if score.get("seed") == measuring.seed and score.get("episodes", 0) >= measuring.episodes
     }
+
+
+def fingerprint(model: LDMForActionPrediction, processor: LDMProcessor) -> str:
+    """Of all that decides how a model acts, wherever it lies."""
+    digest = hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _finished(output: str | Path | None, results: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    """Environments that a former, perhaps interrupted, call has measured in the same way."""
+    if output is None or not Path(output).exists():
+        return {}
+    found = json.loads(Path(output).read_text(encoding="utf-8"))
+    same = all(found.get(key) == results[key] for key in ("measured", "versions"))
+    return {name: entry for name, entry in found["environments"].items() if same and name in names}
+
+
+def _summarised(results: dict[str, Any], names: list[str], intervals: bool) -> dict[str, Any]:
+    """With the environments in the order asked for, and their summary."""
+    done = results["environments"]
+    environments = {name: done[name] for name in names if name in done}
+    return results | {"environments": environments, "summary": summarise(environments, intervals)}
 
 
 def _own_command() -> str:

@@ -101,11 +101,12 @@ def interval(returns: list[np.ndarray], confidence: float = 0.95, seed: int = 0)
     return None  # of one episode nobody can tell how much another would differ
 
 
-def summarise(environments: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def summarise(environments: dict[str, dict[str, Any]], intervals: bool = True) -> dict[str, Any]:
     """Summary over environments, with the task text and (``_history_only``) without.
 
     Args:
         environments: as in the results, see `evaluate`.
+        intervals: with ``iqm_ci``, which takes seconds for hundreds of environments.
 
     Returns:
         ``n``, ``at_least_50``, ``at_least_80``, ``at_least_100`` (numbers of environments), ``iqm`` (of their
@@ -119,7 +120,11 @@ def summarise(environments: dict[str, dict[str, Any]]) -> dict[str, Any]:
         for threshold in THRESHOLDS:
             summary[f"at_least_{threshold}{variant}"] = int((scores >= threshold / 100).sum())
         summary[f"iqm{variant}"] = float(interquartile_mean(scores)) if len(scores) else None
-        known = len(scores) > 0 and all("returns" in entry[f"ldm{variant}"] for entry in environments.values())
+        known = (
+            intervals
+            and len(scores) > 0
+            and all("returns" in entry[f"ldm{variant}"] for entry in environments.values())
+        )
         summary[f"iqm_ci{variant}"] = interval(_normalised_returns(environments, variant)) if known else None
     return summary
 
