@@ -19,6 +19,7 @@ ENTRY_POINTS = {
     "Jumanji-v0": ("adapters.jumanji:Jumanji", None),
     "Grid2Op-v0": ("adapters.grid2op:make_grid2op", None),
     "StableRetro-v0": ("adapters.stable_retro:make_stable_retro", 4500),
+    "TrafficLights-v0": ("adapters.sumo_rl:TrafficLights", None),
     "OpenEnv-v0": ("adapters.openenv:OpenEnv", 1000),
 }
 

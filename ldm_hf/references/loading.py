@@ -23,6 +23,7 @@ from . import (
     scripted,
     tabular,
     teams,
+    traffic,
 )
 from .base import Reference
 from .isolated import IsolatedReference
@@ -51,6 +52,7 @@ POLICIES: dict[str, type[Reference]] = {
     "lane_changer": driving.LaneChanger,
     "lane_keeper": driving.LaneKeeper,
     "lunar_lander": control.LunarLander,
+    "max_pressure": traffic.MaxPressure,
     "maze_runner": mazes.MazeRunner,
     "maze_search": mazes.MazeSearch,
     "metaworld": scripted.MetaWorld,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import gymnasium
@@ -23,11 +24,18 @@ class MetaWorldTask(gymnasium.Wrapper):
         return self.env.reset(seed=seed, options=options)
 
 
-def make_metaworld(task: str, render_mode: str | None = None) -> gymnasium.Env:
-    """A Meta-World v3 task (Yu et al. 2019, McLean et al. 2025) by its name, such as ``reach-v3``."""
+@lru_cache(
+    maxsize=1
+)  # several lanes are made one after the other, and drawing 50 tasks takes longer than anything else
+def _benchmark(task: str) -> Any:
     import metaworld
 
-    benchmark = metaworld.MT1(task, seed=0)
+    return metaworld.MT1(task, seed=0)
+
+
+def make_metaworld(task: str, render_mode: str | None = None) -> gymnasium.Env:
+    """A Meta-World v3 task (Yu et al. 2019, McLean et al. 2025) by its name, such as ``reach-v3``."""
+    benchmark = _benchmark(task)
     env_class: Any = benchmark.train_classes[task]
     env = env_class(render_mode=render_mode)
     env.set_task(benchmark.train_tasks[0])  # makes the goal visible, whose bounds the space made before does not have
