@@ -6,7 +6,7 @@ TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test quicktest quality style docs trajectories ldm-nano-first ldm-nano release-nano clean
+.PHONY: quickstart test quicktest quality style docs trajectories ldm-nano-first ldm-nano-second ldm-nano release-nano clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
@@ -39,7 +39,7 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # --- the published model; each stage continues where it was interrupted
-# Two runs: one on the environments of first.txt, one that goes on from it on all of train.txt. Those of held-out.txt are never trained on.
+# Three runs: one on the environments of first.txt, two that go on from it on all of train.txt. Those of held-out.txt are never trained on.
 
 COMMA := ,
 names = $(shell paste -sd, docs/results/nano/$(1).txt)
@@ -50,18 +50,26 @@ DATA    := outputs/trajectories
 PRETRAIN = $(BIN)/accelerate launch --quiet examples/pretrain.py --batch_size 16 --checkpointing_steps 1000 --resume_from_checkpoint latest
 
 trajectories: $(VENV)/.installed
+	$(BIN)/ldm envs install sumo-rl
 	$(BIN)/ldm collect --ids $(call names,train) --output $(DATA) --references $(LEARNED) --steps-per-env 20000 --jobs 2
 
 ldm-nano-first: trajectories
 	$(PRETRAIN) --dataset $(DATA) --environments $(subst $(COMMA), ,$(call names,first)) --output_dir outputs/ldm-nano-first --max_steps 11000
 
-# What the first run does not master is drawn more often in the second one; where it lags most (lagging.txt), it acts itself and the reference says what
-# it should have done.
-ldm-nano: ldm-nano-first
-	$(BIN)/ldm evaluate --model outputs/ldm-nano-first --dataset $(DATA) --references $(LEARNED) --jobs 2 --output outputs/ldm-nano-first/results.json
-	$(BIN)/ldm collect --ids $(call names,lagging) --output $(DATA) --references $(LEARNED) --steps-per-env 30000 --behaviour outputs/ldm-nano-first --jobs 2
-	$(BIN)/ldm dataset mixture $(DATA) --results outputs/ldm-nano-first/results.json --output outputs/gap.yaml
-	$(PRETRAIN) --dataset outputs/gap.yaml --model outputs/ldm-nano-first --output_dir outputs/ldm-nano --max_steps 13400 --learning_rate 1.5e-3 --warmup_steps 200
+# A further run goes on from a former one. What that does not master is drawn more often; where it lags, it acts itself and the reference says what it
+# should have done. $(call further,FORMER,OUTPUT,FILE OF WHERE IT LAGS,PROBABILITY THAT THE REFERENCE ACTS THERE,OPTIONS)
+define further
+	$(BIN)/ldm evaluate --model outputs/$(1) --dataset $(DATA) --references $(LEARNED) --jobs 2 --output outputs/$(1)/results.json
+	$(BIN)/ldm collect --ids $(call names,$(3)) --output $(DATA) --references $(LEARNED) --steps-per-env 30000 --behaviour outputs/$(1) --mix $(4) --jobs 2
+	$(BIN)/ldm dataset mixture $(DATA) --results outputs/$(1)/results.json --output outputs/$(2).yaml
+	$(PRETRAIN) --dataset outputs/$(2).yaml --model outputs/$(1) --output_dir outputs/$(2) --warmup_steps 200 $(5)
+endef
+
+ldm-nano-second: ldm-nano-first
+	$(call further,ldm-nano-first,ldm-nano-second,lagging-first,0.5,--max_steps 13400 --learning_rate 1.5e-3)
+
+ldm-nano: ldm-nano-second
+	$(call further,ldm-nano-second,ldm-nano,lagging-second,0.1,--max_steps 8000 --learning_rate 1e-3)
 
 # the repo of the model, as it is sent to the Hub: rounded weights, their scores, the model at play, the card
 REPO := model_cards/ldm-nano
