@@ -69,7 +69,7 @@ ldm-nano-second: ldm-nano-first
 	$(call further,ldm-nano-first,ldm-nano-second,lagging-first,0.5,--max_steps 13400 --learning_rate 1.5e-3)
 
 ldm-nano: ldm-nano-second
-	$(call further,ldm-nano-second,ldm-nano,lagging-second,0.1,--max_steps 8000 --learning_rate 1e-3)
+	$(call further,ldm-nano-second,ldm-nano,lagging-second,0.1,--max_steps 7800 --learning_rate 1e-3)
 
 # the repo of the model, as it is sent to the Hub: rounded weights, their scores, the model at play, the card
 REPO := model_cards/ldm-nano
@@ -78,7 +78,6 @@ EVALUATE = $(BIN)/python examples/evaluate.py --model $(REPO) --jobs 2 --num-env
 release-nano: ldm-nano
 	$(BIN)/ldm export --model outputs/ldm-nano --output $(REPO)
 	$(EVALUATE) --dataset $(DATA) --output $(REPO)/results.json
-	$(EVALUATE) --dataset $(DATA) --incognito --output $(REPO)/results-incognito.json
 	$(EVALUATE) --ids $(call names,held-out) --output $(REPO)/results-unseen.json
 	$(BIN)/python benchmarks/unseen.py --model $(REPO) --ids $(call names,held-out) --dataset $(DATA) --jobs 2 --json docs/results/nano/unseen.json
 	$(BIN)/ldm play --model $(REPO) --env $(SHOWN) --video $(REPO)/replay.mp4

@@ -65,6 +65,8 @@ class _ChoiceLeaf:
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         flat = np.asarray(values).reshape(len(values), -1).astype(np.int64) - self.low
+        if self.leading.all():  # one digit each
+            return flat.astype(np.float32)
         digits = flat[:, self.scalar] // self.weight
         return np.where(self.leading, digits, digits % self.base).astype(np.float32)
 
@@ -120,7 +122,9 @@ class _ContinuousLeaf:
     def encode(self, values: np.ndarray) -> np.ndarray:
         """``(N, *shape)`` -> positions ``(N, n)`` in [-1, 1]."""
         flat = np.asarray(values, np.float64).reshape(len(values), -1)
-        linear = (flat - np.where(self.linear, self.low, 0)) / self.width * 2 - 1
+        linear = (flat - np.where(self.linear, self.low, 0)) * (2 / self.width) - 1
+        if self.linear.all():
+            return np.clip(linear, -1, 1).astype(np.float32)
         distance = _symlog(flat - self.origin) / SYMLOG_RANGE
         open_ended = np.where(self.sign == 0, distance, 2 * np.abs(distance) - 1)
         return np.clip(np.where(self.linear, linear, open_ended), -1, 1).astype(np.float32)
@@ -204,9 +208,10 @@ class ActionCodec:
         self.continuous = np.array([leaf.continuous for leaf, _ in owner], bool)
         names = [("element", leaf.path, leaf.continuous, index) for leaf, index in owner]
         self.ids = np.array([bucket(key(*name), 0, element_buckets) for name in names], np.int64).reshape(-1)
-        self._starts = np.array([key("previous", *name) % (bag_buckets - 1) for name in names], np.int64)[
-            ~self.continuous
-        ]
+        self._choices, self._numbers = np.flatnonzero(~self.continuous), np.flatnonzero(self.continuous)
+        self._starts = np.array(
+            [key("previous", *names[index]) % (bag_buckets - 1) for index in self._choices], np.int64
+        )
 
     def positions(self, parts: dict[str, Any], environment: str = "the environment", count: int = 1) -> np.ndarray:
         """Actions ``{path: (N, *shape)}`` -> positions ``(N, E)`` float32.
@@ -227,8 +232,10 @@ class ActionCodec:
 
     def previous(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How an executed action enters the next token: ids of its choices ``(N, k)`` and its continuous part ``(N, m)`` in [-1, 1]."""
-        ids = (self._starts + positions[:, ~self.continuous].astype(np.int64)) % (self.bag_buckets - 1) + 1
-        return ids, positions[:, self.continuous]
+        if self.continuous.all():
+            return np.zeros((len(positions), 0), np.int64), positions
+        ids = (self._starts + positions.take(self._choices, axis=1).astype(np.int64)) % (self.bag_buckets - 1) + 1
+        return ids, positions.take(self._numbers, axis=1)
 
     def choose(
         self,

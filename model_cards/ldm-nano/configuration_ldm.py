@@ -68,7 +68,7 @@ class LDMConfig(PreTrainedConfig):
     Attributes:
         backbone_config: a decoder of transformers, of a type in ``BACKBONES`` (Qwen3-style by default).
         backbone: folder or Hub id of a pretrained language model. Where no ``backbone_config`` is given, that of this model is read; its weights
-            are loaded by [`LDMForActionPrediction.from_pretrained_backbone`][] only.
+            are loaded by ``LDMForActionPrediction.from_pretrained_backbone`` only.
         window: steps that a layer with attention sees; 0 takes the backbone's own sliding window (128 for a language model without one).
         num_choices: logits of the action head.
         max_numeric: numeric scalars of an observation; more share columns with alternating signs.

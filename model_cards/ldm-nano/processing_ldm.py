@@ -220,7 +220,7 @@ class EnvironmentLayout:
             standardised = standardise(numbers, self.mean, self.std, self.observations.precision)
         else:
             numbers = self.observations.numbers(steps["observation"], len(reward))
-            standardised = prefix_standardise(numbers, self.observations.precision)[past:]
+            standardised = prefix_standardise(numbers, self.observations.precision, past)
             numbers = numbers[past:]
         observation = self.observations.encode(parts, numbers, standardised)
         scale = (
@@ -235,18 +235,21 @@ class EnvironmentLayout:
             np.asarray(values)[first:] for values in (reward, scale, steps["terminated"], steps["truncated"])
         )
         terminated, truncated = terminated.astype(bool), truncated.astype(bool)
-        actions = {path: values[first:] for path, values in steps["action"].items()}
-        positions = self.actions.positions(actions, self.name, len(reward))
+        # both at once: with short segments, calls cost more than what they compute
+        told = {
+            path: np.concatenate([values[first:], steps["label"][path][past:]])
+            for path, values in steps["action"].items()
+        }
+        positions, labels = np.split(self.actions.positions(told, self.name, len(reward) + length), [len(reward)])
         if not with_reward:
             terminated = truncated = terminated | truncated
-        told = np.arange(length) >= 1 - has_previous
+        follows = np.arange(length) >= 1 - has_previous
         positions, reward, scale, terminated, truncated = (
             _shift(values, has_previous) for values in (positions, reward, scale, terminated, truncated)
         )
         ids, numeric, feedback = self.encode_history(
-            positions, reward, scale, terminated, truncated, has_previous=told, reward_known=with_reward
+            positions, reward, scale, terminated, truncated, has_previous=follows, reward_known=with_reward
         )
-        labels = {path: values[past:] for path, values in steps["label"].items()}
         return EncodedSteps(
             layout=self,
             observation=observation,
@@ -254,7 +257,7 @@ class EnvironmentLayout:
             action_numeric=numeric,
             feedback=feedback,
             task=self.task_ids if with_task else np.zeros_like(self.task_ids),
-            labels=self.actions.positions(labels, self.name, length),
+            labels=labels,
         )
 
 

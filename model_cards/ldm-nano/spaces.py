@@ -112,6 +112,12 @@ def stack(space: gymnasium.Space, values: Sequence[Any]) -> dict[str, np.ndarray
     return {leaf.path: leaf_array(leaf.space, [row[leaf.path] for row in rows]) for leaf in leaves(space)}
 
 
+def unstack(space: gymnasium.Space, batch: Any, count: int) -> list[Any]:
+    """The ``count`` single members in a batch, laid out as Gymnasium's vector environments do."""
+    parts = flatten(space, batch)
+    return [unflatten(space, {path: values[row] for path, values in parts.items()}) for row in range(count)]
+
+
 # --- JSON ------------------------------------------------------------------------------------------------------------------------
 
 

@@ -20,13 +20,15 @@ def standardise(
     return (x - mean) / np.maximum(std, precision * np.abs(mean) + FLOOR)
 
 
-def prefix_standardise(x: np.ndarray, precision: np.ndarray | float = SINGLE) -> np.ndarray:
-    """Standardises every step ``(T, n)`` by the mean and deviation of the steps up to and including it."""
-    count = np.arange(1, len(x) + 1)[:, None]
+def prefix_standardise(x: np.ndarray, precision: np.ndarray | float = SINGLE, first: int = 0) -> np.ndarray:
+    """Standardises the steps from ``first`` on of ``(T, n)`` by the mean and deviation of all steps up to and including each of them."""
+    count = np.arange(first + 1, len(x) + 1)[:, None]
     shifted = x - x[:1]  # sums of squares of far-off values would cancel
-    mean = shifted.cumsum(0) / count
-    variance = np.maximum((shifted**2).cumsum(0) / count - mean**2, 0)
-    return standardise(x, mean + x[:1], np.sqrt(variance), precision)
+    before, rest = shifted[:first], shifted[first:]
+    mean = (before.sum(0) + rest.cumsum(0)) / count
+    squares = np.einsum("tn,tn->n", before, before) + (rest**2).cumsum(0)
+    variance = np.maximum(squares / count - mean**2, 0)
+    return standardise(x[first:], mean + x[:1], np.sqrt(variance), precision)
 
 
 def prefix_rms(x: np.ndarray) -> np.ndarray:
