@@ -36,9 +36,12 @@ class Retrieval:
                 {path: values[taken] for path, values in steps[role].items()} for role in ("observation", "label")
             )
             found.append((labels, *self._features(observations, len(taken))))
-        self.labels = {path: np.concatenate([labels[path] for labels, *_ in found]) for path in found[0][0]}
-        self.numbers = np.concatenate([numbers for _, numbers, _ in found])
-        self.symbols = np.concatenate([symbols for *_, symbols in found])
+        numbers = np.concatenate([numbers for _, numbers, _ in found])
+        symbols = np.concatenate([symbols for *_, symbols in found])
+        once = _first_of_each(numbers, symbols)  # the first of equal ones is the one that would be found
+        self.labels = {path: np.concatenate([labels[path] for labels, *_ in found])[once] for path in found[0][0]}
+        self.numbers, self.symbols = numbers[once], symbols[once]
+        self.lengths = np.square(self.numbers).sum(1)
 
     def _features(self, parts: dict[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
         layout, encoder = self.layout, self.layout.observations
@@ -63,8 +66,17 @@ class Retrieval:
         parts = stack(self.layout.observation_space, lanes.observations)
         actions = []
         for numbers, symbols in zip(*self._features(parts, len(lanes.envs)), strict=True):
-            distance = np.square(self.numbers - numbers).sum(1) + (self.symbols != symbols).sum(1)
+            # the square of the difference, less what is the same for all
+            distance = self.lengths - 2 * (self.numbers @ numbers) + (self.symbols != symbols).sum(1)
             nearest = int(distance.argmin())
             values = {path: labels[nearest] for path, labels in self.labels.items()}
             actions.append(unflatten(self.layout.action_space, values))
         return actions
+
+
+def _first_of_each(*columns: np.ndarray) -> np.ndarray:
+    """Which rows are not equal to an earlier one."""
+    rows = np.concatenate(
+        [np.ascontiguousarray(part).view(np.uint8).reshape(len(part), -1) for part in columns], axis=1
+    )
+    return np.sort(np.unique(rows, axis=0, return_index=True)[1])

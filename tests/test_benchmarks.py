@@ -38,6 +38,8 @@ def test_every_benchmark_is_run_here():
         "encoders",
         "encoder_parts",
         "few_shot",
+        "retrieval",
+        "unseen",
     }
 
 
