@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation import HELD_OUT_SEED, AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
-from ldm_hf.evaluation.evaluate import fingerprint, loaded_model, make_agent
+from ldm_hf.evaluation.evaluate import loaded_model, make_agent, model_fingerprint
 from ldm_hf.evaluation.rollouts import Lanes
 from ldm_hf.parallel import run_tasks
 from ldm_hf.references import known_scores, load_reference
@@ -62,7 +62,7 @@ def relatives(dataset: str, trained: Collection[str], observation_space: Any, ac
 def identity(args: Any) -> dict[str, Any]:
     """What decides the results, apart from the environments."""
     told = {name: getattr(args, name) for name in ("episodes", "lanes", "looked_up", "dataset")}
-    return told | {"model": fingerprint(*loaded_model(str(args.model)))}
+    return told | {"model": model_fingerprint(*loaded_model(str(args.model)))}
 
 
 def measure(name: str, args: dict[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def evaluate(
     seed: Annotated[
         int | None, typer.Option(help="Of the first episode; by default far from those of collection.")
     ] = None,
+    force: Annotated[bool, typer.Option(help="Measure again what the output tells already.")] = False,
 ) -> None:
     """Scores a model against random actions and reference policies, with its task text and from history alone."""
     from .evaluation import HELD_OUT_SEED, markdown_report, print_report, threshold_curve
@@ -72,6 +73,7 @@ def evaluate(
         dataset=dataset,
         output=output,
         incognito=incognito,
+        force=force,
     )
     print_report(results)
     threshold_curve(results, output.with_suffix(".png"))

@@ -273,12 +273,22 @@ def test_an_interrupted_evaluation_goes_on_unless_it_measures_otherwise(saved, t
     assert measured == ["Other-v0"] and list(results["environments"]) == names and results["summary"]["iqm_ci"]
     assert json.loads(output.read_text()) == results
     assert measure() == (results, [])
+    assert measure(force=True)[1] == names
     assert measure(episodes=2)[1] == names and measure(episodes=2, incognito=True)[1] == names
     other = LDMAgent.from_pretrained(saved, cart_pole()).model
     with torch.no_grad():
         next(other.parameters()).add_(1)
     other.save_pretrained(saved)
     assert measure(episodes=2, incognito=True)[1] == names
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"n": 1}'])
+def test_an_output_that_is_something_else_is_not_overwritten(saved, tmp_path, text):
+    output = tmp_path / "results.json"
+    output.write_text(text)
+    with pytest.raises(LDMError, match=r"results\.json does not hold results of an evaluation"):
+        evaluate(saved, ["CartPole-v1"], output=output, progress=False, find=find)
+    assert output.read_text() == text
 
 
 def test_incognito_the_model_acts_without_what_is_stored(saved, monkeypatch):

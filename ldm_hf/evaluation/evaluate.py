@@ -111,6 +111,7 @@ def evaluate(
     incognito: bool = False,
     command: str | None = None,
     progress: bool = True,
+    force: bool = False,
     find: Callable[[str, str | Path], Target] = catalogue_target,
 ) -> dict[str, Any]:
     """Measures random actions, the reference policy and the model by the same code on the same seeds.
@@ -134,6 +135,7 @@ def evaluate(
             statistics of its training data, as it would in an environment that it does not know.
         command: that the results tell; by default that of this process.
         progress: show progress bars.
+        force: measure again what ``output`` tells already; needed where a reference policy or an environment has changed.
         find: environment and reference by name; a function that can be pickled if ``jobs > 1``.
 
     Returns:
@@ -145,6 +147,7 @@ def evaluate(
     Raises:
         CheckpointError: if there is no usable model.
         DatasetError: if ``dataset`` is no folder or an ``environment.json`` in it is damaged.
+        LDMError: if ``output`` is there and holds something else.
     """
     loaded_model.cache_clear()  # the folder may hold another model than at the last call
     model, processor = loaded_model(str(model_path))
@@ -156,7 +159,7 @@ def evaluate(
         "environments": {},
         "command": command or _own_command(),
         "measured": {
-            "model": fingerprint(model, processor),
+            "model": model_fingerprint(model, processor),
             "episodes": episodes,
             "seed": seed,
             "num_envs": num_envs,
@@ -164,7 +167,7 @@ def evaluate(
         },
         "versions": versions(),
     }
-    done = results["environments"] = _finished(output, results, names)
+    done = results["environments"] = {} if force else _finished(output, results, names)
     tasks = {
         name: (str(model_path), name, str(references_folder), measuring, _recorded(dataset, name, measuring), find)
         for name in names
@@ -289,7 +292,7 @@ def _usable(scores: Mapping[str, dict[str, Any]], measuring: Measuring) -> dict[
     }
 
 
-def fingerprint(model: LDMForActionPrediction, processor: LDMProcessor) -> str:
+def model_fingerprint(model: LDMForActionPrediction, processor: LDMProcessor) -> str:
     """Of all that decides how a model acts, wherever it lies."""
     digest = hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -302,9 +305,15 @@ def _finished(output: str | Path | None, results: dict[str, Any], names: list[st
     """Environments that a former, perhaps interrupted, call has measured in the same way."""
     if output is None or not Path(output).exists():
         return {}
-    found = json.loads(Path(output).read_text(encoding="utf-8"))
+    try:
+        found = json.loads(Path(output).read_text(encoding="utf-8"))
+        environments = found["environments"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise LDMError(
+            f"{output} does not hold results of an evaluation; remove it or choose another output"
+        ) from error
     same = all(found.get(key) == results[key] for key in ("measured", "versions"))
-    return {name: entry for name, entry in found["environments"].items() if same and name in names}
+    return {name: environments[name] for name in names if same and name in environments}
 
 
 def _summarised(results: dict[str, Any], names: list[str], intervals: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .base import Reference
 
-COUNTS = {"vehicles": "getLastStepVehicleNumber", "halting": "getLastStepHaltingNumber", "waiting": "getWaitingTime"}
+COUNTS = {"vehicles": "getLastStepVehicleNumber", "waiting": "getWaitingTime"}
 
 
 class MaxPressure(Reference):
@@ -19,7 +19,7 @@ class MaxPressure(Reference):
 
     Args:
         env: a network of traffic lights.
-        counted: ``vehicles``, ``halting`` ones, or seconds of ``waiting``, on a lane.
+        counted: ``vehicles`` on a lane, or seconds of ``waiting`` of those that stand there.
         margin: by which another phase has to exceed the one that is green, since every change costs a yellow phase.
     """
 
@@ -37,7 +37,8 @@ class MaxPressure(Reference):
         simulator = light.sumo
         count = getattr(simulator.lane, self.counted)
         links = simulator.trafficlight.getControlledLinks(light.id)
-        movements = [count(link[0][0]) - count(link[0][1]) if link else 0 for link in links]
+        counts = {lane: count(lane) for link in links if link for lane in link[0][:2]}  # each asks the simulator
+        movements = [counts[link[0][0]] - counts[link[0][1]] if link else 0 for link in links]
         pressure = [
             sum(value for value, sign in zip(movements, phase.state, strict=True) if sign in "gG")
             for phase in light.green_phases
