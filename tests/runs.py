@@ -34,6 +34,36 @@ SEGMENT = 16
 SPEEDS = {"updates_per_second", "transitions_per_second", "tokens_per_second", "mfu", "waiting"}
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
+# Accelerate shards on GPUs only; PyTorch's own FSDP2 does so on CPUs, too, once accelerate takes the processes for such.
+SHARDED = """
+import sys
+sys.path.insert(0, {examples!r})
+from accelerate import DistributedType, PartialState
+from accelerate.utils import FullyShardedDataParallelPlugin
+import {script} as script
+from ldm_hf.training import make_accelerator, run_script
+
+def sharding(args):
+    accelerator = make_accelerator(args)
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=["Qwen3DecoderLayer"],
+        reshard_after_forward=False, state_dict_type="SHARDED_STATE_DICT", cpu_ram_efficient_loading=False,
+    )
+    PartialState._shared_state["distributed_type"] = accelerator.state.distributed_type = DistributedType.FSDP
+    accelerator.state.fsdp_plugin = plugin
+    return accelerator
+
+script.make_accelerator = sharding
+run_script(script.Arguments, script.main)
+"""
+
+
+def write_sharded(folder, script):
+    """A training script whose model is shared among its processes."""
+    path = folder / f"sharded_{script}.py"
+    path.write_text(SHARDED.format(examples=str(EXAMPLES), script=script))
+    return path
+
 
 def write_dataset(folder, environments=ENVIRONMENTS):
     for name, (observation_space, action_space, lengths) in environments.items():

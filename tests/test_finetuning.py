@@ -14,7 +14,19 @@ from ldm_hf.errors import MissingExtraError
 from ldm_hf.training import add_lora, merge_lora
 from ldm_hf.trajectories import open_dataset
 
-from .runs import load_script, log_of, run, start, train, weights_of, write_dataset, write_model
+from .runs import (
+    TWO_PROCESSES,
+    launch,
+    load_script,
+    log_of,
+    run,
+    start,
+    train,
+    weights_of,
+    write_dataset,
+    write_model,
+    write_sharded,
+)
 from .test_model import rich_batch
 
 OBSERVATION = spaces.Dict({"lamp": spaces.MultiBinary(3), "level": spaces.Box(0, 10, (5,))})
@@ -80,6 +92,21 @@ def test_a_killed_fine_tuning_repeats_the_uninterrupted_one(folder):
     finetune(folder, "killed", *options)
     assert log_of(output) == log_of(whole)
     assert all(torch.equal(value, weights_of(output)[name]) for name, value in weights_of(whole).items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_sharded_model_keeps_its_best_weights_too(folder, method):
+    """All updates but the first ruin the model; measured again, what was saved has the loss of the best."""
+    options = ("--method", method, "--evaluation_steps", 1, "--max_steps", 4, "--learning_rate", 0.3)
+    script = write_sharded(folder, "finetune")
+    output = launch(folder, folder / f"sharded-{method}", *options, script=script, launcher=TWO_PROCESSES)
+    summary = json.loads((output / "training.json").read_text())
+    assert summary["best_step"] < summary["steps"] == 4 and not (output / "best.safetensors").exists()
+    assert changed(folder, output) == {"decoder", "other"}
+    still = ("--model", output, "--evaluation_steps", 1, "--max_steps", 1, "--learning_rate", 0, "--batch_size", 4)
+    again = train(folder, folder / f"again-{method}", *still, script="finetune.py")
+    assert log_of(again)[0]["held_out_loss"] == pytest.approx(summary["held_out_loss"], rel=1e-4)
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ from .runs import (
     weights_of,
     write_dataset,
     write_model,
+    write_sharded,
 )
 
 pytestmark = pytest.mark.slow  # every run is a process or several that import torch
@@ -228,35 +229,9 @@ def test_gradients_of_two_processes_are_those_of_one(folder, tmp_path):
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-7)
 
 
-SHARDED = """
-# Accelerate shards on GPUs only; PyTorch's own FSDP2 does so on CPUs, too, once accelerate takes the processes for such.
-import sys
-from accelerate import DistributedType, PartialState
-from accelerate.utils import FullyShardedDataParallelPlugin
-from transformers import HfArgumentParser
-import pretrain
-from ldm_hf.training import make_accelerator
-
-def sharding(args):
-    accelerator = make_accelerator(args)
-    plugin = FullyShardedDataParallelPlugin(
-        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=["Qwen3DecoderLayer"],
-        reshard_after_forward=False, state_dict_type="SHARDED_STATE_DICT", cpu_ram_efficient_loading=False,
-    )
-    PartialState._shared_state["distributed_type"] = accelerator.state.distributed_type = DistributedType.FSDP
-    accelerator.state.fsdp_plugin = plugin
-    return accelerator
-
-pretrain.make_accelerator = sharding
-pretrain.main(*HfArgumentParser(pretrain.Arguments).parse_args_into_dataclasses())
-"""
-
-
-def test_a_sharded_run_learns_and_resumes_like_others(folder, monkeypatch):
+def test_a_sharded_run_learns_and_resumes_like_others(folder):
     """Whatever the plugin of `examples/accelerate/fsdp2.yaml` says, on two processes of this machine's CPU."""
-    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES), prepend=os.pathsep)
-    (folder / "sharded.py").write_text(SHARDED)
-    kwargs = {"launcher": TWO_PROCESSES, "script": folder / "sharded.py"}
+    kwargs = {"launcher": TWO_PROCESSES, "script": write_sharded(folder, "pretrain")}
     whole, broken = launch(folder, folder / "sharded", **kwargs), folder / "sharded-broken"
     alone = train(folder, folder / "sharded-four", "--batch_size", 4)
     assert log_of(whole)[0] == pytest.approx(log_of(alone)[0], rel=1e-5)

@@ -9,7 +9,6 @@ import torch
 from accelerate import Accelerator, DistributedType
 from safetensors.torch import load_file, save_file
 
-from ..errors import LDMError
 from ..modeling_ldm import LDMForActionPrediction
 from .batches import SegmentDataset
 from .checkpoints import Progress
@@ -31,20 +30,13 @@ class EarlyStopping:
         self._best = Path(folder) / "best.safetensors"
 
     def __call__(self, accelerator: Accelerator, model: Any, progress: Progress) -> bool:
-        """Measures if it is time to; True when the run should end.
-
-        Raises:
-            LDMError: if the model is sharded, whose weights cannot be kept this way.
-        """
+        """Measures if it is time to; True when the run should end."""
         if progress.step % self.every:
             return False
-        if accelerator.distributed_type == DistributedType.FSDP:
-            raise LDMError("a sharded run cannot stop early; use --held_out 0, or a configuration without FSDP.")
         loss = self.loss = self._measure(accelerator, model)
         if progress.best is None or loss < progress.best[0]:
             progress.best = (loss, progress.step)
-            if accelerator.is_main_process:
-                self._keep(accelerator.unwrap_model(model))
+            self._keep(accelerator, model)
         return progress.step - progress.best[1] >= self.patience * self.every
 
     @torch.no_grad()
@@ -56,12 +48,16 @@ class EarlyStopping:
         model.train()
         return accelerator.reduce(losses.nanmean(), "mean").item()
 
-    def _keep(self, model: LDMForActionPrediction) -> None:
-        unfinished = self._best.with_name("unfinished.safetensors")
-        save_file(
-            {name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}, unfinished
-        )
-        unfinished.replace(self._best)
+    def _keep(self, accelerator: Accelerator, model: Any) -> None:
+        bare = accelerator.unwrap_model(model)
+        # the parts of a sharded model lie with all processes
+        sharded = accelerator.distributed_type == DistributedType.FSDP
+        weights = accelerator.get_state_dict(model) if sharded else dict(bare.named_parameters())
+        if accelerator.is_main_process:
+            trained = [name for name, parameter in bare.named_parameters() if parameter.requires_grad]
+            unfinished = self._best.with_name("unfinished.safetensors")
+            save_file({name: weights[name].detach().contiguous() for name in trained}, unfinished)
+            unfinished.replace(self._best)
 
     def restore(self, model: LDMForActionPrediction) -> None:
         """Puts the best weights back; their file goes."""

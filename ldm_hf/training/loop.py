@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import sys
@@ -142,7 +143,10 @@ class _Run:
             model.activation_checkpointing_enable()
         if args.compile:
             model.model.backbone.compile()
+        self.whole: Any = model
         if accelerator.distributed_type == DistributedType.FSDP:
+            self.whole = copy.deepcopy(model)
+            self.whole.to("meta")  # gets the weights of all processes in the end
             model.register_forward_hook(_touch_stems)
             # never used, since the decoder is fed embeddings: a checkpoint would have no moments for it
             model.model.backbone.get_input_embeddings().requires_grad_(False)
@@ -247,15 +251,15 @@ class _Run:
         """The model as people load it."""
         accelerator, progress = self.accelerator, self.progress
         accelerator.wait_for_everyone()
-        # the parts of a sharded model lie with all processes
-        whole = (
-            accelerator.get_state_dict(self.model) if accelerator.distributed_type == DistributedType.FSDP else None
-        )
+        sharded = accelerator.distributed_type == DistributedType.FSDP
+        weights = accelerator.get_state_dict(self.model) if sharded else {}
         if accelerator.is_main_process:
+            if sharded:
+                self.whole.load_state_dict(weights, assign=True)
             if self.early_stopping is not None:
-                self.early_stopping.restore(self.bare)
-            finish(self.bare)
-            self.bare.save_pretrained(self.folder, state_dict=whole)
+                self.early_stopping.restore(self.whole)
+            finish(self.whole)
+            self.whole.save_pretrained(self.folder)
             self.processor.save_pretrained(self.folder)
             transitions = progress.segments * self.batches.sampler.segment
             summary: dict[str, Any] = {
