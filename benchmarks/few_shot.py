@@ -5,12 +5,12 @@
 
 Contenders, all on the same first episodes of the reference policy (one third clean, the others perturbed, every step labelled by the reference):
 
-* fine-tuned: `examples/finetune.py` from the pretrained model;
+* fine-tuned: `examples/finetune.py` from the pretrained model, at its learning rate and at that of pretraining;
 * from scratch: the same script, updates and network, whose weights are new, at the learning rate of pretraining;
 * retrieval: the label of the nearest observation seen, in standardised numbers, with 1 for each symbol that differs. It has no history.
 
 Score: 0 random, 1 reference, mean return of episodes on held-out seeds. Trajectories are collected where they are not there yet; finished
-measurements are in the JSON file and are not repeated.
+measurements are in the JSON file and are not repeated as long as the model and the options are the same; the curves lie beside it as PNG.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation import HELD_OUT_SEED, AgentPolicy, normalised_score, rollout
+from ldm_hf.evaluation.evaluate import loaded_model, model_fingerprint
 from ldm_hf.trajectories import open_dataset
 
 FINETUNE = Path(__file__).parents[1] / "examples" / "finetune.py"
@@ -40,12 +41,19 @@ ENVIRONMENTS = [  # of docs/results/nano/held-out.txt: a robot arm at a new task
     "Foraging-10x10-2p-3f-v3",
     "FrozenLake-spiral-v1",
 ]
-RATES = {"fine-tuned": 5e-4, "from scratch": 2e-3}
+RATES = {"fine-tuned at 5e-4": 5e-4, "fine-tuned at 2e-3": 2e-3, "from scratch at 2e-3": 2e-3}
+CONTENDERS = ("retrieval", *RATES)
+
+
+def identity(args: Any) -> dict[str, Any]:
+    """What decides the results, apart from the environments and numbers of demonstrations."""
+    told = {name: getattr(args, name) for name in ("steps", "updates", "batch_size", "episodes", "seed")}
+    return told | {"model": model_fingerprint(*loaded_model(str(args.model)))}
 
 
 def trained(args: Any, name: str, contender: str, count: int, start: Path) -> AgentPolicy:
     """The agent of a model that was trained on ``count`` demonstrations."""
-    output = args.work / "models" / f"{name}-{contender.replace(' ', '-')}-{count}"
+    output = args.work / "models" / f"{name}-{contender.replace(' ', '-')}-{count}-{args.updates}"
     if not (output / "training.json").exists():
         options = {
             "model": start,
@@ -86,7 +94,7 @@ def measure(args: Any, name: str, contender: str, count: int) -> dict[str, float
     if contender == "retrieval":
         policy: Any = Retrieval([stream.part(0, count)])
     else:
-        start = args.model if contender == "fine-tuned" else new_weights(args.model, args.work / "scratch")
+        start = args.model if contender.startswith("fine-tuned") else new_weights(args.model, args.work / "scratch")
         policy = trained(args, name, contender, count, start)
     spec = get_spec(name)
     returns = rollout(lambda: make(spec), policy, max(args.episodes, spec.episodes), HELD_OUT_SEED, name=name)
@@ -100,11 +108,35 @@ def table(runs: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     for key, result in runs.items():
         name, contender, count = key.split("|")
         found.setdefault((name, count), {})[contender] = result["score"]
-    contenders = [*RATES, "retrieval"]
     return [
-        {"environment": name, "demonstrations": count, **{each: scores.get(each) for each in contenders}}
-        for (name, count), scores in found.items()
+        {"environment": name, "demonstrations": int(count), **{each: scores.get(each) for each in CONTENDERS}}
+        for (name, count), scores in sorted(found.items(), key=lambda item: (item[0][0], int(item[0][1])))
     ]
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """The score by number of demonstrations, a panel an environment."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = sorted({row["environment"] for row in rows})
+    figure, panels = pyplot.subplots(
+        1, len(names), figsize=(4 * len(names), 3.5), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, name in zip(panels[0], names, strict=True):
+        mine = [row for row in rows if row["environment"] == name]
+        for contender in CONTENDERS:
+            points = [(row["demonstrations"], row[contender]) for row in mine if row[contender] is not None]
+            axes.plot(*zip(*points, strict=True), marker="o", label=contender)
+        axes.axhline(0, color="grey", linewidth=0.5)
+        axes.axhline(1, color="grey", linewidth=0.5)
+        axes.set(title=name, xlabel="demonstrations (episodes)", xscale="log")
+    panels[0][0].set(ylabel="score (0 random, 1 reference)")
+    panels[0][0].legend()
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
 
 
 def main() -> None:
@@ -124,19 +156,28 @@ def main() -> None:
     plan = Plan(str(args.work / "trajectories"), steps=args.steps)
     for error in collect([get_spec(name) for name in args.environments], plan).values():
         raise SystemExit(f"error: {error}")
-    kept = json.loads(args.json.read_text())["runs"] if args.json and args.json.exists() else {}
+    found = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
+    same = identity(args)
+    kept = found["runs"] if found.get("identity") == same else {}
     tasks = [
         (name, contender, count)
         for name in args.environments
         for count in args.demonstrations
-        for contender in ("retrieval", *RATES)
+        for contender in CONTENDERS
         if f"{name}|{contender}|{count}" not in kept
     ]
     for task in tqdm(tasks, unit="run"):
         kept["|".join(map(str, task))] = measure(args, *task)
-        show(f"Few demonstrations, {args.updates} updates of {args.batch_size} segments", table(kept), args)
         if args.json:
-            args.json.write_text(json.dumps(json.loads(args.json.read_text()) | {"runs": kept}, indent=1) + "\n")
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps({"identity": same, "runs": kept}))
+    rows = table(kept)
+    show(f"Few demonstrations, {args.updates} updates of {args.batch_size} segments", rows, args)
+    if args.json:
+        args.json.write_text(
+            json.dumps(json.loads(args.json.read_text()) | {"identity": same, "runs": kept}, indent=1) + "\n"
+        )
+        draw(rows, args.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":
