@@ -15,6 +15,7 @@ measurements are in the JSON file and are not repeated as long as the model and 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -51,9 +52,15 @@ def identity(args: Any) -> dict[str, Any]:
     return told | {"model": model_fingerprint(*loaded_model(str(args.model)))}
 
 
+def models_folder(args: Any) -> Path:
+    """Where the models of these options are kept, apart from those of others."""
+    told = json.dumps(identity(args), sort_keys=True)
+    return args.work / "models" / hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
 def trained(args: Any, name: str, contender: str, count: int, start: Path) -> AgentPolicy:
     """The agent of a model that was trained on ``count`` demonstrations."""
-    output = args.work / "models" / f"{name}-{contender.replace(' ', '-')}-{count}-{args.updates}"
+    output = models_folder(args) / f"{name}-{contender.replace(' ', '-')}-{count}"
     if not (output / "training.json").exists():
         options = {
             "model": start,
@@ -94,7 +101,9 @@ def measure(args: Any, name: str, contender: str, count: int) -> dict[str, float
     if contender == "retrieval":
         policy: Any = Retrieval([stream.part(0, count)])
     else:
-        start = args.model if contender.startswith("fine-tuned") else new_weights(args.model, args.work / "scratch")
+        start = (
+            args.model if contender.startswith("fine-tuned") else new_weights(args.model, models_folder(args) / "new")
+        )
         policy = trained(args, name, contender, count, start)
     spec = get_spec(name)
     returns = rollout(lambda: make(spec), policy, max(args.episodes, spec.episodes), HELD_OUT_SEED, name=name)

@@ -64,8 +64,9 @@ def test_every_contender_is_measured_once(tmp_path):
     command = [sys.executable, str(SCRIPT), "--model", tmp_path / "start", "--work", tmp_path / "work"]
     command += ["--json", tmp_path / "few.json", "--environments", "FrozenLake-v1", "--demonstrations", "1", "6"]
     command += ["--steps", "400", "--updates", "2", "--batch-size", "2", "--episodes", "2"]
-    for expected in ("8/8", "0run"):
-        result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
+    # the second time nothing is left to do; other options are other measurements, by other models
+    for options, expected in (((), "8/8"), ((), "0run"), (("--updates", "3"), "8/8")):
+        result = subprocess.run(list(map(str, [*command, *options])), capture_output=True, text=True, timeout=600)
         assert result.returncode == 0, result.stderr[-3000:]
         assert expected in result.stderr
     table = json.loads((tmp_path / "few.json").read_text())
@@ -75,4 +76,5 @@ def test_every_contender_is_measured_once(tmp_path):
     ]
     for row in table["rows"]:
         assert all(np.isfinite(score) for name, score in row.items() if name not in ("environment", "demonstrations"))
+    assert len(list((tmp_path / "work" / "models").glob("*/FrozenLake-v1-*-6/training.json"))) == 2 * 3
     assert len(table["runs"]) == 8 and (tmp_path / "few.png").exists()
