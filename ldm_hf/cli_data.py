@@ -162,13 +162,20 @@ def mixture(
         float,
         typer.Option(min=0, max=1, help="Weight of what the model masters; 1 is that of what it cannot do at all."),
     ] = 0.25,
+    factor: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=NUMBER: draw this environment, or all that a pattern fits, so many times as often; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Writes a mixture file that follows the gap: the further a model lags behind the reference, the more often it sees the environment."""
     from .trajectories.mixture import gap_mixture
 
     known = json.loads(results.read_text(encoding="utf-8")) if results else None
+    mixed = gap_mixture(folder, known, least, dict(_factor(entry) for entry in factor or []))
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(yaml.safe_dump(gap_mixture(folder, known, least), sort_keys=False), encoding="utf-8")
+    output.write_text(yaml.safe_dump(mixed, sort_keys=False), encoding="utf-8")
     console.print(f"Train by it with: --dataset {output}", highlight=False)
 
 
@@ -185,3 +192,14 @@ def push(
 
 def _names(ids: list[str] | None) -> list[str] | None:
     return [name for part in ids or [] for name in part.split(",")] or None
+
+
+def _factor(entry: str) -> tuple[str, float]:
+    pattern, _, number = entry.rpartition("=")
+    try:
+        factor = float(number)
+    except ValueError:
+        factor = math.nan
+    if not pattern or not 0 <= factor < math.inf:
+        raise typer.BadParameter(f"{entry!r} should be NAME=NUMBER, like PointMaze_*=4", param_hint="--factor")
+    return pattern, factor

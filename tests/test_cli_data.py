@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from ldm_hf.errors import DatasetError, SpaceMismatchError, UnknownEnvironmentError
 from ldm_hf.trajectories import open_dataset
@@ -55,6 +56,20 @@ def test_from_a_log_to_a_checked_dataset():
     assert Path("pictures/Log-v0.png").read_bytes().startswith(b"\x89PNG")
     card = ldm("dataset", "card", "data", "--licence", "cc0-1.0", "--title", "Logs")
     assert card.exit_code == 0 and "license: cc0-1.0" in Path("data/README.md").read_text()
+
+
+def test_a_mixture_draws_some_environments_more_often():
+    write_log()
+    imported = ldm("import", "log.csv", "--from", "table", "--columns", "log.yaml", "--to", "data")
+    assert imported.exit_code == 0, imported.output
+    written = ldm(
+        "dataset", "mixture", "data", "--output", "mixed.yaml", "--factor", "Log-*=3", "--factor", "Log-v0=2"
+    )
+    assert written.exit_code == 0 and "--dataset mixed.yaml" in written.output
+    assert yaml.safe_load(Path("mixed.yaml").read_text())["environments"] == {"Log-v0": 6.0}
+    for wrong in ("Log-v0", "=2", "Log-v0=often", "Log-v0=-1", "Log-v0=inf"):
+        refused = ldm("dataset", "mixture", "data", "--output", "mixed.yaml", "--factor", wrong)
+        assert refused.exit_code == 2 and "should be NAME=NUMBER" in refused.output
 
 
 def test_findings_are_listed_and_end_with_exit_code_1():

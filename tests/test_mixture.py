@@ -167,3 +167,7 @@ def test_what_lags_is_drawn_more_often(mix, tmp_path):
     (tmp_path / "gap.yaml").write_text(yaml.safe_dump(written))
     assert shares(open_dataset("gap.yaml")) == {"A-v0": 1 / 9, "B-v0": 1 / 3, "C-v0": 5 / 9}
     assert set(gap_mixture("first")["environments"].values()) == {1.0}
+    more = gap_mixture("first", results, least=0.2, factors={"[AB]-*": 2, "B-v0": 2})
+    assert more["environments"] == {"A-v0": 0.4, "B-v0": 2.4, "C-v0": 1.0}
+    with pytest.raises(DatasetError, match=r"'D-\*' fits none .*A-v0"):
+        gap_mixture("first", factors={"D-*": 2})

@@ -108,20 +108,26 @@ def read_mixture(path: str | Path) -> Mixture:
     return Mixture(**data)
 
 
-def gap_mixture(dataset: str | Path, results: Mapping[str, Any] | None = None, least: float = 0.25) -> dict[str, Any]:
+def gap_mixture(
+    dataset: str | Path,
+    results: Mapping[str, Any] | None = None,
+    least: float = 0.25,
+    factors: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
     """A mixture that draws an environment the more often, the further a model lags behind the reference there.
 
     Args:
         dataset: folder or Hub id of trajectories.
         results: of `evaluate`; an environment that is not among them counts as one in which the model acts at random.
         least: factor of environments where nothing is left to be learned, between 0 and 1; 1 is that of random actions.
+        factors: by name or pattern, on top of the gap.
 
     Returns:
         What a mixture file says: the factor of an environment is ``least + (1 - least) * gap``, where the gap is 1 minus the normalised score, between 0
         and 1.
 
     Raises:
-        DatasetError: if the results tell of none of these environments.
+        DatasetError: if the results tell of none of these environments, or a pattern fits none.
     """
     names = config_names(dataset_folder(str(dataset)))
     scores = {name: entry["normalised"] for name, entry in (results or {}).get("environments", {}).items()}
@@ -130,8 +136,13 @@ def gap_mixture(dataset: str | Path, results: Mapping[str, Any] | None = None, l
             f"the results tell of none of the environments of {dataset}; evaluate the model in them: {', '.join(names[:5])}, ..."
         )
     gaps = {name: float(np.clip(1 - scores.get(name, 0.0), 0, 1)) for name in names}
-    factors = {name: round(least + (1 - least) * gap, 3) for name, gap in gaps.items()}
-    return {"datasets": [{"path": str(dataset)}], "environments": factors}
+    environments = {name: round(least + (1 - least) * gap, 3) for name, gap in gaps.items()}
+    for pattern, factor in (factors or {}).items():
+        matching = fnmatch.filter(names, pattern)
+        if not matching:
+            raise DatasetError(f"{pattern!r} fits none of the environments of {dataset}: {', '.join(names[:5])}, ...")
+        environments |= {name: round(environments[name] * factor, 3) for name in matching}
+    return {"datasets": [{"path": str(dataset)}], "environments": environments}
 
 
 def open_mixture(
