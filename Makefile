@@ -6,7 +6,7 @@ TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: quickstart test quicktest quality style docs trajectories ldm-nano-first ldm-nano-second ldm-nano release-nano clean
+.PHONY: quickstart test quicktest quality style docs trajectories ldm-nano-first ldm-nano-second ldm-nano-third ldm-nano-mazes ldm-nano release-nano clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/python examples/quickstart.py
@@ -39,7 +39,7 @@ $(VENV)/.installed: setup.py
 	touch $@
 
 # --- the published model; each stage continues where it was interrupted
-# Three runs: one on the environments of first.txt, two that go on from it on all of train.txt. Those of held-out.txt are never trained on.
+# Four runs: one on the environments of first.txt, three that go on from it on all of train.txt. Those of held-out.txt are never trained on.
 
 COMMA := ,
 names = $(shell paste -sd, docs/results/nano/$(1).txt)
@@ -47,29 +47,40 @@ SHOWN = ALE-Freeway-v5,Acrobot-v1,BabyAI-GoToLocalS5N2-v0,BabyAI-GoToRedBall-v0,
 # the learned references are those that are published; `ldm reference --force` trains others
 LEARNED := model_cards/ldm-reference-policies
 DATA    := outputs/trajectories
+COLLECT = $(BIN)/ldm collect --output $(DATA) --references $(LEARNED) --jobs 2
 PRETRAIN = $(BIN)/accelerate launch --quiet examples/pretrain.py --batch_size 16 --checkpointing_steps 1000 --resume_from_checkpoint latest
 
 trajectories: $(VENV)/.installed
 	$(BIN)/ldm envs install sumo-rl
-	$(BIN)/ldm collect --ids $(call names,train) --output $(DATA) --references $(LEARNED) --steps-per-env 20000 --jobs 2
+	$(COLLECT) --ids $(call names,train) --steps-per-env 20000
 
 ldm-nano-first: trajectories
 	$(PRETRAIN) --dataset $(DATA) --environments $(subst $(COMMA), ,$(call names,first)) --output_dir outputs/ldm-nano-first --max_steps 11000
 
 # A further run goes on from a former one. What that does not master is drawn more often; where it lags, it acts itself and the reference says what it
-# should have done. $(call further,FORMER,OUTPUT,FILE OF WHERE IT LAGS,PROBABILITY THAT THE REFERENCE ACTS THERE,OPTIONS)
+# should have done. $(call further,FORMER,OUTPUT,FILE OF WHERE IT LAGS,STEPS THERE AFTERWARDS,PROBABILITY THAT THE REFERENCE ACTS,OPTIONS OF THE MIXTURE,OF TRAINING)
 define further
 	$(BIN)/ldm evaluate --model outputs/$(1) --dataset $(DATA) --references $(LEARNED) --jobs 2 --output outputs/$(1)/results.json
-	$(BIN)/ldm collect --ids $(call names,$(3)) --output $(DATA) --references $(LEARNED) --steps-per-env 30000 --behaviour outputs/$(1) --mix $(4) --jobs 2
-	$(BIN)/ldm dataset mixture $(DATA) --results outputs/$(1)/results.json --output outputs/$(2).yaml
-	$(PRETRAIN) --dataset outputs/$(2).yaml --model outputs/$(1) --output_dir outputs/$(2) --warmup_steps 200 $(5)
+	$(COLLECT) --ids $(call names,$(3)) --steps-per-env $(4) --behaviour outputs/$(1) --mix $(5)
+	$(BIN)/ldm dataset mixture $(DATA) --results outputs/$(1)/results.json --output outputs/$(2).yaml $(6)
+	$(PRETRAIN) --dataset outputs/$(2).yaml --model outputs/$(1) --output_dir outputs/$(2) --warmup_steps 200 $(7)
 endef
 
 ldm-nano-second: ldm-nano-first
-	$(call further,ldm-nano-first,ldm-nano-second,lagging-first,0.5,--max_steps 13400 --learning_rate 1.5e-3)
+	$(call further,ldm-nano-first,ldm-nano-second,lagging-first,30000,0.5,,--max_steps 13400 --learning_rate 1.5e-3)
 
-ldm-nano: ldm-nano-second
-	$(call further,ldm-nano-second,ldm-nano,lagging-second,0.1,--max_steps 7800 --learning_rate 1e-3)
+ldm-nano-third: ldm-nano-second
+	$(call further,ldm-nano-second,ldm-nano-third,lagging-second,30000,0.1,,--max_steps 7800 --learning_rate 1e-3)
+
+# A ball in a maze needs the most: a copy of the model that is trained there only acts there, too.
+MAZES := $(filter PointMaze_%,$(shell cat docs/results/nano/train.txt))
+ldm-nano-mazes: ldm-nano-third
+	$(COLLECT) --ids $(subst $() ,$(COMMA),$(MAZES)) --steps-per-env 50000 --behaviour outputs/ldm-nano-third --mix 0.1
+	$(PRETRAIN) --dataset $(DATA) --environments $(MAZES) --model outputs/ldm-nano-third --output_dir outputs/ldm-nano-mazes --warmup_steps 50 --max_steps 700 --learning_rate 1e-3
+	$(COLLECT) --ids $(subst $() ,$(COMMA),$(MAZES)) --steps-per-env 80000 --behaviour outputs/ldm-nano-mazes --mix 0.1
+
+ldm-nano: ldm-nano-mazes
+	$(call further,ldm-nano-third,ldm-nano,lagging-third,40000,0.1,--factor 'PointMaze_*=6',--max_steps 6500 --learning_rate 1e-3)
 
 # the repo of the model, as it is sent to the Hub: rounded weights, their scores, the model at play, the card
 REPO := model_cards/ldm-nano
