@@ -80,7 +80,7 @@ ldm-nano-mazes: ldm-nano-third
 	$(COLLECT) --ids $(subst $() ,$(COMMA),$(MAZES)) --steps-per-env 80000 --behaviour outputs/ldm-nano-mazes --mix 0.1
 
 ldm-nano: ldm-nano-mazes
-	$(call further,ldm-nano-third,ldm-nano,lagging-third,40000,0.1,--factor 'PointMaze_*=6',--max_steps 6500 --learning_rate 1e-3)
+	$(call further,ldm-nano-third,ldm-nano,lagging-third,40000,0.1,--factor 'PointMaze_*=6',--max_steps 5650 --learning_rate 1e-3)
 
 # the repo of the model, as it is sent to the Hub: rounded weights, their scores, the model at play, the card
 REPO := model_cards/ldm-nano

@@ -124,7 +124,7 @@ def gap_mixture(
 
     Returns:
         What a mixture file says: the factor of an environment is ``least + (1 - least) * gap``, where the gap is 1 minus the normalised score, between 0
-        and 1.
+        and 1, times those of ``factors`` that fit.
 
     Raises:
         DatasetError: if the results tell of none of these environments, or a pattern fits none.
