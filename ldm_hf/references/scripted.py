@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from .base import Reference
+
+MOST_SEARCHES = 100  # of the BabyAI bot for one action; its plans take ten at the most
+
+
+@cache
+def _bot_class() -> type:
+    from minigrid.utils.baby_ai_bot import BabyAIBot as Bot
+
+    class LimitedBot(Bot):  # type: ignore[misc]
+        """In some mazes of locked doors, the bot replaces one subgoal by another for ever."""
+
+        def replan(self, action_taken: Any = None) -> Any:
+            self.last_search = self.bfs_counter + MOST_SEARCHES
+            return super().replan(action_taken)
+
+        def _breadth_first_search(self, *args: Any, **kwargs: Any) -> Any:
+            if self.bfs_counter >= self.last_search:
+                raise EndlessPlanError
+            return super()._breadth_first_search(*args, **kwargs)
+
+    return LimitedBot
+
+
+class EndlessPlanError(Exception):
+    """The bot goes round in circles."""
 
 
 class BabyAIBot(Reference):
@@ -17,26 +43,39 @@ class BabyAIBot(Reference):
     worlds = ("RoomGridLevel",)
 
     def reset(self, env: gymnasium.Env) -> None:
-        from minigrid.utils.baby_ai_bot import BabyAIBot as Bot
-
-        self._make = lambda: Bot(env)
-        self.bot = Bot(env)
+        self.bot: Any = None
         self.last: Any = None
+        self.lost = False
 
     def executed(self, action: Any) -> None:
         self.last = action
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        world: Any = env.unwrapped
         try:
-            action = self.bot.replan(None if self.last is None else int(self.last))
-        except Exception:  # the bot asserts that the world is as it left it; a fresh one looks anew
-            self.bot = self._make()
-            try:
-                action = self.bot.replan(None)
-            except Exception:  # no plan from here (the goal was carried off): the mission is lost anyway
-                action = env.unwrapped.actions.forward  # type: ignore[attr-defined]
+            action = world.actions.forward if self.lost else self._planned(env, world)
+        except EndlessPlanError:
+            self.lost = True  # it would take as long at every step
+            action = world.actions.forward
+        except Exception:  # no plan from here (the goal was carried off): the mission is lost anyway
+            action = world.actions.forward
         self.last = np.int64(action)
         return self.last
+
+    def _planned(self, env: gymnasium.Env, world: Any) -> Any:
+        if self.bot is not None:
+            try:
+                return self.bot.replan(int(self.last))
+            except EndlessPlanError:
+                raise
+            except Exception:  # the bot asserts that the world is as it left it; a new one looks anew
+                self.bot = None
+                if world.carrying is not None and world.grid.get(*world.front_pos) is None:
+                    return world.actions.drop  # a new bot would not look for the goal in its hand
+        bot = _bot_class()(env)
+        action = bot.replan()
+        self.bot = bot
+        return action
 
 
 class MetaWorld(Reference):
