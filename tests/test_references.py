@@ -17,6 +17,7 @@ from ldm_hf.environments.catalogue import FOLDER, files, read_rows
 from ldm_hf.errors import CheckpointError
 from ldm_hf.evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
 from ldm_hf.references import load_reference, method_of, training
+from ldm_hf.references.scripted import BabyAIBot
 from ldm_hf.references.tabular import value_iteration
 from ldm_hf.references.training import train_reference
 
@@ -210,6 +211,30 @@ def test_the_babyai_bot_keeps_going_after_foreign_actions(name):
     for seed in range(5):  # all actions are foreign, so that there may be no plan any more: still an answer
         episode = record_episode(env, reference, seed, share=3.0, name=name)
         assert all(env.action_space.contains(label) for label in episode["label"][""])
+
+
+def play_babyai(name, seed):
+    """Whether the bot accomplishes its mission, and its policy afterwards."""
+    env = make(get_spec(name))
+    reference = BabyAIBot(env)
+    observation, info = env.reset(seed=seed)
+    reference.reset(env)
+    over = False
+    while not over:
+        observation, reward, terminated, truncated, info = env.step(reference.act(env, observation, info))
+        over = terminated or truncated
+    return reward > 0, reference
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_babyai_bot_puts_down_what_it_carries_at_the_start(seed):
+    assert play_babyai("BabyAI-PutNextS5N2Carrying-v0", seed)[0]
+
+
+def test_the_babyai_bot_gives_up_a_plan_that_goes_in_circles():
+    accomplished, reference = play_babyai("BabyAI-UnlockToUnlock-v0", 4)
+    assert not accomplished and reference.lost
+    assert play_babyai("BabyAI-UnlockToUnlock-v0", 3)[0]
 
 
 @pytest.mark.parametrize("name", ["MiniGrid-DoorKey-8x8-v0", "MiniGrid-Empty-8x8-v0"])
