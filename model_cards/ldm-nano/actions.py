@@ -16,6 +16,7 @@ from gymnasium import spaces
 from .errors import NonFiniteError, SpaceMismatchError
 from .hashing import bucket, key
 from .spaces import Leaf, leaf_array, leaves
+from .statistics_ldm import limit
 
 UNBOUNDED = 1e6  # a Box wider than this is squashed like an unbounded one
 SYMLOG_RANGE = math.log1p(1e4)  # |action| up to 10,000 in an unbounded direction
@@ -117,21 +118,22 @@ class _ContinuousLeaf:
             has_low & ~has_high, 1.0, np.where(has_high & ~has_low, -1.0, 0.0)
         )  # 0: open on both sides
         self.width = np.where(self.linear & (self.high > self.low), self.high - self.low, 1.0)
+        self.bottom, self.scale = np.where(self.linear, self.low, 0), 2 / self.width
         self.sizes = np.zeros(len(self.low), np.int64)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """``(N, *shape)`` -> positions ``(N, n)`` in [-1, 1]."""
         flat = np.asarray(values, np.float64).reshape(len(values), -1)
-        linear = (flat - np.where(self.linear, self.low, 0)) * (2 / self.width) - 1
-        if self.linear.all():
-            return np.clip(linear, -1, 1).astype(np.float32)
-        distance = _symlog(flat - self.origin) / SYMLOG_RANGE
-        open_ended = np.where(self.sign == 0, distance, 2 * np.abs(distance) - 1)
-        return np.clip(np.where(self.linear, linear, open_ended), -1, 1).astype(np.float32)
+        unit = (flat - self.bottom) * self.scale - 1
+        if not self.linear.all():
+            distance = _symlog(flat - self.origin) / SYMLOG_RANGE
+            open_ended = np.where(self.sign == 0, distance, 2 * np.abs(distance) - 1)
+            unit = np.where(self.linear, unit, open_ended)
+        return limit(unit, 1).astype(np.float32)
 
     def decode(self, positions: np.ndarray) -> np.ndarray:
         unit = np.clip(positions.astype(np.float64), -1, 1)
-        linear = np.where(self.linear, self.low, 0) + (unit + 1) / 2 * self.width
+        linear = self.bottom + (unit + 1) / 2 * self.width
         distance = np.where(self.sign == 0, unit, (unit + 1) / 2 * self.sign) * SYMLOG_RANGE
         values = np.where(self.linear, linear, self.origin + _symexp(distance)).reshape(
             len(positions), *self.space.shape

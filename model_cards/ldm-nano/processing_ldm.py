@@ -19,7 +19,7 @@ from .errors import CheckpointError, NonFiniteError, UnknownEnvironmentError
 from .hashing import bucket, key, text_ids
 from .observations import CLIP, Encoded, ObservationEncoder, ObservationLimits
 from .spaces import leaves, space_from_json, space_to_json
-from .statistics_ldm import prefix_rms, prefix_standardise, standardise
+from .statistics_ldm import limit, prefix_rms, prefix_standardise, standardise
 
 SHARED = (  # what the processor and the model must agree on
     "num_choices",
@@ -170,19 +170,14 @@ class EnvironmentLayout:
             )
             padded = [np.pad(part, ((0, 0), (0, self._max_action_numeric - part.shape[1]))) for part in folds]
             numbers = sum(part * (-1) ** index for index, part in enumerate(padded))
-        scaled = np.clip(
-            np.divide(reward, reward_scale, out=np.zeros(len(reward)), where=np.asarray(reward_scale) > 0), -CLIP, CLIP
-        )
+        scaled = np.divide(reward, reward_scale, out=np.zeros(len(reward)), where=np.asarray(reward_scale) > 0)
+        scaled = limit(scaled, CLIP)
         known = has_previous & reward_known
-        columns = (
-            np.tanh(scaled) * known,
-            np.sign(scaled) * np.log1p(np.abs(scaled)) * known,
-            known,
-            terminated,
-            truncated,
-            has_previous,
-        )
-        return ids, numbers.astype(np.float32), np.stack([np.asarray(c, np.float32) for c in columns], axis=1)
+        feedback = np.empty((len(reward), 6), np.float32)
+        feedback[:, 0] = np.tanh(scaled) * known
+        feedback[:, 1] = np.sign(scaled) * np.log1p(np.abs(scaled)) * known
+        feedback[:, 2], feedback[:, 3], feedback[:, 4], feedback[:, 5] = known, terminated, truncated, has_previous
+        return ids, numbers.astype(np.float32, copy=False), feedback
 
     def encode_segment(
         self,
@@ -240,7 +235,8 @@ class EnvironmentLayout:
             path: np.concatenate([values[first:], steps["label"][path][past:]])
             for path, values in steps["action"].items()
         }
-        positions, labels = np.split(self.actions.positions(told, self.name, len(reward) + length), [len(reward)])
+        encoded = self.actions.positions(told, self.name, len(reward) + length)
+        positions, labels = encoded[: len(reward)], encoded[len(reward) :]
         if not with_reward:
             terminated = truncated = terminated | truncated
         follows = np.arange(length) >= 1 - has_previous
@@ -401,6 +397,8 @@ def _pad(arrays: list[np.ndarray], shape: tuple[int, ...]) -> torch.Tensor | Non
     """Zero-padded stack ``(B, *shape)``; None where there is nothing in it."""
     if 0 in shape:
         return None
+    if all(array.shape == shape for array in arrays):
+        return torch.from_numpy(np.stack(arrays))
     out = np.zeros((len(arrays), *shape), arrays[0].dtype)
     for row, array in enumerate(arrays):
         out[row][tuple(slice(size) for size in array.shape)] = array
