@@ -24,6 +24,7 @@ COMMANDS = {
     "memory": [*TOY, "--steps", "16", "64"],
     "flat": ["--steps", "60", "--compared", "20"],
     "overhead": ["--lanes", "2", "--steps", "5"],
+    "backends": ["--ids", "CartPole-v1", "--steps", "300"],
     "collection": ["--ids", "CartPole-v1", "Taxi-v4", "--seconds", "0.01"],
     "images": ["--ids", "BabyAI-GoToRedBallNoDists-pixels", "--steps", "60", "--seconds", "0.01"],
     "int8": ["--ids", "CartPole-v1", "--episodes", "1"],
