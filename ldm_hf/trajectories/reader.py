@@ -11,13 +11,13 @@ import json
 import resource
 import shutil
 import tempfile
+from contextlib import ExitStack
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ..errors import DatasetError, UnsupportedSpaceError
 from ..folders import cache_folder
@@ -56,8 +56,8 @@ class EnvironmentTrajectories:
         _allow_open_files()
         self.episode_starts: np.ndarray = np.load(decoded / "episodes.npy")
         self._arrays = {
-            # a plain array over the map: slices of np.memmap cost several times as much
-            column.name: np.asarray(np.load(decoded / f"{index}.npy", mmap_mode="r"))
+            # a plain array over the map: slices of np.memmap cost several times as much; str: NumPy would resolve a Path
+            column.name: np.asarray(np.load(str(decoded / f"{index}.npy"), mmap_mode="r"))
             for index, column in enumerate(self._columns)
         }
         self._texts = {
@@ -165,33 +165,33 @@ class EnvironmentTrajectories:
         return target
 
     def _decode(self, files: list[Path], folder: Path) -> None:
-        lengths = [self._lengths(path) for path in files]
+        lengths = [np.zeros(0, np.int64)]
+        texts: dict[str, dict[str, int]] = {column.name: {} for column in self._columns if column.is_text}
+        with ExitStack() as stack:
+            out = {  # numbers as file names: keys of a Dict may hold slashes
+                column.name: stack.enter_context(
+                    _GrowingArray(
+                        folder / f"{index}.npy", *((np.int32, ()) if column.is_text else (column.dtype, column.shape))
+                    )
+                )
+                for index, column in enumerate(self._columns)
+            }
+            for path in files:
+                table = read_table(path)
+                self._check(table, path)
+                lengths.append(np.diff(table["reward"].combine_chunks().offsets.to_numpy()))
+                for column in self._columns:
+                    values = _steps(column, table, path, lengths[-1])
+                    if column.is_text:
+                        codes = texts[column.name]
+                        values = np.array([codes.setdefault(text, len(codes)) for text in values], np.int32)
+                    out[column.name].append(values)
         starts = np.concatenate([[0], np.cumsum(np.concatenate(lengths))]).astype(np.int64)
         if starts[-1] == 0:
             raise DatasetError(
                 f"{self.folder} is empty: its shards hold no step; collect or import this environment again."
             )
         np.save(folder / "episodes.npy", starts)
-        total = int(starts[-1])
-        arrays, texts = {}, {column.name: {} for column in self._columns if column.is_text}  # type: ignore[var-annotated]
-        for index, column in enumerate(self._columns):  # numbers as file names: keys of a Dict may hold slashes
-            dtype, shape = (np.dtype(np.int32), (total,)) if column.is_text else (column.dtype, (total, *column.shape))
-            arrays[column.name] = np.lib.format.open_memmap(
-                folder / f"{index}.npy", mode="w+", dtype=dtype, shape=shape
-            )
-        start = 0
-        for path, length in zip(files, lengths, strict=True):
-            table = read_table(path)
-            stop = start + int(length.sum())
-            for column in self._columns:
-                values = _steps(column, table, path, length)
-                if column.is_text:
-                    codes = texts[column.name]
-                    values = np.array([codes.setdefault(text, len(codes)) for text in values], np.int32)
-                arrays[column.name][start:stop] = values
-            start = stop
-        for array in arrays.values():
-            array.flush()
         for index, column in enumerate(self._columns):
             if column.is_text:
                 (folder / f"{index}.json").write_text(json.dumps(list(texts[column.name])), encoding="utf-8")
@@ -201,20 +201,20 @@ class EnvironmentTrajectories:
         described = (table.schema.metadata or {}).get(SPACES_KEY)
         if described is None:
             return
-        for which, written, space in zip(
-            ("observation", "action"), json.loads(described), (self.observation_space, self.action_space), strict=True
-        ):
-            differences = describe_difference(space, space_from_json(written))
+        expected = (self.info.observation_space, self.info.action_space)
+        for which, written, space in zip(("observation", "action"), json.loads(described), expected, strict=True):
+            if written == space:
+                continue
+            differences = describe_difference(space_from_json(space), space_from_json(written))
             if differences:
                 raise DatasetError(
                     f"{path} was written with another {which} space than environment.json tells ({'; '.join(differences)}); "
                     "remove this shard, or put environments with other spaces into folders of their own."
                 )
 
-    def _lengths(self, path: Path) -> np.ndarray:
-        rewards = read_table(path, ["reward"])
-        self._check_spaces(rewards, path)
-        expected, names = [column.name for column in self._columns], pq.read_schema(path).names
+    def _check(self, table: pa.Table, path: Path) -> None:
+        self._check_spaces(table, path)
+        expected, names = [column.name for column in self._columns], table.schema.names
         missing = [name for name in expected if name not in names]
         if missing:
             raise DatasetError(
@@ -225,7 +225,43 @@ class EnvironmentTrajectories:
             raise DatasetError(
                 f"{path} has the columns {foreign}, which are no part of {self.info.name}'s spaces; is it a shard of another dataset? Remove it."
             )
-        return np.diff(rewards["reward"].combine_chunks().offsets.to_numpy())
+
+
+class _GrowingArray:
+    """A ``.npy`` file that is appended to; mapping a new file instead takes twice as long with small ones, and a full disk kills the process.
+
+    Args:
+        path: of the file.
+        dtype: of the numbers.
+        shape: of a step.
+    """
+
+    def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...]) -> None:
+        self.dtype, self.shape, self.steps = np.dtype(dtype), shape, 0
+        self.file = path.open("wb")
+        self._write_header()
+
+    def append(self, values: np.ndarray) -> None:
+        """Steps ``(T, *shape)``."""
+        self.file.write(np.ascontiguousarray(values, self.dtype).data)
+        self.steps += len(values)
+
+    def _write_header(self) -> None:
+        """NumPy leaves room in it for the first number of the shape to grow."""
+        described = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (self.steps, *self.shape),
+        }
+        np.lib.format.write_array_header_1_0(self.file, described)
+
+    def __enter__(self) -> _GrowingArray:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        with self.file:
+            self.file.seek(0)
+            self._write_header()
 
 
 @cache
