@@ -340,15 +340,16 @@ def test_decoded_columns_are_made_anew_when_shards_change(tmp_path, decodings):
     assert len(decodings) == 3
 
 
-def test_a_decoding_that_breaks_off_leaves_nothing(tmp_path, monkeypatch):
+def test_a_decoding_that_breaks_off_leaves_nothing(tmp_path):
     write(tmp_path / "data", make_episodes())
 
-    def disk_full_at_copying(column, *args):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch, pytest.raises(DatasetError, match=r"Toy-v0.*No space left.*LDM_HF_CACHE"):
-        patch.setattr(reader, "_steps", disk_full_at_copying)
-        open_dataset(tmp_path / "data")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # bytes a file: the disk is as good as full
+    try:
+        with pytest.raises(DatasetError, match=r"Toy-v0.*File too large.*LDM_HF_CACHE"):
+            open_dataset(tmp_path / "data")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list((tmp_path / "cache").iterdir())
     assert open_dataset(tmp_path / "data")["Toy-v0"].num_steps == 11
 
