@@ -15,12 +15,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from common import parser, show
+from common import cpu_seconds, parser, show
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from ldm_hf.environments import get_spec, make
@@ -43,13 +42,6 @@ class Timed(Adapted):
         result = super().step(action)
         Timed.spent += time.process_time() - started
         return result
-
-
-def cpu_seconds(work: Callable[[], Any]) -> float:
-    """Of all threads of this process."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
 
 
 def compare(name: str, algorithm: str, steps: int) -> dict[str, Any]:

@@ -9,12 +9,10 @@ python benchmarks/collection.py --json outputs/benchmarks/collection.json
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import parser, show
+from common import cpu_seconds, parser, show
 
 from ldm_hf.behaviours import Perturbed
 from ldm_hf.collection import Plan, describe, open_lanes
@@ -86,13 +84,6 @@ def compare(name: str, references: str, budget: float, most: int) -> dict[str, A
         "of bare": times["bare"] / times["collected"],
         "of labelled": times["labelled"] / times["collected"],
     }
-
-
-def cpu_seconds(work: Callable[[], Any]) -> float:
-    """CPU time of this process: what others do on the machine does not count."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
 
 
 def main() -> None:

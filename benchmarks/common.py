@@ -101,6 +101,13 @@ def clock(function: Callable[[], Any], device: str = "cpu") -> float:
     return time.perf_counter() - started
 
 
+def cpu_seconds(function: Callable[[], Any]) -> float:
+    """CPU time of a call, of all threads of this process: what others do on the machine does not count."""
+    started = time.process_time()
+    function()
+    return time.process_time() - started
+
+
 def seconds(function: Callable[[], Any], repeats: int, device: str = "cpu") -> float:
     """Median time of a call after one to warm up."""
     return float(np.median([clock(function, device) for _ in range(repeats + 1)][1:]))

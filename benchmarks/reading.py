@@ -17,7 +17,6 @@ import io
 import os
 import re
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from common import parser, show
+from common import cpu_seconds, parser, show
 from gymnasium import spaces
 from PIL import Image
 
@@ -40,16 +39,9 @@ PIXELS, BUTTONS = spaces.Box(0, 255, (84, 84, 3), np.uint8), spaces.Discrete(4)
 SEGMENT, ROWS = 128, 16
 
 
-def clock(function: Callable[[], Any]) -> float:
-    """Seconds of this process."""
-    started = time.process_time()
-    function()
-    return time.process_time() - started
-
-
 def seconds(function: Callable[[], Any], repeats: int) -> float:
     """Median of several calls."""
-    return float(np.median([clock(function) for _ in range(repeats)]))
+    return float(np.median([cpu_seconds(function) for _ in range(repeats)]))
 
 
 def write(
@@ -137,14 +129,14 @@ def waiting(trajectories: dict[str, EnvironmentTrajectories]) -> float:
     waited, worked = [], []
     for step in range(12):
         fetched: list[Any] = []
-        waited.append(clock(lambda step=step, fetched=fetched: fetched.append(batches[step])))
+        waited.append(cpu_seconds(lambda step=step, fetched=fetched: fetched.append(batches[step])))
 
         def update(batch: Any = fetched[0]) -> None:
             model(**batch).loss.backward()
             optimizer.step()
             optimizer.zero_grad()
 
-        worked.append(clock(update))
+        worked.append(cpu_seconds(update))
     return float(np.median(waited) / (np.median(waited) + np.median(worked)))
 
 
@@ -190,13 +182,13 @@ def main() -> None:
         write(folder / "pictures", "pixels", PIXELS, BUTTONS, frames, 500)
         add(
             "decoding images stored as numbers, once",
-            args.frames / clock(lambda: open_dataset(folder / "pictures")),
+            args.frames / cpu_seconds(lambda: open_dataset(folder / "pictures")),
             "frames/s",
             "",
         )
         pixels = open_dataset(folder / "pictures")["pixels"]
         as_png(folder / "pictures" / "pixels")
-        rate = args.frames / clock(lambda: open_dataset(folder / "pictures"))
+        rate = args.frames / cpu_seconds(lambda: open_dataset(folder / "pictures"))
         add("decoding images stored as PNG, once", rate, "frames/s", ">= 2,000")
         count = max(args.frames // SEGMENT // 2, 1)
         add(
@@ -208,8 +200,13 @@ def main() -> None:
         # --- opening
         write(folder / "many", "numbers", NUMBERS, ACTIONS, rng.normal(size=(200, 17)).astype(np.float32), 100)
         copy_many(folder / "many", "numbers", args.configs - 1)
-        add(f"opening {args.configs:,} configs the first time", clock(lambda: open_dataset(folder / "many")), "s", "")
-        add(f"opening {args.configs:,} configs again", clock(lambda: open_dataset(folder / "many")), "s", "< 5")
+        add(
+            f"opening {args.configs:,} configs the first time",
+            cpu_seconds(lambda: open_dataset(folder / "many")),
+            "s",
+            "",
+        )
+        add(f"opening {args.configs:,} configs again", cpu_seconds(lambda: open_dataset(folder / "many")), "s", "< 5")
         add("a step of ldm-nano spent waiting for its batch", waiting(numbers), "share", "<= 0.02")
     show("Reading trajectories", rows, args)
 

@@ -16,7 +16,6 @@ from gymnasium import spaces
 from .errors import NonFiniteError, SpaceMismatchError
 from .hashing import bucket, key
 from .spaces import Leaf, leaf_array, leaves
-from .statistics_ldm import limit
 
 UNBOUNDED = 1e6  # a Box wider than this is squashed like an unbounded one
 SYMLOG_RANGE = math.log1p(1e4)  # |action| up to 10,000 in an unbounded direction
@@ -129,7 +128,7 @@ class _ContinuousLeaf:
             distance = _symlog(flat - self.origin) / SYMLOG_RANGE
             open_ended = np.where(self.sign == 0, distance, 2 * np.abs(distance) - 1)
             unit = np.where(self.linear, unit, open_ended)
-        return limit(unit, 1).astype(np.float32)
+        return np.clip(unit, -1, 1).astype(np.float32)
 
     def decode(self, positions: np.ndarray) -> np.ndarray:
         unit = np.clip(positions.astype(np.float64), -1, 1)

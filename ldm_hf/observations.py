@@ -26,7 +26,6 @@ from gymnasium import spaces
 
 from .hashing import bucket, key, text_ids
 from .spaces import Leaf, leaf_array, leaves
-from .statistics_ldm import limit
 
 MAX_CATEGORICAL = 16  # more symbols than this in one leaf are a grid
 MIN_PIXELS = 16  # a smaller "image" (MiniGrid's 7x7x3 uint8) holds symbols
@@ -258,7 +257,7 @@ class ObservationEncoder:
         channels = max((leaf.channels for leaf in self.grids), default=0)
         grids = [np.pad(grid, [(0, 0)] * 4 + [(0, channels - grid.shape[-1])]) for grid in grids]
         return Encoded(
-            numeric=self._fold(limit(standardised, CLIP)),
+            numeric=self._fold(np.clip(standardised, -CLIP, CLIP)),
             raw_numeric=self._fold(np.arcsinh(numbers)),
             categorical=np.concatenate(ids, axis=1) if ids else np.zeros((count, 0), np.int64),
             grid=np.concatenate(grids) if grids else None,

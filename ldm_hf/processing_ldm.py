@@ -19,7 +19,7 @@ from .errors import CheckpointError, NonFiniteError, UnknownEnvironmentError
 from .hashing import bucket, key, text_ids
 from .observations import CLIP, Encoded, ObservationEncoder, ObservationLimits
 from .spaces import leaves, space_from_json, space_to_json
-from .statistics_ldm import limit, prefix_rms, prefix_standardise, standardise
+from .statistics_ldm import prefix_rms, prefix_standardise, standardise
 
 SHARED = (  # what the processor and the model must agree on
     "num_choices",
@@ -171,7 +171,7 @@ class EnvironmentLayout:
             padded = [np.pad(part, ((0, 0), (0, self._max_action_numeric - part.shape[1]))) for part in folds]
             numbers = sum(part * (-1) ** index for index, part in enumerate(padded))
         scaled = np.divide(reward, reward_scale, out=np.zeros(len(reward)), where=np.asarray(reward_scale) > 0)
-        scaled = limit(scaled, CLIP)
+        scaled = np.clip(scaled, -CLIP, CLIP)
         known = has_previous & reward_known
         feedback = np.empty((len(reward), 6), np.float32)
         feedback[:, 0] = np.tanh(scaled) * known

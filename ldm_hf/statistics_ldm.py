@@ -13,11 +13,6 @@ SINGLE = 8 * float(np.finfo(np.float32).eps)  # relative: what may be rounding n
 FLOOR = 1e-8
 
 
-def limit(x: np.ndarray, bound: float) -> np.ndarray:
-    """``x`` within [-bound, bound]; on short arrays a third of the time of `np.clip`."""
-    return np.minimum(np.maximum(x, -bound), bound)
-
-
 def standardise(
     x: np.ndarray, mean: np.ndarray, std: np.ndarray, precision: np.ndarray | float = SINGLE
 ) -> np.ndarray:

@@ -52,13 +52,14 @@ class BabyAIBot(Reference):
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
         world: Any = env.unwrapped
-        try:
-            action = world.actions.forward if self.lost else self._planned(env, world)
-        except EndlessPlanError:
-            self.lost = True  # it would take as long at every step
-            action = world.actions.forward
-        except Exception:  # no plan from here (the goal was carried off): the mission is lost anyway
-            action = world.actions.forward
+        action = world.actions.forward  # where there is no plan (the goal was carried off): the mission is lost anyway
+        if not self.lost:
+            try:
+                action = self._planned(env, world)
+            except EndlessPlanError:
+                self.lost = True  # it would take as long at every step
+            except Exception:
+                pass
         self.last = np.int64(action)
         return self.last
 

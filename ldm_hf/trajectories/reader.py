@@ -228,7 +228,7 @@ class EnvironmentTrajectories:
 
 
 class _GrowingArray:
-    """A ``.npy`` file that is appended to; mapping a new file instead takes twice as long with small ones, and a full disk kills the process.
+    """A ``.npy`` file that is appended to. A new file that is mapped instead kills the process where the disk is full.
 
     Args:
         path: of the file.
