@@ -10,7 +10,7 @@ import numpy as np
 
 from .base import Reference
 
-MOST_SEARCHES = 100  # of the BabyAI bot for one action; its plans take ten at the most
+MOST_SEARCHES = 100  # of the BabyAI bot for one action; ten at the most were seen where a plan ends
 
 
 @cache
