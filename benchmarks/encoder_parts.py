@@ -54,7 +54,7 @@ def no_signature():
 def nothing_standardised():
     """Only the Fourier features of raw values are left of an observation's numbers."""
 
-    def zeros(x, mean, std, precision=0.0):
+    def zeros(x, mean, deviation):
         return np.zeros_like(x)
 
     with patch.object(processing_ldm, "standardise", zeros), patch.object(agent, "standardise", zeros):

@@ -46,7 +46,7 @@ class Retrieval:
     def _features(self, parts: dict[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
         layout, encoder = self.layout, self.layout.observations
         numbers = encoder.numbers(parts, count)
-        encoded = encoder.encode(parts, numbers, standardise(numbers, layout.mean, layout.std, encoder.precision))
+        encoded = encoder.encode(parts, numbers, standardise(numbers, layout.mean, layout.spread))
         pixels = (
             []
             if encoded.pixels is None

@@ -330,8 +330,8 @@ class LDMAgent:
         layout = self.layout
         numbers = self._finite(layout.observations.numbers(parts, state.lanes))
         if self.known_statistics:
-            assert layout.mean is not None and layout.std is not None
-            standardised = standardise(numbers, layout.mean, layout.std, layout.observations.precision)
+            assert layout.mean is not None and layout.spread is not None
+            standardised = standardise(numbers, layout.mean, layout.spread)
         else:
             standardised = state.statistics.observe(numbers, active)
         reward = np.nan_to_num(np.asarray(state.reward, np.float64), posinf=0.0, neginf=0.0)

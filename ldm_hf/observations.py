@@ -228,6 +228,8 @@ class ObservationEncoder:
         self.numeric = by_kind["numeric"]
         self.precision = np.concatenate([np.zeros(0), *(_precision(leaf.space) for leaf in self.numeric)])
         self.num_numeric = len(self.precision)
+        # only float64 goes beyond float32's range; its digits, which integers may need, do not show in an arcsinh
+        self._range = np.float64 if any(leaf.space.dtype == np.float64 for leaf in self.numeric) else np.float32
         self.ids: list[_CategoricalLeaf | _TextLeaf] = [
             _CategoricalLeaf(leaf, limits) for leaf in by_kind["categorical"]
         ]
@@ -257,8 +259,8 @@ class ObservationEncoder:
         channels = max((leaf.channels for leaf in self.grids), default=0)
         grids = [np.pad(grid, [(0, 0)] * 4 + [(0, channels - grid.shape[-1])]) for grid in grids]
         return Encoded(
-            numeric=self._fold(np.clip(standardised, -CLIP, CLIP)),
-            raw_numeric=self._fold(np.arcsinh(numbers)),
+            numeric=self._fold(standardised.clip(-CLIP, CLIP)),
+            raw_numeric=self._fold(np.arcsinh(numbers.astype(self._range))),
             categorical=np.concatenate(ids, axis=1) if ids else np.zeros((count, 0), np.int64),
             grid=np.concatenate(grids) if grids else None,
             pixels=torch.cat([leaf.encode(parts[leaf.path]) for leaf in self.pixels]) if self.pixels else None,
@@ -268,7 +270,7 @@ class ObservationEncoder:
 
     def _fold(self, values: np.ndarray) -> np.ndarray:
         """More scalars than ``max_numeric`` share columns with alternating signs (feature hashing, Weinberger et al. 2009)."""
-        values = values.astype(np.float32)
+        values = values.astype(np.float32, copy=False)
         if self.num_numeric <= self.limits.max_numeric:
             return values
         folded = np.zeros((len(values), self.limits.max_numeric), np.float32)

@@ -19,7 +19,7 @@ from .errors import CheckpointError, NonFiniteError, UnknownEnvironmentError
 from .hashing import bucket, key, text_ids
 from .observations import CLIP, Encoded, ObservationEncoder, ObservationLimits
 from .spaces import leaves, space_from_json, space_to_json
-from .statistics_ldm import prefix_rms, prefix_standardise, standardise
+from .statistics_ldm import prefix_rms, prefix_standardise, spread, standardise
 
 SHARED = (  # what the processor and the model must agree on
     "num_choices",
@@ -100,13 +100,14 @@ class EnvironmentLayout:
         )
         self.signature = self._signature()
         self.mean: np.ndarray | None = None
-        self.std: np.ndarray | None = None
+        self.spread: np.ndarray | None = None
         self.reward_rms: float | None = None
         if statistics is not None:
             columns = [statistics["observation"][leaf.path] for leaf in self.observations.numeric]
-            self.mean, self.std = (
+            self.mean, std = (
                 np.concatenate([np.reshape(c[part], -1) for c in columns] or [np.zeros(0)]) for part in ("mean", "std")
             )
+            self.spread = spread(self.mean, std, self.observations.precision)
             self.reward_rms = float(np.hypot(statistics["reward"]["mean"], statistics["reward"]["std"]))
         self.task_ids = self.encode_task(task)
 
@@ -163,20 +164,24 @@ class EnvironmentLayout:
             ids ``(N, k)``, continuous action ``(N, m)``, feedback ``(N, 6)``.
         """
         ids, numbers = self.actions.previous(positions)
-        ids, numbers = ids * has_previous[:, None], numbers * has_previous[:, None]
+        everywhere = has_previous.all()
+        if not everywhere:
+            ids, numbers = ids * has_previous[:, None], numbers * has_previous[:, None]
         if numbers.shape[1] > self._max_action_numeric:
             folds = np.array_split(
                 numbers, range(self._max_action_numeric, numbers.shape[1], self._max_action_numeric), axis=1
             )
             padded = [np.pad(part, ((0, 0), (0, self._max_action_numeric - part.shape[1]))) for part in folds]
             numbers = sum(part * (-1) ** index for index, part in enumerate(padded))
-        scaled = np.divide(reward, reward_scale, out=np.zeros(len(reward)), where=np.asarray(reward_scale) > 0)
-        scaled = np.clip(scaled, -CLIP, CLIP)
         known = has_previous & reward_known
+        scaled = np.divide(reward, reward_scale, out=np.zeros(len(reward)), where=known & (reward_scale > 0))
+        scaled = scaled.clip(-CLIP, CLIP)
         feedback = np.empty((len(reward), 6), np.float32)
-        feedback[:, 0] = np.tanh(scaled) * known
-        feedback[:, 1] = np.sign(scaled) * np.log1p(np.abs(scaled)) * known
+        feedback[:, 0] = np.tanh(scaled)
+        feedback[:, 1] = np.copysign(np.log1p(np.abs(scaled)), scaled)
         feedback[:, 2], feedback[:, 3], feedback[:, 4], feedback[:, 5] = known, terminated, truncated, has_previous
+        if not everywhere:
+            feedback[~has_previous] = 0
         return ids, numbers.astype(np.float32, copy=False), feedback
 
     def encode_segment(
@@ -210,41 +215,36 @@ class EnvironmentLayout:
         self._check_finite(steps["observation"])
         length = len(reward) - past
         parts = {path: values[past:] for path, values in steps["observation"].items()}
-        if known_statistics and self.mean is not None and self.std is not None:
+        if known_statistics and self.mean is not None and self.spread is not None:
             numbers = self.observations.numbers(parts, length)
-            standardised = standardise(numbers, self.mean, self.std, self.observations.precision)
+            standardised = standardise(numbers, self.mean, self.spread)
         else:
             numbers = self.observations.numbers(steps["observation"], len(reward))
             standardised = prefix_standardise(numbers, self.observations.precision, past)
             numbers = numbers[past:]
         observation = self.observations.encode(parts, numbers, standardised)
-        scale = (
-            np.full(len(reward), self.reward_rms)
-            if known_statistics and self.reward_rms is not None
-            else prefix_rms(reward)
+        # what was known before each step: of the step before it, and nothing (a row of zeros) at the start of the stream
+        first, starts = max(past - 1, 0), past == 0
+        scale: np.ndarray | float
+        if known_statistics and self.reward_rms is not None:
+            scale = self.reward_rms
+        else:
+            scale = _before(prefix_rms(reward), first, starts)
+        reward, terminated, truncated = (
+            _before(values, first, starts) for values in (reward, steps["terminated"], steps["truncated"])
         )
-
-        first = max(past - 1, 0)  # what is before it is not needed any more
-        has_previous = past > 0
-        reward, scale, terminated, truncated = (
-            np.asarray(values)[first:] for values in (reward, scale, steps["terminated"], steps["truncated"])
-        )
-        terminated, truncated = terminated.astype(bool), truncated.astype(bool)
+        if not with_reward:
+            terminated = truncated = np.logical_or(terminated, truncated)
         # both at once: with short segments, calls cost more than what they compute
         told = {
-            path: np.concatenate([values[first:], steps["label"][path][past:]])
+            path: np.concatenate([_before(values, first, starts), steps["label"][path][past:]])
             for path, values in steps["action"].items()
         }
-        encoded = self.actions.positions(told, self.name, len(reward) + length)
-        positions, labels = encoded[: len(reward)], encoded[len(reward) :]
-        if not with_reward:
-            terminated = truncated = terminated | truncated
-        follows = np.arange(length) >= 1 - has_previous
-        positions, reward, scale, terminated, truncated = (
-            _shift(values, has_previous) for values in (positions, reward, scale, terminated, truncated)
-        )
+        encoded = self.actions.positions(told, self.name, 2 * length)
+        follows = np.ones(length, bool)
+        follows[:1] = not starts
         ids, numeric, feedback = self.encode_history(
-            positions, reward, scale, terminated, truncated, has_previous=follows, reward_known=with_reward
+            encoded[:length], reward, scale, terminated, truncated, has_previous=follows, reward_known=with_reward
         )
         return EncodedSteps(
             layout=self,
@@ -253,13 +253,13 @@ class EnvironmentLayout:
             action_numeric=numeric,
             feedback=feedback,
             task=self.task_ids if with_task else np.zeros_like(self.task_ids),
-            labels=labels,
+            labels=encoded[length:],
         )
 
 
-def _shift(values: np.ndarray, has_previous: bool) -> np.ndarray:
-    """What was known before each step: the values of the step before it, zeros before the first."""
-    return values[:-1] if has_previous else np.concatenate([np.zeros_like(values[:1]), values[:-1]])
+def _before(values: np.ndarray, first: int, starts: bool) -> np.ndarray:
+    """All but the last from ``first`` on; what stands before the start of a stream does not count."""
+    return np.concatenate([values[:1], values[:-1]]) if starts else values[first:-1]
 
 
 class LDMProcessor(ProcessorMixin):
@@ -398,7 +398,7 @@ def _pad(arrays: list[np.ndarray], shape: tuple[int, ...]) -> torch.Tensor | Non
     if 0 in shape:
         return None
     if all(array.shape == shape for array in arrays):
-        return torch.from_numpy(np.stack(arrays))
+        return torch.from_numpy(np.concatenate(arrays).reshape(len(arrays), *shape))
     out = np.zeros((len(arrays), *shape), arrays[0].dtype)
     for row, array in enumerate(arrays):
         out[row][tuple(slice(size) for size in array.shape)] = array

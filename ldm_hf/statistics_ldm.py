@@ -13,11 +13,16 @@ SINGLE = 8 * float(np.finfo(np.float32).eps)  # relative: what may be rounding n
 FLOOR = 1e-8
 
 
-def standardise(
-    x: np.ndarray, mean: np.ndarray, std: np.ndarray, precision: np.ndarray | float = SINGLE
-) -> np.ndarray:
-    """(x - mean) / std in float64, constants to 0: a scalar that varies less than its ``precision`` (relative) must not be blown up."""
-    return (x - mean) / np.maximum(std, precision * np.abs(mean) + FLOOR)
+def spread(mean: np.ndarray, std: np.ndarray, precision: np.ndarray | float = SINGLE) -> np.ndarray:
+    """The deviation to divide by: a scalar that varies less than its ``precision`` (relative) must not be blown up."""
+    return np.maximum(std, precision * np.abs(mean) + FLOOR)
+
+
+def standardise(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """(x - mean) / deviation in float64, constants to 0; the deviation is the one of `spread`."""
+    centred = x - mean
+    centred /= deviation
+    return centred
 
 
 def prefix_standardise(x: np.ndarray, precision: np.ndarray | float = SINGLE, first: int = 0) -> np.ndarray:
@@ -28,7 +33,8 @@ def prefix_standardise(x: np.ndarray, precision: np.ndarray | float = SINGLE, fi
     mean = (before.sum(0) + rest.cumsum(0)) / count
     squares = np.einsum("tn,tn->n", before, before) + (rest**2).cumsum(0)
     variance = np.maximum(squares / count - mean**2, 0)
-    return standardise(x[first:], mean + x[:1], np.sqrt(variance), precision)
+    mean += x[:1]
+    return standardise(x[first:], mean, spread(mean, np.sqrt(variance), precision))
 
 
 def prefix_rms(x: np.ndarray) -> np.ndarray:
@@ -42,7 +48,7 @@ class RunningStatistics:
 
     Args:
         lanes: B.
-        precision: ``(n,)``, see `standardise`, of the numeric scalars of an observation.
+        precision: ``(n,)``, see `spread`, of the numeric scalars of an observation.
     """
 
     lanes: int
@@ -69,7 +75,8 @@ class RunningStatistics:
         count = np.maximum(self.count, 1)[:, None]
         mean = self.total / count
         variance = np.maximum(self.squares / count - mean**2, 0)
-        return standardise(x, mean + self.origin, np.sqrt(variance), self.precision)
+        mean += self.origin
+        return standardise(x, mean, spread(mean, np.sqrt(variance), self.precision))
 
     def reward_scale(self, reward: np.ndarray, active: np.ndarray) -> np.ndarray:
         """Takes in rewards ``(B,)`` of the active lanes; returns their root mean square so far."""

@@ -141,6 +141,28 @@ def test_rewards_of_any_size_stay_finite(processor):
     assert np.isfinite(feedback).all() and np.abs(feedback).max() < 5
 
 
+@pytest.mark.parametrize("space", [spaces.Discrete(2), spaces.Box(-1, 1, (3,)), spaces.Text(3, charset="ab")])
+def test_the_first_token_of_a_stream_tells_of_no_step_before(processor, space):
+    layout = EnvironmentLayout(processor, spaces.Discrete(2), space)
+    steps = random_steps(spaces.Discrete(2), space, 3)
+    steps["reward"], steps["terminated"] = np.ones(3), np.array([True, False, False])  # an episode of one step
+    encoded = layout.encode_segment(steps)
+    ids = encoded.categorical[:, encoded.observation.categorical.shape[1] :]
+    assert not encoded.feedback[0].any() and not ids[0].any() and not encoded.action_numeric[0].any()
+    assert encoded.feedback[1:, 5].all() and encoded.feedback[1, 3] == 1
+    assert layout.actions.continuous.any() or ids[1:].any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_raw_numbers_are_as_exact_as_single_precision_and_never_overflow(processor, dtype):
+    low, high = (-(2**62), 2**62) if dtype == np.int64 else (-np.finfo(dtype).max / 2, np.finfo(dtype).max / 2)
+    layout = EnvironmentLayout(processor, spaces.Box(low, high, (2,), dtype), spaces.Discrete(2))
+    values = np.array([[low, high], [3, 2**31]], dtype)
+    numbers = layout.observations.numbers({"": values}, 2)
+    raw = layout.observations.encode({"": values}, numbers, np.zeros_like(numbers)).raw_numeric
+    np.testing.assert_allclose(raw, np.arcsinh(values.astype(np.longdouble)).astype(np.float64), rtol=1e-6)
+
+
 def test_nan_in_data_names_environment_and_leaf(processor):
     space = spaces.Dict({"arm": spaces.Box(-1, 1, (2,)), "other": spaces.Box(-1, 1, (2,))})
     processor.add_environment("Robot-v1", space, spaces.Discrete(2))
