@@ -4,7 +4,7 @@
     python benchmarks/rollout.py --hidden 768 --layers 12 --window 256 --threads 1 2 --json outputs/benchmarks/rollout.json
     python benchmarks/rollout.py --hidden 768 --layers 12 --window 256 --device cuda --dtype bf16
 
-* ring buffer: this package; with int8 weights, too, and, with `--compile`, with its backbone compiled by torch.
+* ring buffer: this package; with int8 weights, too, and, with `--compile`, compiled by torch (`LDMAgent(..., compile=True)`).
 * DynamicCache: the same model with the stock cache of transformers.
 * re-encoding: the same model without a cache, run over the last window at every step (which is another function, see docs/LOG.md).
 * Decision Transformer: transformers' model with the same width and depth; three tokens a step, no cache.
@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +39,7 @@ from torch import nn
 from transformers import DecisionTransformerConfig, DecisionTransformerModel, DynamicCache
 
 from ldm_hf import LDMConfig, LDMForActionPrediction
+from ldm_hf.agent import compiled
 from ldm_hf.cache_ldm import RingBufferCache
 
 PER_STEP = ("feedback", "numeric", "raw_numeric", "categorical", "action_numeric")
@@ -144,9 +144,8 @@ def contenders(args, model: LDMForActionPrediction, lanes: int, jat: Jat | None)
         small = quantised(model)
         made[f"{OURS}, int8"] = lambda: small(**step, cache=ring)
     if args.compile:
-        compiled = copy.deepcopy(model)
-        compiled.model.backbone.compile()
-        made[COMPILED] = lambda: compiled(**step, cache=ring)
+        fast = compiled(model)
+        made[COMPILED] = lambda: fast(**step, cache=ring)
     if jat is not None:
         made |= {f"JAT, {kind}": functools.partial(jat.step, kind) for kind in KINDS}
     return made

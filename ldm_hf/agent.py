@@ -80,6 +80,11 @@ def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMPro
     return model, processor
 
 
+def compiled(model: LDMForActionPrediction) -> Any:
+    """The model, compiled by torch for roll-outs; on CPUs with a wrapper in C++, since Python between the products costs more than one of them."""
+    return torch.compile(model, options={"cpp_wrapper": True} if model.device.type == "cpu" else None)
+
+
 class LDMAgent:
     """Acts in an environment, or in all lanes of a vector environment, by one forward pass per step.
 
@@ -97,6 +102,8 @@ class LDMAgent:
         deterministic: the most likely action; otherwise actions are sampled.
         temperature: of the sampling.
         seed: of the sampling.
+        compile: compile the model by `torch.compile`. The second action waits for it (half a minute with twelve layers; less once that is in torch's cache
+            on the disk), those after it come sooner: a third less time at one lane. Needs a C++ compiler.
 
     Raises:
         SpaceMismatchError: if ``environment`` is known with other spaces; lists the differences.
@@ -126,9 +133,11 @@ class LDMAgent:
         deterministic: bool = True,
         temperature: float = 1.0,
         seed: int | None = None,
+        compile: bool = False,
     ) -> None:
         processor.check_model(model.config)
         self.model, self.processor = model.eval(), processor
+        self._compiled = compiled(model) if compile else model
         self.deterministic, self.temperature = deterministic, temperature
         self.rng = np.random.default_rng(seed)
         self.batched = num_envs is not None
@@ -313,7 +322,9 @@ class LDMAgent:
         parts = self._repair_pixels(parts)
         encoded = self._encode(state, parts, active, reward_known)
         inputs = self.processor(encoded).to(self.model.device)
-        output = self.model(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
+        # the first step makes the buffers of the cache, which is not to be compiled
+        model = self._compiled if state.cache.has_begun else self.model
+        output = model(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
         mask = None if mask is None else _batch_mask(mask, state.lanes)
         logits, means, deviations = (
             values.view(state.lanes, len(layout.actions.sizes), *values.shape[2:]).cpu().numpy()

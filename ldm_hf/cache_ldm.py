@@ -123,6 +123,11 @@ class RingBufferCache(Cache):
         return cls(config.window, config.layer_kinds, lanes, device)
 
     @property
+    def has_begun(self) -> bool:
+        """Has it taken in a step, and so made its buffers?"""
+        return self._steps > 0
+
+    @property
     def position_ids(self) -> torch.Tensor:
         """Positions ``(B, 1)`` of the step about to be written."""
         return self.lengths[:, None]
@@ -134,6 +139,7 @@ class RingBufferCache(Cache):
             :, None, None
         ]
 
+    @torch.compiler.disable  # counting and re-basing would have a graph each
     def advance(self, active: torch.Tensor | None, rotary: nn.Module | None) -> None:
         """Moves on after a step.
 

@@ -157,6 +157,38 @@ def test_agents_that_share_a_model_act_as_if_alone(tiny):
     assert str(alone[0].actions) == str(together[0].actions) != str(together[1].actions) == str(alone[1].actions)
 
 
+def compare_compiled(parts, steps):
+    """A compiled agent and a plain one in the same environment, cleared once, its positions re-based several times."""
+    compiled, plain = Toy(), Toy()
+    agents = LDMAgent(*parts, compiled, compile=True), LDMAgent(*parts, plain)
+    for _ in range(2):
+        for agent, env in zip(agents, (compiled, plain), strict=True):
+            play(agent, env, steps)
+            agent.reset()
+    assert_same_actions(compiled.actions, plain.actions)
+
+
+def test_a_compiled_agent_acts_as_a_plain_one_and_is_compiled_once(tiny, monkeypatch):
+    graphs, compile = [], torch.compile
+
+    def count(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    monkeypatch.setattr("ldm_hf.cache_ldm.REBASE_INTERVAL", 20)
+    monkeypatch.setattr(torch, "compile", lambda model, options: compile(model, backend=count))
+    compare_compiled(tiny, 70)
+    assert len(graphs) == 2  # one to the end of the backbone, one from there to the actions
+
+
+@pytest.mark.slow
+def test_what_the_compiler_makes_acts_as_the_plain_model(tiny, monkeypatch):
+    torch.compiler.reset()
+    monkeypatch.setattr("ldm_hf.cache_ldm.REBASE_INTERVAL", 20)
+    compare_compiled(tiny, 70)
+
+
 def test_threads_with_an_agent_each_share_a_model(tiny):
     def game(number):
         env = Toy(number)
