@@ -9,6 +9,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 
 from .errors import LDMError
 from .trajectories import write_readme
+from .trajectories.remote import write_index
+from .trajectories.streams import config_names
 
 LEFT_HERE = ["checkpoint-*", "checkpoint-*/**", "unfinished-*", "unfinished-*/**", ".*", "**/.*"]  # of a run
 
@@ -16,7 +18,7 @@ LEFT_HERE = ["checkpoint-*", "checkpoint-*/**", "unfinished-*", "unfinished-*/**
 def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
     """Uploads a folder; the repo is made if there is none. Files that are there already are not sent again, so an interrupted upload goes on.
 
-    A dataset gets its card anew, with loading code that names the repo. Checkpoints and unfinished files stay here.
+    A dataset gets its card anew, with loading code that names the repo, and an index, so that training can begin before all of it is downloaded. Checkpoints and unfinished files stay here.
 
     Args:
         folder: of a model (``config.json``) or a trajectory dataset.
@@ -34,6 +36,7 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
         kind = "model"
     elif any(folder.glob("*/environment.json")):
         kind = "dataset"
+        write_index(folder, config_names(folder))
         write_readme(folder, repo_id=repo_id)
     else:
         raise LDMError(

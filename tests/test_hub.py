@@ -1,6 +1,7 @@
 """Models and datasets of the Hub, end to end against a server on this machine."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -142,7 +143,7 @@ def test_push_and_read_a_dataset(tmp_path, hub):
     )
     repo = hub.repos["datasets", "someone/toys"]
     shards = {f"{name}/{file}" for name in ("A-v0", "B-v0") for file in ("environment.json", "train-00000.parquet")}
-    assert set(repo) - {".gitattributes"} == {"README.md", *shards}
+    assert set(repo) - {".gitattributes"} == {"README.md", "index.json", *shards}
     assert b'load_dataset("someone/toys", "A-v0", split="train")' in repo["README.md"]
     hub.fetched.clear()
     (tmp_path / "mixture.yaml").write_text("datasets: [{path: someone/toys, environments: [B-*]}]")
@@ -166,24 +167,69 @@ def test_push_and_read_a_dataset(tmp_path, hub):
     assert "A-v0/train-00000.parquet" not in hub.fetched  # nobody asked for it
 
 
-def test_train_on_a_dataset_of_the_hub(tmp_path, hub):
-    write_toys(tmp_path / "data", ["B-v0"])
+def test_an_environment_is_fetched_when_its_first_step_is_read(tmp_path, hub):
+    write_toys(tmp_path / "data")
+    assert ldm(tmp_path, hub, "push", "data", "someone/toys").returncode == 0
+    hub.fetched.clear()
+    code = """
+        import pickle
+        import numpy as np
+        from ldm_hf.errors import DatasetError
+        from ldm_hf.trajectories import open_dataset
+        there, here = (open_dataset(place)["A-v0"] for place in ("someone/toys", "data"))
+        assert (there.num_steps, there.num_episodes, there.info) == (16, 2, here.info)
+        assert there.observation_space == here.observation_space and there.action_space == here.action_space
+        np.testing.assert_equal(there.statistics(), here.statistics())
+        there = pickle.loads(pickle.dumps(there))
+        try:
+            np.testing.assert_equal(there.slice(3, 12), here.slice(3, 12))
+            assert list(there.episode_returns()) == list(here.episode_returns()) and there.part(1, 2).num_steps == 7
+            better = open_dataset("someone/toys", ["A-v0"], min_return_percentile=60)["A-v0"]
+            assert better.num_episodes == 1 and better.episode_returns() == max(here.episode_returns())
+        except DatasetError as error:
+            print(error)
+        """
+    assert python(code, tmp_path, hub).stdout == ""
+    assert hub.fetched == {"index.json", "A-v0/environment.json", "A-v0/train-00000.parquet"}
+    assert python(code, tmp_path).stdout == ""  # what is here is found without the Hub
+    repo = hub.repos["datasets", "someone/toys"]
+    shutil.rmtree(tmp_path / "home")
+    whole = repo.pop("A-v0/train-00000.parquet")
+    assert "A-v0 of someone/toys could not be fetched" in python(code, tmp_path, hub).stdout
+    shutil.rmtree(tmp_path / "home")
+    repo["A-v0/train-00000.parquet"] = whole
+    repo["index.json"] = repo["index.json"].replace(b'"steps": 16', b'"steps": 17', 1)
+    code = code.replace("(16, 2, here.info)", "(17, 2, here.info)")
+    assert "has 16 steps, its index.json tells of 17" in python(code, tmp_path, hub).stdout
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (b"[]", "is damaged"),
+        (b'{"format_version": 1, "environments": {"A-v0": {}}}', "is damaged"),
+        (b'{"format_version": 99}', "update ldm_hf"),
+    ],
+)
+def test_a_damaged_index_is_one_clear_error(tmp_path, hub, index, message):
+    hub.repos["datasets", "someone/toys"] = {"index.json": index}
+    code = "from ldm_hf.trajectories import open_dataset\nopen_dataset('someone/toys')"
+    result = python(code, tmp_path, hub, check=False)
+    assert "DatasetError: the index.json of someone/toys" in result.stderr and message in result.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_on_a_dataset_of_the_hub_is_training_on_its_folder(tmp_path, hub, workers):
+    write_toys(tmp_path / "data")
     assert ldm(tmp_path, hub, "push", "data", "someone/toys").returncode == 0
     script = Path(__file__).parents[1] / "examples/pretrain.py"
-    options = [
-        "--dataset",
-        "someone/toys",
-        "--output_dir",
-        "model",
-        "--max_steps",
-        "1",
-        "--batch_size",
-        "1",
-        "--min_return_percentile",
-        "50",
-    ]
-    code = f"import runpy, sys; sys.argv = {[str(script), *options]}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
-    python(code, tmp_path, hub)
+    for place, output in (("someone/toys", "model"), ("data", "same")):
+        options = ["--dataset", place, "--output_dir", output, "--max_steps", "2", "--batch_size", "2"]
+        options += ["--num_workers", str(workers)]
+        code = f"import runpy, sys; sys.argv = {[str(script), *options]}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+        python(code, tmp_path, hub)
+    weights = [(tmp_path / output / "model.safetensors").read_bytes() for output in ("model", "same")]
+    assert weights[0] == weights[1]
     result = ldm(tmp_path, hub, "push", "model", "someone/ldm-toy", "--private")
     assert result.returncode == 0, result.stderr
     pushed = set(hub.repos["models", "someone/ldm-toy"])

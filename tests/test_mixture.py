@@ -108,6 +108,15 @@ def test_the_sampler_draws_by_the_weights(mix):
     }
 
 
+@pytest.mark.parametrize("step", [0, 5, 1000])
+def test_the_order_of_a_sampler_is_that_of_its_draws(mix, step):
+    mixed = mix("first", temperature=1, environments={"C-v0": 4})
+    lengths = {name: stream.num_steps for name, stream in mixed.items()} | {"never": 9}
+    sampler = WindowSampler(lengths, 4, 6, weights=mixed.weights | {"never": 0})
+    drawn = [name for later in range(step, step + 60) for name, _ in sampler.windows(later)]
+    assert sampler.order(step) == list(dict.fromkeys(drawn))
+
+
 @pytest.mark.parametrize(
     ("datasets", "further", "message"),
     [

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from ..modeling_ldm import LDMForActionPrediction, LDMOutput
 from ..processing_ldm import LDMProcessor
 from ..trajectories import WindowSampler
+from ..trajectories.remote import fetch_ahead
 from ..trajectories.schema import write_atomically
 from ..trajectories.streams import Stream
 from .arguments import TrainingRun
@@ -134,6 +135,9 @@ class _Run:
         workers = GPU_WORKERS if args.num_workers is None and accelerator.device.type == "cuda" else args.num_workers
         numbers = range(self.progress.step * self.micro, total)
         self.stream = iter(DataLoader(self.batches, batch_size=None, sampler=numbers, num_workers=workers or 0))
+        order = sampler.order(self.progress.step * self.micro)
+        # after the workers began: threads do not live on in a forked process
+        fetch_ahead((trajectories[name] for name in order), accelerator.is_local_main_process)
 
         # --- model
         domains = {name: stream.info.domain for name, stream in trajectories.items()}

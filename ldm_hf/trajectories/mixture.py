@@ -22,7 +22,7 @@ and the limit of steps are those of T5 (Raffel et al. 2020, section 3.5.2).
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ import yaml
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError
-from .streams import Streams, config_names, dataset_folder, open_stream
+from .streams import Streams, find_configs, open_stream
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def gap_mixture(
     Raises:
         DatasetError: if the results tell of none of these environments, or a pattern fits none.
     """
-    names = config_names(dataset_folder(str(dataset)))
+    names = sorted(find_configs(dataset))
     scores = {name: entry["normalised"] for name, entry in (results or {}).get("environments", {}).items()}
     if scores and not scores.keys() & set(names):
         raise DatasetError(
@@ -162,8 +162,8 @@ def open_mixture(
     streams: dict[str, Any] = {}
     source: dict[str, int] = {}
     for number, part in enumerate(mixture.datasets):
-        folder = dataset_folder(part.path, None if part.environments is None else list(part.environments))
-        for name in tqdm(_chosen(part, folder), desc=f"open {part.path}", leave=False):
+        configs = find_configs(part.path, None if part.environments is None else list(part.environments))
+        for name in tqdm(_chosen(part, configs), desc=f"open {part.path}", leave=False):
             called = part.rename.get(name, name)
             if called in streams:
                 raise DatasetError(
@@ -173,7 +173,7 @@ def open_mixture(
             if _factor(called, mixture) == 0 or part.weight == 0 or (names is not None and called not in names):
                 continue
             percentile = min_return_percentile if part.min_return_percentile is None else part.min_return_percentile
-            streams[called], source[called] = open_stream(folder / name, percentile), number
+            streams[called], source[called] = open_stream(configs[name], percentile), number
     unknown = [name for name in names or [] if name not in streams]
     if unknown or not streams:
         raise DatasetError(
@@ -190,10 +190,9 @@ def open_mixture(
     return Streams(streams, _limited(_shares(mixture, streams, source), mixture.max_share, str(path)))
 
 
-def _chosen(part: MixedDataset, folder: Path) -> list[str]:
-    found = config_names(folder)
+def _chosen(part: MixedDataset, found: Collection[str]) -> list[str]:
     if part.environments is None:
-        return found
+        return list(found)
     for pattern in part.environments:
         if not fnmatch.filter(found, pattern):
             raise DatasetError(f"{part.path} has no environment {pattern!r}; it has: {', '.join(found)}.")

@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from ..errors import DatasetError
 from .mixture import open_mixture
-from .streams import Streams, config_names, dataset_folder, open_stream
+from .streams import Streams, find_configs, open_stream
 
 
 def open_dataset(
@@ -17,8 +17,8 @@ def open_dataset(
     """Opens a trajectory dataset, or a mixture of several.
 
     Args:
-        path_or_repo: a local folder, the id of a dataset repo on the Hub (what is asked for is downloaded once), or a mixture file
-            (``.yaml``, see `Mixture`).
+        path_or_repo: a local folder, the id of a dataset repo on the Hub (each environment is downloaded when its first step is read), or a mixture
+            file (``.yaml``, see `Mixture`).
         names: of environments; all by default.
         min_return_percentile: leaves out episodes whose return is below this percentile of their environment's returns.
 
@@ -30,14 +30,13 @@ def open_dataset(
     """
     if Path(path_or_repo).suffix in (".yaml", ".yml"):
         return open_mixture(path_or_repo, names, min_return_percentile)
-    folder = dataset_folder(path_or_repo, names)
-    found = config_names(folder)
-    for name in names or []:
-        if (folder / name / "environment.json").exists() and name not in found:
-            raise DatasetError(f"{folder / name} is empty: it has no train-*.parquet; collect or import it again.")
-    unknown = [name for name in names or [] if name not in found]
+    configs = find_configs(path_or_repo, names)
+    unknown = [name for name in names or [] if name not in configs]
+    for name in unknown:
+        if (folder := Path(path_or_repo) / name).joinpath("environment.json").exists():
+            raise DatasetError(f"{folder} is empty: it has no train-*.parquet; collect or import it again.")
     if unknown:
-        raise DatasetError(f"{folder} has no environment(s) {', '.join(unknown)}; it has: {', '.join(found)}.")
-    chosen = names or found
+        raise DatasetError(f"{path_or_repo} has no environment(s) {', '.join(unknown)}; it has: {', '.join(configs)}.")
+    chosen = names or list(configs)
     bar = tqdm(chosen, desc="open", disable=len(chosen) < 8, leave=False)
-    return Streams({name: open_stream(folder / name, min_return_percentile) for name in bar})
+    return Streams({name: open_stream(configs[name], min_return_percentile) for name in bar})

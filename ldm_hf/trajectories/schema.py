@@ -3,6 +3,7 @@
 A folder is a Hub dataset repo. Each environment is a config (subset) of its own:
 
     README.md                    the dataset card; its header lists the configs for `datasets.load_dataset`
+    index.json                   written by `ldm push`: lengths, statistics and files of all configs
     CartPole-v1/environment.json spaces, scores, versions, licence, how the data was collected
     CartPole-v1/train-00000.parquet ...
 
@@ -85,16 +86,27 @@ class EnvironmentInfo:
         path = folder / "environment.json"
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{path} is missing or damaged ({error}); collect this environment again.") from error
+        return cls.of(data, str(path))
+
+    @classmethod
+    def of(cls, data: Any, place: str) -> EnvironmentInfo:
+        """What ``environment.json`` says.
+
+        Raises:
+            DatasetError: if it is damaged or of a later format; names the ``place`` that it was read from.
+        """
+        try:
             version = int(data.get("format_version", FORMAT_VERSION))
             if version > FORMAT_VERSION:  # before the fields, which may have changed
                 raise DatasetError(
-                    f"{path} has format {version}, this ldm_hf reads up to {FORMAT_VERSION}: update ldm_hf."
+                    f"{place} has format {version}, this ldm_hf reads up to {FORMAT_VERSION}: update ldm_hf."
                 )
             known = {item.name for item in fields(cls)}
-            info = cls(**{name: value for name, value in data.items() if name in known})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise DatasetError(f"{path} is missing or damaged ({error}); collect this environment again.") from error
-        return info
+            return cls(**{name: value for name, value in data.items() if name in known})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DatasetError(f"{place} is missing or damaged ({error}); collect this environment again.") from error
 
     @property
     def spaces(self) -> tuple[gymnasium.Space, gymnasium.Space]:

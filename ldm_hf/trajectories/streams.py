@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -10,10 +11,12 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from ..errors import DatasetError
 from .reader import EnvironmentTrajectories
+from .remote import RemoteTrajectories, read_index
 from .selection import SelectedTrajectories, select_by_return
 from .writer import shards
 
-Stream = EnvironmentTrajectories | SelectedTrajectories
+Stream = EnvironmentTrajectories | SelectedTrajectories | RemoteTrajectories
+Config = Callable[[], EnvironmentTrajectories | RemoteTrajectories]  # opens it
 
 
 class Streams(dict[str, Stream]):
@@ -29,10 +32,29 @@ class Streams(dict[str, Stream]):
         self.weights = dict.fromkeys(streams, 1.0) if weights is None else dict(weights)
 
 
-def open_stream(folder: Path, min_return_percentile: float | None = None) -> Stream:
+def open_stream(config: Config, min_return_percentile: float | None = None) -> Stream:
     """The stream of one config, or of its better episodes."""
-    stream = EnvironmentTrajectories(folder)
-    return stream if min_return_percentile is None else select_by_return(stream, min_return_percentile)
+    stream = config()
+    if min_return_percentile is None:
+        return stream
+    return select_by_return(stream.here if isinstance(stream, RemoteTrajectories) else stream, min_return_percentile)
+
+
+def find_configs(path_or_repo: str | Path, patterns: list[str] | None = None) -> dict[str, Config]:
+    """What a dataset has, by name.
+
+    Args:
+        path_or_repo: a folder, or a repo on the Hub. Of a repo without an index, what is asked for is downloaded first.
+        patterns: of the names asked for, all by default.
+
+    Raises:
+        DatasetError: if there is no such dataset, or nothing in it.
+    """
+    index = None if Path(path_or_repo).is_dir() else read_index(str(path_or_repo))
+    if index is not None:
+        return dict(index)
+    folder = dataset_folder(path_or_repo, patterns)
+    return {name: partial(EnvironmentTrajectories, folder / name) for name in config_names(folder)}
 
 
 def dataset_folder(path_or_repo: str | Path, patterns: list[str] | None = None) -> Path:

@@ -89,6 +89,12 @@ class WindowSampler:
         start = self.first + (step * self.world_size + self.rank) * self.batch_size
         return range(start, start + self.batch_size)
 
+    def order(self, step: int) -> list[str]:
+        """The environments by when they are next drawn from batch ``step`` on; without those that never are."""
+        turns = np.roll(self._turns, -(self.numbers(step).start % self._size))
+        drawn, first = np.unique(turns, return_index=True)
+        return [self.names[index] for index in drawn[np.argsort(first)]]
+
     def windows(self, step: int) -> list[tuple[str, int]]:
         """The (environment, first step) pairs of this rank's batch ``step``."""
         return [self.window(number) for number in self.numbers(step)]

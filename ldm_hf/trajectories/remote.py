@@ -1,0 +1,206 @@
+"""Datasets on the Hub: an index tells what training has to know of every environment, its shards come when they are needed."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from huggingface_hub import hf_hub_download
+from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RemoteEntryNotFoundError
+from huggingface_hub.file_download import repo_folder_name
+from tqdm.auto import tqdm
+
+from ..errors import DatasetError
+from .reader import EnvironmentTrajectories
+from .schema import EnvironmentInfo, write_atomically
+from .writer import shards
+
+INDEX, INDEX_FORMAT = "index.json", 1
+THREADS = 4  # that fetch ahead; more keep the first batch waiting, since decoding takes turns
+
+
+class RemoteTrajectories:
+    """The stream of one environment of a repo. Spaces, lengths and statistics are known from the index; the first step that is read fetches all.
+
+    Args:
+        repo_id: of the dataset.
+        revision: commit that the index is of.
+        name: of the config.
+        entry: what the index says of it.
+    """
+
+    def __init__(self, repo_id: str, revision: str, name: str, entry: dict[str, Any]) -> None:
+        self.repo_id, self.revision, self.name, self._files = repo_id, revision, name, entry["files"]
+        self.info = EnvironmentInfo.of(entry["info"], f"{INDEX} of {repo_id}: {name}")
+        self.observation_space, self.action_space = self.info.spaces
+        self.num_episodes, self.num_steps = int(entry["episodes"]), int(entry["steps"])
+        self._statistics = _arrays(entry["statistics"])
+        self._here: EnvironmentTrajectories | None = None
+
+    def statistics(self) -> dict[str, Any]:
+        """As those of [`EnvironmentTrajectories`][ldm_hf.trajectories.EnvironmentTrajectories]."""
+        return self._statistics
+
+    @property
+    def here(self) -> EnvironmentTrajectories:
+        """The stream on this machine, fetched once into the Hub's cache.
+
+        Raises:
+            DatasetError: if the Hub cannot be reached, or the shards are not those of the index.
+        """
+        if (
+            self._here is None
+        ):  # no lock, which a forked process might find closed for ever; files are fetched by one at a time anyway
+            self._here = self._fetch()
+        return self._here
+
+    def _fetch(self) -> EnvironmentTrajectories:
+        try:
+            paths = [
+                hf_hub_download(
+                    self.repo_id,
+                    f"{self.name}/{file}",
+                    repo_type="dataset",
+                    revision=self.revision,
+                    tqdm_class=_NoBar,
+                )
+                for file in self._files
+            ]
+        except (HfHubHTTPError, OSError) as error:
+            raise DatasetError(
+                f"{self.name} of {self.repo_id} could not be fetched ({str(error).splitlines()[0]}); resume the run when the Hub can be reached."
+            ) from error
+        stream = EnvironmentTrajectories(Path(paths[0]).parent)
+        if (stream.num_episodes, stream.num_steps) != (self.num_episodes, self.num_steps):
+            raise DatasetError(
+                f"{self.name} of {self.repo_id} has {stream.num_steps} steps, its {INDEX} tells of {self.num_steps}; `ldm push` it again."
+            )
+        return stream
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):  # while it is copied or unpickled
+            raise AttributeError(attribute)
+        return getattr(self.here, attribute)
+
+
+class _NoBar(tqdm):
+    """Of a single file; there is one bar over all environments."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "disable": True})
+
+
+def write_index(folder: Path, names: Iterable[str]) -> Path:
+    """Writes ``index.json``: description, length, statistics and files of every environment.
+
+    Args:
+        folder: of the dataset.
+        names: of its configs.
+
+    Raises:
+        DatasetError: if a shard is damaged.
+    """
+    entries = {}
+    for name in tqdm(list(names), desc="index", leave=False):
+        stream = EnvironmentTrajectories(folder / name)
+        entries[name] = {
+            "info": asdict(stream.info),
+            "episodes": stream.num_episodes,
+            "steps": stream.num_steps,
+            "statistics": _lists(stream.statistics()),
+            "files": ["environment.json", *(path.name for path in shards(folder / name))],
+        }
+    write_atomically(folder / INDEX, json.dumps({"format_version": INDEX_FORMAT, "environments": entries}))
+    return folder / INDEX
+
+
+def read_index(repo_id: str) -> dict[str, Callable[[], RemoteTrajectories]] | None:
+    """How to open each environment of a repo; None if the repo has no index.
+
+    Raises:
+        DatasetError: if there is no such repo, or its index is damaged or of a later format.
+    """
+    try:
+        path = Path(hf_hub_download(repo_id, INDEX, repo_type="dataset"))
+    except RemoteEntryNotFoundError:
+        return None
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        if isinstance(error, LocalEntryNotFoundError) and _is_cached(repo_id):
+            return None  # offline, with a repo that has none
+        raise DatasetError(
+            f"{repo_id} is neither a folder nor a dataset repo that can be reached: {str(error).splitlines()[0]}"
+        ) from error
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if index["format_version"] > INDEX_FORMAT:
+            raise DatasetError(
+                f"the {INDEX} of {repo_id} has format {index['format_version']}, this ldm_hf reads up to {INDEX_FORMAT}: update ldm_hf."
+            )
+        entries = dict(index["environments"])
+        missing = [
+            name
+            for name, entry in entries.items()
+            if not {"info", "episodes", "steps", "statistics", "files"} <= set(entry)
+        ]
+        if missing:
+            raise ValueError(f"too little of {missing[0]}")
+    except (ValueError, TypeError, KeyError) as error:
+        raise DatasetError(
+            f"the {INDEX} of {repo_id} is damaged ({error!r}); `ldm push` the dataset again."
+        ) from error
+    return {
+        name: partial(RemoteTrajectories, repo_id, path.parent.name, name, entry) for name, entry in entries.items()
+    }
+
+
+def fetch_ahead(streams: Iterable[Any], progress: bool = True) -> None:
+    """Fetches in the background what is not here yet.
+
+    Args:
+        streams: in the order in which they are needed.
+        progress: show a bar.
+    """
+    waiting = [stream for stream in streams if isinstance(stream, RemoteTrajectories)]
+    if not waiting:
+        return
+    left: queue.SimpleQueue[RemoteTrajectories] = queue.SimpleQueue()
+    for stream in waiting:
+        left.put(stream)
+    bar = tqdm(total=len(waiting), desc="fetch", unit=" environments", leave=False, disable=not progress)
+
+    def work() -> None:
+        with suppress(queue.Empty):
+            while True:
+                stream = left.get_nowait()
+                with suppress(DatasetError):  # raised again where it is needed
+                    _ = stream.here
+                bar.update()
+                if bar.n >= bar.total:
+                    bar.close()
+
+    for _ in range(min(THREADS, len(waiting))):
+        threading.Thread(target=work, daemon=True).start()
+
+
+def _is_cached(repo_id: str) -> bool:
+    return (Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="dataset")).is_dir()
+
+
+def _lists(statistics: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _lists(value) if isinstance(value, dict) else np.asarray(value).tolist()
+        for name, value in statistics.items()
+    }
+
+
+def _arrays(statistics: dict[str, Any]) -> dict[str, Any]:
+    return {name: _arrays(value) if isinstance(value, dict) else np.array(value) for name, value in statistics.items()}
