@@ -3,7 +3,8 @@
 
 python benchmarks/collection.py --json outputs/benchmarks/collection.json
 
-"bare" replays the actions, "labelled" asks the reference at every step, too, as anybody has to who wants labels.
+"bare" replays the actions, "labelled" asks the reference at every step, too, as anybody has to who wants labels. "kept" does nothing else but to append the
+label, the action, a copy of the observation and the reward to lists: no collection that is written in Python can be faster.
 """
 
 from __future__ import annotations
@@ -29,6 +30,24 @@ NAMES = [
     *("HomeBattery-v0", "nasim-tiny", "popgym-RepeatPreviousEasy-v0", "MinAtar-Freeway", "BabyAI-GoToRedBall-v0"),
     *("BabyAI-GoToRedBallNoDists-pixels", "metaworld-reach-v3", "metaworld-window-close-v3"),
 ]
+
+
+def keep(lane: Lane, episodes: list[tuple[int, list[Any]]]) -> None:
+    """The least that a collection has to do: what `replay` does with labels, and everything kept in lists."""
+    env, reference = lane.env, lane.reference
+    kept: tuple[list[Any], ...] = ([], [], [], [])
+    labels, executed, observations, rewards = (values.append for values in kept)
+    for seed, actions in episodes:
+        observation, info = env.reset(seed=seed)
+        reference.reset(env)
+        for action in actions:
+            labels(reference.act(env, observation, info))
+            executed(action)
+            observations(observation.copy() if isinstance(observation, np.ndarray) else observation)
+            observation, reward, _, _, info = env.step(action)
+            rewards(reward)
+        for values in kept:
+            values.clear()
 
 
 def replay(lane: Lane, episodes: list[tuple[int, list[Any]]], label: bool) -> None:
@@ -70,6 +89,7 @@ def compare(name: str, references: str, budget: float, most: int) -> dict[str, A
     contenders = {
         "bare": lambda: replay(lanes[0], episodes, label=False),
         "labelled": lambda: replay(lanes[0], episodes, label=True),
+        "kept": lambda: keep(lanes[0], episodes),
         "collected": lambda: collect(steps),
     }
     turns = [{contender: cpu_seconds(work) for contender, work in contenders.items()} for _ in range(ROUNDS)]
@@ -81,8 +101,10 @@ def compare(name: str, references: str, budget: float, most: int) -> dict[str, A
         "reference": lanes[0].reference.method,
         "lanes": len(lanes),
         **{contender: count / seconds for contender, seconds in times.items()},
+        "kept of bare": times["bare"] / times["kept"],
         "of bare": times["bare"] / times["collected"],
         "of labelled": times["labelled"] / times["collected"],
+        "of kept": times["kept"] / times["collected"],
     }
 
 
@@ -96,8 +118,10 @@ def main() -> None:
     rows = [compare(name, args.references, args.seconds, args.steps) for name in args.ids]
     notes = [
         f"{GOAL:.0%} or more of {what}: {sum(row[f'of {what}'] >= GOAL for row in rows)} of {len(rows)} environments"
-        for what in ("bare", "labelled")
+        for what in ("bare", "labelled", "kept")
     ]
+    possible = sum(row["kept of bare"] >= GOAL for row in rows)
+    notes.append(f"{GOAL:.0%} or more of bare with nothing but lists: {possible} of {len(rows)} environments")
     show("Collection: steps per second of CPU time, in the same episodes", rows, args, notes)
 
 

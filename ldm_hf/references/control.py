@@ -14,13 +14,14 @@ class CartPole(Reference):
     """Linear feedback on angle, angular velocity, position and velocity; the signs follow from the linearised dynamics."""
 
     worlds: tuple[str, ...] = ("CartPoleEnv",)
+    gains = np.array([0.05, 0.1, 1.0, 0.3])
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
         return super().fits(env) and env.observation_space.shape == (4,)  # not where a part of the state is hidden
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        return np.int64(observation @ np.array([0.05, 0.1, 1.0, 0.3]) > 0)
+        return np.int64(observation @ self.gains > 0)
 
 
 class MountainCar(Reference):
