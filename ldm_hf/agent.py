@@ -103,7 +103,7 @@ class LDMAgent:
         temperature: of the sampling.
         seed: of the sampling.
         compile: compile the model by `torch.compile`. The second action waits for it (half a minute with twelve layers; less once that is in torch's cache
-            on the disk), those after it come sooner: a third less time at one lane. Needs a C++ compiler.
+            on the disk), those after it come sooner: a quarter less time at one lane. Needs a C++ compiler.
 
     Raises:
         SpaceMismatchError: if ``environment`` is known with other spaces; lists the differences.
