@@ -19,7 +19,7 @@ from .errors import CheckpointError, NonFiniteError, UnknownEnvironmentError
 from .hashing import bucket, key, text_ids
 from .observations import CLIP, Encoded, ObservationEncoder, ObservationLimits
 from .spaces import leaves, space_from_json, space_to_json
-from .statistics_ldm import prefix_rms, prefix_standardise, spread, standardise
+from .statistics_ldm import prefix_rms, prefix_standardise, spread, standardise, to_lists
 
 SHARED = (  # what the processor and the model must agree on
     "num_choices",
@@ -346,7 +346,7 @@ class LDMProcessor(ProcessorMixin):
         self.environments[name] = {
             "observation_space": space_to_json(observation_space),
             "action_space": space_to_json(action_space),
-            "statistics": _to_lists(statistics),
+            "statistics": to_lists(statistics),
             "task": task,
         }
         self._layouts.pop(name, None)
@@ -385,12 +385,6 @@ class LDMProcessor(ProcessorMixin):
         if return_tensors != "pt":
             raise ValueError("LDMProcessor returns PyTorch tensors only")
         return BatchFeature(_lanes(segments) if isinstance(segments, EncodedSteps) else _batch(segments))
-
-
-def _to_lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _to_lists(item) for name, item in value.items()}
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _pad(arrays: list[np.ndarray], shape: tuple[int, ...]) -> torch.Tensor | None:

@@ -6,6 +6,7 @@ Standardising decides more than the network does: on ten Meta-World tasks at equ
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,13 @@ def standardise(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.nd
     centred = x - mean
     centred /= deviation
     return centred
+
+
+def to_lists(statistics: Any) -> Any:
+    """Statistics as JSON takes them: lists in place of arrays."""
+    if isinstance(statistics, dict):
+        return {name: to_lists(item) for name, item in statistics.items()}
+    return statistics.tolist() if isinstance(statistics, np.ndarray | np.generic) else statistics
 
 
 def prefix_standardise(x: np.ndarray, precision: np.ndarray | float = SINGLE, first: int = 0) -> np.ndarray:

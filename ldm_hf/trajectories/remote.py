@@ -20,6 +20,7 @@ from huggingface_hub.file_download import repo_folder_name
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError
+from ..statistics_ldm import to_lists
 from .reader import EnvironmentTrajectories
 from .schema import EnvironmentInfo, write_atomically
 from .writer import shards
@@ -57,9 +58,8 @@ class RemoteTrajectories:
         Raises:
             DatasetError: if the Hub cannot be reached, or the shards are not those of the index.
         """
-        if (
-            self._here is None
-        ):  # no lock, which a forked process might find closed for ever; files are fetched by one at a time anyway
+        # no lock, which a forked process might find closed for ever; files are fetched by one at a time anyway
+        if self._here is None:
             self._here = self._fetch()
         return self._here
 
@@ -116,7 +116,7 @@ def write_index(folder: Path, names: Iterable[str]) -> Path:
             "info": asdict(stream.info),
             "episodes": stream.num_episodes,
             "steps": stream.num_steps,
-            "statistics": _lists(stream.statistics()),
+            "statistics": to_lists(stream.statistics()),
             "files": ["environment.json", *(path.name for path in shards(folder / name))],
         }
     write_atomically(folder / INDEX, json.dumps({"format_version": INDEX_FORMAT, "environments": entries}))
@@ -136,9 +136,7 @@ def read_index(repo_id: str) -> dict[str, Callable[[], RemoteTrajectories]] | No
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         if isinstance(error, LocalEntryNotFoundError) and _is_cached(repo_id):
             return None  # offline, with a repo that has none
-        raise DatasetError(
-            f"{repo_id} is neither a folder nor a dataset repo that can be reached: {str(error).splitlines()[0]}"
-        ) from error
+        raise unreachable(repo_id, error) from error
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         if index["format_version"] > INDEX_FORMAT:
@@ -160,6 +158,13 @@ def read_index(repo_id: str) -> dict[str, Callable[[], RemoteTrajectories]] | No
     return {
         name: partial(RemoteTrajectories, repo_id, path.parent.name, name, entry) for name, entry in entries.items()
     }
+
+
+def unreachable(path_or_repo: str | Path, error: Exception) -> DatasetError:
+    """What to tell where there is no dataset."""
+    return DatasetError(
+        f"{path_or_repo} is neither a folder nor a dataset repo that can be reached: {str(error).splitlines()[0]}"
+    )
 
 
 def fetch_ahead(streams: Iterable[Any], progress: bool = True) -> None:
@@ -193,13 +198,6 @@ def fetch_ahead(streams: Iterable[Any], progress: bool = True) -> None:
 
 def _is_cached(repo_id: str) -> bool:
     return (Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="dataset")).is_dir()
-
-
-def _lists(statistics: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _lists(value) if isinstance(value, dict) else np.asarray(value).tolist()
-        for name, value in statistics.items()
-    }
 
 
 def _arrays(statistics: dict[str, Any]) -> dict[str, Any]:

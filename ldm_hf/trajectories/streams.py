@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from ..errors import DatasetError
 from .reader import EnvironmentTrajectories
-from .remote import RemoteTrajectories, read_index
+from .remote import RemoteTrajectories, read_index, unreachable
 from .selection import SelectedTrajectories, select_by_return
 from .writer import shards
 
@@ -70,9 +70,7 @@ def dataset_folder(path_or_repo: str | Path, patterns: list[str] | None = None) 
     try:
         return Path(snapshot_download(str(path_or_repo), repo_type="dataset", allow_patterns=allowed))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise DatasetError(
-            f"{path_or_repo} is neither a folder nor a dataset repo that can be reached: {str(error).splitlines()[0]}"
-        ) from error
+        raise unreachable(path_or_repo, error) from error
 
 
 def config_names(folder: Path) -> list[str]:
