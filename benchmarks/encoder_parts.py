@@ -260,7 +260,8 @@ def two_tokens():
             outputs = self.backbone(
                 inputs_embeds=token, attention_mask=mask, position_ids=cache.position_ids, cache=cache, use_cache=True
             )
-            cache.advance(active, self.backbone.rotary_emb)
+            cache.advance(active)
+            cache.count(self.backbone.rotary_emb)
         return outputs
 
     with (

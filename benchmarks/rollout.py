@@ -39,8 +39,8 @@ from torch import nn
 from transformers import DecisionTransformerConfig, DecisionTransformerModel, DynamicCache
 
 from ldm_hf import LDMConfig, LDMForActionPrediction
-from ldm_hf.agent import compiled
 from ldm_hf.cache_ldm import RingBufferCache
+from ldm_hf.compiling import CompiledModel
 
 PER_STEP = ("feedback", "numeric", "raw_numeric", "categorical", "action_numeric")
 OURS, COMPILED, HEAVY = "ring buffer", "ring buffer, compiled", ("re-encoding", "Decision Transformer")
@@ -57,8 +57,11 @@ class StockCache(DynamicCache):
     def attention_mask(self, dtype: torch.dtype) -> None:
         """The backbone makes its own."""
 
-    def advance(self, active: torch.Tensor | None, rotary: nn.Module) -> None:
+    def advance(self, active: torch.Tensor | None) -> None:
         self.position_ids = self.position_ids + 1
+
+    def count(self, rotary: nn.Module) -> None:
+        """Nothing to re-base."""
 
 
 def full_caches(config: LDMConfig, lanes: int, device: str, dtype: torch.dtype) -> tuple[RingBufferCache, StockCache]:
@@ -109,7 +112,27 @@ def matrices(model: LDMForActionPrediction) -> list[torch.Tensor]:
 def products(weights: list[torch.Tensor], rows: int) -> Callable[[], Any]:
     """Their products with so many rows and nothing else. Each has its own matrix: a single one would stay in the processor's cache."""
     inputs = [weight.new_ones(rows, weight.shape[1]) for weight in weights]
-    return lambda: [nn.functional.linear(x, weight) for x, weight in zip(inputs, weights, strict=True)]
+
+    def call() -> None:
+        for x, weight in zip(inputs, weights, strict=True):
+            nn.functional.linear(x, weight)
+
+    if not weights[0].is_cuda:
+        return call
+    call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()  # starts them all at once
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
+def reading(weights: list[torch.Tensor]) -> Callable[[], Any]:
+    """Products of one row, as fast as memory lets the weights be read. On GPUs that takes a single large matrix: small products are over
+    before memory is busy."""
+    if weights[0].is_cuda:
+        weights = [torch.cat([weight.flatten() for weight in weights]).view(-1, weights[0].shape[1])]
+    return products(weights, 1)
 
 
 def limit(config: LDMConfig, weights: list[torch.Tensor], lanes: int, times: dict[str, float]) -> float:
@@ -138,13 +161,13 @@ def contenders(args, model: LDMForActionPrediction, lanes: int, jat: Jat | None)
         "re-encoding": lambda: model(**window),
         "Decision Transformer": decision_transformer(config, few, device, dtype),
         GEMM: products(weights, lanes),
-        GEMV: products(weights, 1),
+        GEMV: reading(weights),
     }
     if device == "cpu" and args.dtype == "fp32":
         small = quantised(model)
         made[f"{OURS}, int8"] = lambda: small(**step, cache=ring)
     if args.compile:
-        fast = compiled(model)
+        fast = CompiledModel(model)
         made[COMPILED] = lambda: fast(**step, cache=ring)
     if jat is not None:
         made |= {f"JAT, {kind}": functools.partial(jat.step, kind) for kind in KINDS}

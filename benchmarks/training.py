@@ -23,6 +23,7 @@ from common import DTYPES, add_sizes, model_of, parser, race, random_segments, s
 from torch import nn
 
 from ldm_hf import LDMConfig
+from ldm_hf.training.optimisation import compile_for_training
 from ldm_hf.training.throughput import flops_per_token
 
 SQUARE, OWN = "square product", "the backbone's products"
@@ -52,10 +53,10 @@ def config_of(args, tokens: int) -> LDMConfig:
 def training_step(args, config: LDMConfig, tokens: int) -> tuple[Callable[[], Any], nn.Module]:
     """A step of the optimiser, and the model."""
     model = model_of(config, args.device).train()
+    if args.compile:
+        compile_for_training(model, torch.device(args.device))
     if tokens > 1:
         model.model.backbone = ManyTokens(model.model.backbone, tokens)
-    if args.compile:
-        model.model.backbone.compile()
     steps = args.segment or 4 * config.window // tokens
     batch = {name: value.to(args.device) for name, value in random_segments(config, args.rows, steps).items()}
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
@@ -102,7 +103,11 @@ def main() -> None:
     made.add_argument("--rows", type=int, default=16)
     made.add_argument("--most-tokens", type=int, default=3, help="a step; 1 measures nothing but the MFU")
     made.add_argument("--seconds", type=float, default=20, help="of measuring for each layout")
-    made.add_argument("--compile", action="store_true", help="the backbone (on CPUs this needs a C++ compiler)")
+    made.add_argument(
+        "--compile",
+        action="store_true",
+        help="as `--compile` of the training scripts does (on CPUs this needs a C++ compiler)",
+    )
     args = made.parse_args()
     torch.set_num_threads(args.threads)
     config = config_of(args, 1)

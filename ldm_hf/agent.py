@@ -15,6 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from .cache_ldm import RingBufferCache
+from .compiling import CompiledModel
 from .errors import CheckpointError, SpaceMismatchError
 from .modeling_ldm import LDMForActionPrediction
 from .observations import as_parts
@@ -80,11 +81,6 @@ def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMPro
     return model, processor
 
 
-def compiled(model: LDMForActionPrediction) -> Any:
-    """The model, compiled by torch for roll-outs; on CPUs with a wrapper in C++, since Python between the products costs more than one of them."""
-    return torch.compile(model, options={"cpp_wrapper": True} if model.device.type == "cpu" else None)
-
-
 class LDMAgent:
     """Acts in an environment, or in all lanes of a vector environment, by one forward pass per step.
 
@@ -137,7 +133,7 @@ class LDMAgent:
     ) -> None:
         processor.check_model(model.config)
         self.model, self.processor = model.eval(), processor
-        self._compiled = compiled(model) if compile else model
+        self._call: Any = CompiledModel(model) if compile else model
         self.deterministic, self.temperature = deterministic, temperature
         self.rng = np.random.default_rng(seed)
         self.batched = num_envs is not None
@@ -322,9 +318,7 @@ class LDMAgent:
         parts = self._repair_pixels(parts)
         encoded = self._encode(state, parts, active, reward_known)
         inputs = self.processor(encoded).to(self.model.device)
-        # the first step makes the buffers of the cache, which is not to be compiled
-        model = self._compiled if state.cache.has_begun else self.model
-        output = model(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
+        output = self._call(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
         mask = None if mask is None else _batch_mask(mask, state.lanes)
         logits, means, deviations = (
             values.view(state.lanes, len(layout.actions.sizes), *values.shape[2:]).cpu().numpy()

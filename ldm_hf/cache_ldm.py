@@ -82,7 +82,7 @@ class RecurrentLayer(LinearAttentionLayer):
                 self._before[name] = torch.zeros_like(state)
             before = self._before[name]
             if active is not None:
-                state[~active] = before[~active]
+                state.copy_(torch.where(active.view(-1, *[1] * (state.dim() - 1)), state, before))
             before.copy_(state)
 
     @torch.inference_mode()  # states made in a roll-out under inference mode may be written there only
@@ -128,6 +128,11 @@ class RingBufferCache(Cache):
         return self._steps > 0
 
     @property
+    def is_recurrent(self) -> bool:
+        """Has it layers without attention?"""
+        return bool(self._recurrent)
+
+    @property
     def position_ids(self) -> torch.Tensor:
         """Positions ``(B, 1)`` of the step about to be written."""
         return self.lengths[:, None]
@@ -139,17 +144,22 @@ class RingBufferCache(Cache):
             :, None, None
         ]
 
-    @torch.compiler.disable  # counting and re-basing would have a graph each
-    def advance(self, active: torch.Tensor | None, rotary: nn.Module | None) -> None:
+    def advance(self, active: torch.Tensor | None) -> None:
         """Moves on after a step.
 
         Args:
             active: ``(B,)`` bool; a lane that is not active forgets the step just written. None: all are.
-            rotary: the backbone's rotary embedding, to re-base positions from time to time.
         """
         for layer in self._recurrent:
             layer.keep(active)
         self.lengths += 1 if active is None else active.to(self.lengths)
+
+    def count(self, rotary: nn.Module | None) -> None:
+        """The part of moving on that Python decides: re-bases positions from time to time.
+
+        Args:
+            rotary: the backbone's rotary embedding.
+        """
         self._steps += 1
         if self._steps % REBASE_INTERVAL == 0:
             self._rebase(rotary)

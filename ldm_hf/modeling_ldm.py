@@ -307,7 +307,11 @@ class LDMModel(LDMPreTrainedModel):
             use_cache=True,
             **kwargs,
         )
-        cache.advance(active, getattr(self.backbone, "rotary_emb", None))
+        cache.advance(active)
+        if (
+            not torch.compiler.is_compiling()
+        ):  # whoever compiled the model counts: a counter of Python's would part it in two
+            cache.count(getattr(self.backbone, "rotary_emb", None))
         return outputs
 
 

@@ -41,7 +41,7 @@ class TrainingRun:
     unknown_statistics: float = option(0.3, "share of segments without stored statistics")
     mixed_precision: str = option("auto", "bf16 on GPUs that have it", choices=["auto", "no", "bf16"])
     gradient_checkpointing: bool = option(False, "compute the decoder's activations twice instead of keeping them")
-    compile: bool = option(False, "compile the decoder (on CPUs this needs a C++ compiler)")
+    compile: bool = option(False, "compile decoder and action head (on CPUs this needs a C++ compiler)")
     cpu_threads: int | None = option(
         None, "threads of a process that computes on the CPU; by default its share of the cores"
     )

@@ -39,7 +39,7 @@ from .checkpoints import (
     save_checkpoint,
 )
 from .early_stopping import EarlyStopping
-from .optimisation import cosine_with_warmup, parameter_groups
+from .optimisation import compile_for_training, cosine_with_warmup, parameter_groups
 from .plan import plan_table
 from .processes import sole_writer
 from .throughput import Meter, flops_per_token, peak_flops
@@ -146,7 +146,7 @@ class _Run:
         if args.gradient_checkpointing:
             model.activation_checkpointing_enable()
         if args.compile:
-            model.model.backbone.compile()
+            compile_for_training(model, accelerator.device)
         self.whole: Any = model
         if accelerator.distributed_type == DistributedType.FSDP:
             self.whole = copy.deepcopy(model)

@@ -7,6 +7,21 @@ from typing import Any
 
 import torch
 
+from ..modeling_ldm import LDMForActionPrediction
+
+
+def compile_for_training(model: LDMForActionPrediction, device: torch.device) -> None:
+    """Compiles, in place, the decoder and the action head: what a training step spends its time in.
+
+    On GPUs, attention becomes FlexAttention (Dong et al. 2024), which skips the blocks outside the window; a mask would have them all computed.
+    It has no backward pass on CPUs.
+    """
+    backbone = model.model.backbone
+    if device.type == "cuda" and backbone._supports_flex_attn:
+        backbone.set_attn_implementation("flex_attention")
+    backbone.compile(dynamic=False)
+    model.action_head.compile(dynamic=True)  # batches differ in their number of action elements
+
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """What is trained, with weight decay on matrices only: not on biases, norms or embedding tables."""

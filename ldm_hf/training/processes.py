@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env, set_seed
 from filelock import FileLock, Timeout
 from transformers import HfArgumentParser
 
@@ -41,7 +41,8 @@ LOST_CONNECTION = (
 def make_accelerator(args: TrainingRun) -> Accelerator:
     """The accelerator of this process, with threads and seed set."""
     _end_with_launcher()
-    cpu = not torch.accelerator.is_available()  # accelerate starts no process group on CPUs unless it is told to
+    # accelerate starts no process group on CPUs unless it is told to
+    cpu = not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
     state = PartialState(cpu=cpu)
     if state.num_processes == 1 and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:
         logger.warning(
