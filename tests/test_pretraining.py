@@ -245,6 +245,15 @@ def test_a_sharded_run_learns_and_resumes_like_others(folder):
     assert log_of(broken) == log_of(whole)[3:] and same(weights_of(broken), weights_of(whole))
 
 
+def test_a_sharded_run_multiplies_in_half_precision(folder, whole):
+    kwargs = {"launcher": TWO_PROCESSES, "script": write_sharded(folder, "pretrain")}
+    output = launch(folder, folder / "sharded-half", "--batch_size", "1", "--mixed_precision", "bf16", **kwargs)
+    losses, expected = ([line["loss"] for line in log_of(run)] for run in (output, whole))
+    assert losses[0] != pytest.approx(expected[0], rel=1e-5) and losses[0] == pytest.approx(expected[0], rel=0.02)
+    assert losses == pytest.approx(expected, rel=0.2)  # rounding grows from update to update
+    assert {value.dtype for value in weights_of(output).values()} == {torch.float32}
+
+
 def test_a_model_tells_all_runs_that_made_it(folder, whole):
     second = train(folder, folder / "second", "--model", whole, "--max_steps", 2)
     third = json.loads((train(folder, folder / "third", "--model", second) / "training.json").read_text())

@@ -39,7 +39,7 @@ from .checkpoints import (
     save_checkpoint,
 )
 from .early_stopping import EarlyStopping
-from .optimisation import compile_for_training, cosine_with_warmup, parameter_groups
+from .optimisation import compile_for_training, cosine_with_warmup, parameter_groups, sharded_precision
 from .plan import plan_table
 from .processes import sole_writer
 from .throughput import Meter, flops_per_token, peak_flops
@@ -132,9 +132,13 @@ class _Run:
         )
         total = max(args.max_steps, 2) * self.micro  # a dry run takes two
         self.batches = SegmentDataset(trajectories, processor, sampler, total, args.unknown_statistics)
-        workers = GPU_WORKERS if args.num_workers is None and accelerator.device.type == "cuda" else args.num_workers
+        on_gpu = accelerator.device.type == "cuda"
+        workers = GPU_WORKERS if args.num_workers is None and on_gpu else args.num_workers
         numbers = range(self.progress.step * self.micro, total)
-        self.stream = iter(DataLoader(self.batches, batch_size=None, sampler=numbers, num_workers=workers or 0))
+        loader = DataLoader(
+            self.batches, batch_size=None, sampler=numbers, num_workers=workers or 0, pin_memory=on_gpu
+        )
+        self.stream = iter(loader)
         order = sampler.order(self.progress.step * self.micro)
         # after the workers began: threads do not live on in a forked process
         fetch_ahead((trajectories[name] for name in order), accelerator.is_local_main_process)
@@ -149,6 +153,7 @@ class _Run:
             compile_for_training(model, accelerator.device)
         self.whole: Any = model
         if accelerator.distributed_type == DistributedType.FSDP:
+            accelerator.state.fsdp_plugin.mixed_precision_policy = sharded_precision(accelerator.mixed_precision)
             self.whole = copy.deepcopy(model)
             self.whole.to("meta")  # gets the weights of all processes in the end
             model.register_forward_hook(_touch_stems)
@@ -171,7 +176,7 @@ class _Run:
             started = time.perf_counter()
             batch = next(self.stream)
             waited = time.perf_counter() - started
-            batch = batch.to(accelerator.device)
+            batch = batch.to(accelerator.device, non_blocking=True)  # Python goes on while the GPU computes
             with accelerator.accumulate(self.model):
                 output = self.model(**batch)
                 accelerator.backward(output.loss)

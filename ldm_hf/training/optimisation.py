@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from ..modeling_ldm import LDMForActionPrediction
 
@@ -48,3 +49,13 @@ def best_mixed_precision(device: torch.device) -> str:
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return "bf16"
     return "no"
+
+
+def sharded_precision(mixed_precision: str) -> MixedPrecisionPolicy | None:
+    """Of sharded data parallelism (FSDP2): weights multiply in bf16, gradients are summed in float32.
+
+    accelerate's own policy casts inputs, too: raw numbers would lose their digits, and numbers of choices above 256 would become others.
+    """
+    if mixed_precision != "bf16":
+        return None
+    return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
