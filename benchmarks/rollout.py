@@ -124,7 +124,12 @@ def products(weights: list[torch.Tensor], rows: int) -> Callable[[], Any]:
     graph = torch.cuda.CUDAGraph()  # starts them all at once
     with torch.cuda.graph(graph):
         call()
-    return graph.replay
+    return functools.partial(_replay, graph, inputs, weights)
+
+
+def _replay(graph: torch.cuda.CUDAGraph, *read: list[torch.Tensor]) -> None:
+    """A graph does not keep what it reads; this does."""
+    graph.replay()
 
 
 def reading(weights: list[torch.Tensor]) -> Callable[[], Any]:

@@ -1,5 +1,6 @@
 """JAT's side of `contender.Jat`: takes a step for every line that it reads. Run by its own environment, not by the tests' or the benchmarks'."""
 
+import importlib
 import sys
 import types
 
@@ -11,8 +12,13 @@ from transformers import CLIPImageProcessor, PreTrainedTokenizerFast
 
 
 def stand_in_for_torchvision() -> None:
-    """JAT takes one function of torchvision. A torchvision that was built for another torch cannot even be imported; this can."""
+    """JAT takes one function of torchvision. Where there is none, or one that was built for another torch, this is enough."""
     names = ["torchvision", "torchvision.transforms", "torchvision.transforms.functional"]
+    try:
+        importlib.import_module(names[-1])
+        return
+    except (ImportError, RuntimeError):
+        pass
     for name in names:
         sys.modules[name] = types.ModuleType(name)
     sys.modules[names[1]].functional = sys.modules[names[2]]
