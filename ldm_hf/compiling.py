@@ -1,6 +1,7 @@
 """Models compiled for roll-outs: what a step computes is started as a whole.
 
-Starting hundreds of small products one by one from Python takes longer than many of them: 6 % of a step on a CPU, nine tenths of it on a GPU.
+Starting hundreds of small products one by one from Python takes longer than many of them: at one lane a fifth of a step on a CPU, nine tenths of it on a GPU
+(docs/LOG.md).
 """
 
 from __future__ import annotations

@@ -97,21 +97,17 @@ def flags(folder, *options):
     return [*(str(part) for name, value in defaults.items() for part in (f"--{name}", value)), *map(str, options)]
 
 
-def environment(folder):
-    return {
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-        "LDM_HF_CACHE": str(folder / "cache"),
-    }
+def environment(folder, gpu=False):
+    made = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "LDM_HF_CACHE": str(folder / "cache")}
+    return made if gpu else made | {"CUDA_VISIBLE_DEVICES": ""}
 
 
-def start(folder, *options, script="pretrain.py", launcher=()):
-    """The script in a process of its own."""
+def start(folder, *options, script="pretrain.py", launcher=(), gpu=False):
+    """The script in a process of its own, which sees GPUs if it is to."""
     return subprocess.Popen(
         [sys.executable, *launcher, str(EXAMPLES / script), *flags(folder, *options)],
         cwd=folder,
-        env=os.environ | environment(folder),
+        env=os.environ | environment(folder, gpu),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
