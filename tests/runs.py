@@ -98,7 +98,12 @@ def flags(folder, *options):
 
 
 def environment(folder, gpu=False):
-    made = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "LDM_HF_CACHE": str(folder / "cache")}
+    made = {
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "LDM_HF_CACHE": str(folder / "cache"),
+        "PYTHONFAULTHANDLER": "1",  # a process that dies of a signal says where each of its threads was
+    }
     return made if gpu else made | {"CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -124,7 +129,7 @@ def run(folder, *options, **kwargs):
 def launch(folder, output, *options, **kwargs):
     """The same; must end well. Returns the output folder."""
     result = run(folder, "--output_dir", output, *options, **kwargs)
-    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.returncode == 0, result.stderr[-8000:]
     return output
 
 
