@@ -17,6 +17,7 @@ from ldm_hf.environments.catalogue import FOLDER, files, read_rows
 from ldm_hf.errors import CheckpointError
 from ldm_hf.evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
 from ldm_hf.references import load_reference, method_of, training
+from ldm_hf.references.planning import AttackPlanner
 from ldm_hf.references.scripted import BabyAIBot
 from ldm_hf.references.tabular import value_iteration
 from ldm_hf.references.training import train_reference
@@ -62,6 +63,8 @@ FOUND = (
     "bsuite-discounting-chain",
     "bsuite-memory-len-5",
     "bsuite-mountain-car",
+    "nasim-h30-s5-mixed",
+    "nasim-medium-multi-site",
     "popgym-AutoencodeEasy-v0",
     "popgym-BattleshipEasy-v0",
     "popgym-ConcentrationHard-v0",
@@ -256,6 +259,31 @@ def test_the_attack_planner_takes_the_network(share):
     bound = env.unwrapped.get_score_upper_bound()  # as if no exploit ever failed and no detour was needed
     assert np.mean(scores) >= (0.97 if share == 0 else 0.9) * bound
     assert max(scores) <= bound
+
+
+@pytest.mark.parametrize("name", ["nasim-small", "nasim-small-honeypot", "nasim-h4-s5-mixed"])
+def test_one_host_of_a_subnet_is_enough_for_an_attack(name):
+    env = make(name)
+    env.reset(seed=0)
+    few, all_of_them = AttackPlanner(env), AttackPlanner(env)
+    assert few.search(env.unwrapped.current_state, all_hosts=False)
+    assert all_of_them.search(env.unwrapped.current_state, all_hosts=True)
+    assert few.plans == all_of_them.plans
+
+
+def test_the_attack_planner_finds_a_way_round_the_firewall_of_a_host():
+    env = make("nasim-small")
+    network = env.unwrapped.network
+    entrance, goal = (3, 1), (4, 0)  # the host that is the cheapest to go through
+    network.hosts[goal].firewall[entrance] = env.unwrapped.scenario.services
+    reference = AttackPlanner(env)
+    observation, info = env.reset(seed=0)
+    reference.reset(env)
+    terminated = truncated = False
+    while not (terminated or truncated):
+        action = reference.act(env, observation, info)
+        observation, _, terminated, truncated, info = env.step(action)
+    assert terminated
 
 
 def test_the_freeway_planner_crosses_often():

@@ -1,4 +1,4 @@
-"""Classic control: linear feedback and energy pumping."""
+"""Classic control: feedback, linear or through a Jacobian, and energy pumping."""
 
 from __future__ import annotations
 
@@ -34,6 +34,15 @@ class MountainCar(Reference):
         if isinstance(env.action_space, gymnasium.spaces.Box):
             return np.array([1.0 if forward else -1.0], np.float32)
         return np.int64(2 if forward else 0)
+
+
+class Acrobot(Reference):
+    """Turns the elbow the way it is turning, which raises the energy at every step (Spong 1995 describes the swing-up)."""
+
+    worlds: tuple[str, ...] = ("AcrobotEnv",)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        return np.int64(2 if env.unwrapped.state[3] > 0 else 0)  # type: ignore[attr-defined]
 
 
 class Pendulum(Reference):
@@ -85,3 +94,67 @@ class ReachGoal(Reference):
         action = np.zeros(space.shape, space.dtype)
         action[:3] = np.clip(self.gain * (observation["desired_goal"] - observation["achieved_goal"]), -1, 1)
         return action
+
+
+class LinearRegulator(Reference):
+    """Balances MuJoCo's upright pendulums: the linear-quadratic regulator (Kalman 1960) of the simulator's own equations near the top."""
+
+    method = "planner"
+    worlds: tuple[str, ...] = ("InvertedPendulumEnv", "InvertedDoublePendulumEnv")
+    effort = 0.01  # what the square of a force counts, beside those of the state
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        import mujoco
+        from scipy.linalg import solve_discrete_are
+
+        world: Any = env.unwrapped
+        model, data = world.model, mujoco.MjData(world.model)
+        states, controls = 2 * model.nv, model.nu
+
+        def after(point: np.ndarray) -> np.ndarray:
+            mujoco.mj_resetData(model, data)
+            data.qpos[:], data.qvel[:], data.ctrl[:] = np.split(point, (model.nv, states))
+            mujoco.mj_step(model, data, nstep=world.frame_skip)
+            return np.concatenate([data.qpos, data.qvel])
+
+        steps = 1e-5 * np.eye(states + controls)  # central differences at the top, where the state is zero
+        jacobian = np.stack([(after(step) - after(-step)) / 2e-5 for step in steps], axis=1)
+        a, b, cost = jacobian[:, :states], jacobian[:, states:], self.effort * np.eye(controls)
+        value = solve_discrete_are(a, b, np.eye(states), cost)
+        self.gains = np.linalg.solve(cost + b.T @ value @ b, b.T @ value @ a)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        data: Any = env.unwrapped.data  # type: ignore[attr-defined]
+        return _bounded(-self.gains @ np.concatenate([data.qpos, data.qvel]), env.action_space)
+
+
+class Reacher(Reference):
+    """Pulls the tip of MuJoCo's arm to its target: the force of a damped spring, as torques of the joints by the transposed Jacobian (Hogan 1985).
+
+    Args:
+        env: not used.
+        spring: torque for each metre that the tip is away, and metre of lever.
+        damping: torque for each radian a second.
+    """
+
+    worlds: tuple[str, ...] = ("ReacherEnv",)
+
+    def __init__(self, env: gymnasium.Env, spring: float = 10.0, damping: float = 0.05) -> None:
+        self.spring, self.damping = spring, damping
+
+    @classmethod
+    def variants(cls, env: gymnasium.Env) -> list[dict[str, Any]]:
+        return [{"spring": spring, "damping": damping} for spring in (4.0, 10.0) for damping in (0.02, 0.05)]
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        import mujoco
+
+        world: Any = env.unwrapped
+        jacobian = np.zeros((3, world.model.nv))
+        mujoco.mj_jacBody(world.model, world.data, jacobian, None, world.model.body("fingertip").id)
+        pull = self.spring * (world.get_body_com("target") - world.get_body_com("fingertip"))
+        return _bounded((jacobian.T @ pull - self.damping * world.data.qvel)[:2], env.action_space)
+
+
+def _bounded(action: np.ndarray, space: Any) -> np.ndarray:
+    return np.clip(action, space.low, space.high).astype(space.dtype)

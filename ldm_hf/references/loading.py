@@ -16,6 +16,7 @@ from . import (
     control,
     driving,
     electric,
+    manipulation,
     mazes,
     memory,
     operations,
@@ -30,6 +31,7 @@ from .isolated import IsolatedReference
 from .scores import entry, reference_scores
 
 POLICIES: dict[str, type[Reference]] = {
+    "acrobot": control.Acrobot,
     "atari_freeway": scripted.AtariFreeway,
     "attack_planner": planning.AttackPlanner,
     "autoencode": memory.Autoencode,
@@ -43,6 +45,7 @@ POLICIES: dict[str, type[Reference]] = {
     "concentration": memory.Concentration,
     "constant": constant.Constant,
     "count_recall": memory.CountRecall,
+    "cube_arranger": manipulation.CubeArranger,
     "drive_controller": electric.DriveController,
     "echelon_base_stock": operations.EchelonBaseStock,
     "foraging": teams.Foraging,
@@ -51,6 +54,8 @@ POLICIES: dict[str, type[Reference]] = {
     "higher_lower": memory.HigherLower,
     "lane_changer": driving.LaneChanger,
     "lane_keeper": driving.LaneKeeper,
+    "lights_out": manipulation.LightsOut,
+    "linear_regulator": control.LinearRegulator,
     "lunar_lander": control.LunarLander,
     "max_pressure": traffic.MaxPressure,
     "maze_runner": mazes.MazeRunner,
@@ -62,7 +67,9 @@ POLICIES: dict[str, type[Reference]] = {
     "mountain_car": control.MountainCar,
     "multiarmed_bandit": memory.MultiarmedBandit,
     "pendulum": control.Pendulum,
+    "point_runner": mazes.PointRunner,
     "reach_goal": control.ReachGoal,
+    "reacher": control.Reacher,
     "reorder_point": operations.ReorderPoint,
     "repeat_first": scripted.RepeatFirst,
     "repeat_previous": scripted.RepeatPrevious,

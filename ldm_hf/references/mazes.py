@@ -1,4 +1,4 @@
-"""Search in grid worlds whose rules are known."""
+"""Search in mazes whose rules are known."""
 
 from __future__ import annotations
 
@@ -145,19 +145,45 @@ class MazeRunner(Reference):
         maze: Any = env.unwrapped.maze  # type: ignore[attr-defined]
         place, goal, speed = observation["achieved_goal"], observation["desired_goal"], observation["observation"][2:4]
         here, there = ((int(i), int(j)) for i, j in map(maze.cell_xy_to_rowcol, (place, goal)))
-        following = _distances(maze.maze_map, there)
+        distances = _distances(maze.maze_map, there)
         target = goal
-        if here != there and here in following:
-            steps = [(here[0] + i, here[1] + j) for i, j in ((0, 1), (1, 0), (0, -1), (-1, 0))]
-            nearest = min(
-                (cell for cell in steps if cell in following), key=lambda cell: following[cell], default=there
-            )
-            target = maze.cell_rowcol_to_xy(np.array(nearest))
+        if here != there and here in distances:
+            target = maze.cell_rowcol_to_xy(np.array(_following(distances, here, there)))
         force = self.gains[0] * (target - place) - self.gains[1] * speed
         return np.clip(force, env.action_space.low, env.action_space.high).astype(env.action_space.dtype)  # type: ignore[attr-defined]
 
 
-def _distances(walls: list[list[Any]], goal: tuple[int, int]) -> dict[tuple[int, int], int]:
+class PointRunner(Reference):
+    """Moves OGBench's point (Park et al. 2025) along the shortest way over cells, round the teleporters, one of whose ends is a trap."""
+
+    method = "planner"
+    reach = 0.2  # metres that it moves in a step
+
+    @classmethod
+    def fits(cls, env: gymnasium.Env) -> bool:
+        return {"MazeEnv", "PointEnv"} <= {base.__name__ for base in type(env.unwrapped).__mro__}
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        maze: Any = env.unwrapped
+        place, goal = maze.get_xy(), maze.cur_goal_xy
+        walls = maze.maze_map.copy()
+        for cell in (maze._teleport_info or {}).get("teleport_in_ijs", ()):
+            walls[cell] = 1
+        here, there = maze.xy_to_ij(place), maze.xy_to_ij(goal)
+        following = _following(_distances(walls, there), here, there)
+        target = goal if here == there else np.array(maze.ij_to_xy(following))
+        return np.clip((target - place) / self.reach, -1, 1).astype(np.float32)
+
+
+def _following(
+    distances: dict[tuple[int, int], int], here: tuple[int, int], there: tuple[int, int]
+) -> tuple[int, int]:
+    """The cell beside this one that is nearest to the goal; the goal itself if there is none."""
+    beside = [(here[0] + i, here[1] + j) for i, j in ((0, 1), (1, 0), (0, -1), (-1, 0))]
+    return min((cell for cell in beside if cell in distances), key=lambda cell: distances[cell], default=there)
+
+
+def _distances(walls: Any, goal: tuple[int, int]) -> dict[tuple[int, int], int]:
     """Steps to the goal from every cell that is no wall (1)."""
     found, frontier = {goal: 0}, deque([goal])
     while frontier:

@@ -26,9 +26,9 @@ class AttackPlanner(Reference):
     worlds = ("NASimEnv",)
 
     def __init__(self, env: gymnasium.Env) -> None:
-        self.simulator: Any = env.unwrapped
-        self.network: Any = self.simulator.network
-        space: Any = self.simulator.action_space
+        simulator: Any = env.unwrapped
+        self.simulator, self.network = simulator, simulator.network
+        space: Any = simulator.action_space
         choices = [_Choice(index, space.get_action(index)) for index in range(space.n)]
         self.choices = [choice for choice in choices if choice.changes_state]
         self.plans: dict[bytes, int] = {}
