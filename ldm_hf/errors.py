@@ -1,8 +1,21 @@
 """The errors of ldm_hf. Each message names what failed (environment, leaf, file) and the cure."""
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class LDMError(Exception):
     """Base of every error a user can cure; the command-line tools print it without a stack trace."""
+
+    def __reduce__(self) -> tuple:  # survives the way back from a worker process, whatever its constructor takes
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[LDMError], arguments: tuple, attributes: dict[str, Any]) -> LDMError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 class UnsupportedSpaceError(LDMError):
@@ -48,16 +61,6 @@ class EnvironmentFailure(LDMError):
         cause = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
         super().__init__(f"environment {name} failed in {call}: {cause}")
         self.name = name
-
-    def __reduce__(self) -> tuple:  # survives the way back from a worker process
-        return _rebuild_environment_failure, (self.name, str(self))
-
-
-def _rebuild_environment_failure(name: str, message: str) -> EnvironmentFailure:
-    error = EnvironmentFailure.__new__(EnvironmentFailure)
-    Exception.__init__(error, message)
-    error.name = name
-    return error
 
 
 class DatasetError(LDMError):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ldm_hf.errors import EnvironmentFailure
+from ldm_hf.errors import EnvironmentFailure, MissingExtraError, NotInstalledError
 from ldm_hf.parallel import report, run_tasks
 
 PARENT = """
@@ -82,3 +82,21 @@ def test_a_silent_task_is_ended_and_the_others_go_on():
     assert isinstance(outcomes["hangs"], EnvironmentFailure)
     assert "hangs" in str(outcomes["hangs"]) and "nothing done in 1 s" in str(outcomes["hangs"])
     assert sum(told) == 3
+
+
+def fail_with(error):
+    raise error
+
+
+@pytest.mark.slow
+def test_errors_come_back_from_a_process_as_they_were():
+    errors = {
+        "lacks": MissingExtraError("mo-gymnasium", extra="envs-extra"),
+        "isolated": NotInstalledError("jumanji"),
+        "breaks": EnvironmentFailure("breaks", "step", ValueError("too far")),
+    }
+    outcomes = dict(run_tasks(fail_with, {name: (error,) for name, error in errors.items()}, jobs=2))
+    assert [(type(outcomes[name]), str(outcomes[name])) for name in errors] == [
+        (type(e), str(e)) for e in errors.values()
+    ]
+    assert outcomes["breaks"].name == "breaks"
