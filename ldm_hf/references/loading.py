@@ -75,6 +75,7 @@ POLICIES: dict[str, type[Reference]] = {
     "repeat_previous": scripted.RepeatPrevious,
     "trader": operations.Trader,
     "value_iteration": tabular.ValueIteration,
+    "warehousing": teams.Warehousing,
 }
 
 

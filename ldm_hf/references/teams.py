@@ -11,6 +11,10 @@ import numpy as np
 from .base import Reference
 
 NONE, NORTH, SOUTH, WEST, EAST, LOAD = range(6)
+FORWARD, LEFT, RIGHT, TOGGLE = range(1, 5)  # of a robot
+SHELVES = 1  # layer of the grid of a warehouse
+TURNS = (0, 3, 1, 2)  # its directions (up, right, down, left), clockwise
+AHEAD = ((0, -1), (1, 0), (0, 1), (-1, 0))  # in this order
 MOVES = {NORTH: (-1, 0), SOUTH: (1, 0), WEST: (0, -1), EAST: (0, 1)}
 
 
@@ -54,3 +58,81 @@ class Foraging(Reference):
                     first[after] = first[cell] or action
                     frontier.append(after)
         return NONE
+
+
+class Warehousing(Reference):
+    """Robots of a warehouse (Papoudakis et al. 2021): each fetches the nearest requested shelf that no other is after, carries it to the nearest
+    workstation and puts it down in the nearest free place. They go round each other; where that is impossible, they try something at random."""
+
+    worlds = ("Warehouse",)
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.generator = np.random.default_rng(0)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        world: Any = env.unwrapped
+        shelves = world.grid[SHELVES] > 0
+        aims = self._aims(world, shelves)
+        taken = {(robot.x, robot.y) for robot in world.agents}
+        actions = []
+        for robot, goals in zip(world.agents, aims, strict=True):
+            here, direction = (robot.x, robot.y), TURNS.index(robot.dir.value)
+            action: int | None = TOGGLE if here in goals else NONE
+            if goals and here not in goals:
+                blocked = shelves.copy() if robot.carrying_shelf else np.zeros_like(shelves)
+                for x, y in taken:
+                    if 0 <= y < blocked.shape[0] and 0 <= x < blocked.shape[1]:
+                        blocked[y, x] = True
+                action = _turn_or_go(blocked, here, direction, goals)
+            if action is None:
+                action = int(self.generator.choice([FORWARD, LEFT, RIGHT]))
+            if action == FORWARD:
+                taken.add((robot.x + AHEAD[direction][0], robot.y + AHEAD[direction][1]))  # nobody else goes there
+            actions.append(np.int64(action))
+        return tuple(actions)
+
+    def _aims(self, world: Any, shelves: np.ndarray) -> list[set[tuple[int, int]]]:
+        """Where each robot wants to go: to toggle there what it carries, or at the workstations just to be there."""
+        free = {(int(x), int(y)) for y, x in np.argwhere(~shelves & (world.highways == 0))}
+        loads = [robot.carrying_shelf for robot in world.agents]
+        aims: list[set[tuple[int, int]]] = []
+        for robot, load in zip(world.agents, loads, strict=True):
+            if load and load not in world.request_queue and not world._is_highway(robot.x, robot.y):
+                aims.append({(robot.x, robot.y)})
+            else:
+                aims.append(set() if load is None else set(world.goals) if load in world.request_queue else free)
+        wanted = [shelf for shelf in world.request_queue if shelf not in loads]
+        pairs = [(i, shelf) for i, load in enumerate(loads) if load is None for shelf in wanted]
+        for i, shelf in sorted(pairs, key=lambda pair: _distance(world.agents[pair[0]], pair[1])):
+            if not aims[i] and shelf in wanted:
+                wanted.remove(shelf)
+                aims[i] = {(shelf.x, shelf.y)}
+        return aims
+
+
+def _distance(one: Any, other: Any) -> int:
+    return abs(one.x - other.x) + abs(one.y - other.y)
+
+
+def _turn_or_go(
+    blocked: np.ndarray, start: tuple[int, int], direction: int, goals: set[tuple[int, int]]
+) -> int | None:
+    """The first action of the shortest way, turns included; None if there is none."""
+    frontier = deque([(start, direction)])
+    first: dict[tuple, int] = {(start, direction): NONE}
+    while frontier:
+        state = frontier.popleft()
+        (x, y), facing = state
+        if (x, y) in goals:
+            return first[state]
+        right, down = AHEAD[facing]
+        ahead = x + right, y + down
+        inside = 0 <= ahead[1] < blocked.shape[0] and 0 <= ahead[0] < blocked.shape[1]
+        following = [(LEFT, ((x, y), (facing - 1) % 4)), (RIGHT, ((x, y), (facing + 1) % 4))]
+        if inside and not blocked[ahead[1], ahead[0]]:
+            following.insert(0, (FORWARD, (ahead, facing)))
+        for action, after in following:
+            if after not in first:
+                first[after] = first[state] or action
+                frontier.append(after)
+    return None
