@@ -22,7 +22,7 @@ from ldm_hf.references.scripted import BabyAIBot
 from ldm_hf.references.tabular import value_iteration
 from ldm_hf.references.training import train_reference
 
-SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py", "gymnasium-robotics", "JSSEnv")
+SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py", "gymnasium-robotics", "JSSEnv", "ogbench", "rware")
 # Some of the rows that were given a reference because another row of their family has it: the extremes of each family.
 VARIANTS = (
     "BabyAI-UnlockPickup-v0",
@@ -45,17 +45,26 @@ VARIANTS = (
     "StocksTrending-memory0.5-v0",
     "Taxi-rainy-fickle-v4",
     "nasim-h5-s3-firewall1",
+    "nasim-h30-s5-mixed",
     "nasim-h5-s5-mixed",
+    "nasim-medium-multi-site",
     "nasim-small-honeypot",
+    "ogbench-cube-single-task1-v0",
+    "ogbench-pointmaze-medium-task1-v0",
+    "ogbench-puzzle-3x3-task1-v0",
     "popgym-RepeatPreviousHard-v0",
+    "rware-tiny-2ag-v2",
     "StocksTrending-cost0.25-v0",
 )
 # One row of each kind that an expert was found for by `ldm reference`.
 FOUND = (
+    "Acrobot-mass2-v1",
     "Foraging-5x5-2p-1f-v3",
+    "InvertedDoublePendulum-moon-v5",
     "JobShop-ta01",
     "MiniGrid-DoorKey-8x8-v0",
     "PointMaze_UMaze-v3",
+    "Reacher-costly-v5",
     "bsuite-cartpole",
     "bsuite-cartpole-swingup-0.5-0.5",
     "bsuite-catch-noise-0.3",
@@ -63,8 +72,6 @@ FOUND = (
     "bsuite-discounting-chain",
     "bsuite-memory-len-5",
     "bsuite-mountain-car",
-    "nasim-h30-s5-mixed",
-    "nasim-medium-multi-site",
     "popgym-AutoencodeEasy-v0",
     "popgym-BattleshipEasy-v0",
     "popgym-ConcentrationHard-v0",
@@ -97,7 +104,7 @@ def returns(spec: EnvironmentSpec, policy, episodes: int, seed: int = HELD_OUT_S
 @pytest.mark.parametrize("name", rows())
 def test_references_are_clearly_better_than_random(name):
     spec = get_spec(name)
-    few = spec.library in ("metaworld", "ale-py", "MinAtar") or name == "highway-fast-v0"
+    few = spec.library in ("metaworld", "ale-py", "MinAtar", "ogbench", "rware") or name == "highway-fast-v0"
     episodes = max(spec.episodes, 6 if few else 20)
     random = returns(spec, RandomPolicy(), episodes)
     reference = returns(spec, ReferencePolicy(lambda: load_reference(spec, "nowhere")), episodes)

@@ -46,7 +46,7 @@ class CubeArranger(Reference):
         places = np.array([info[f"privileged/block_{i}_pos"] for i in range(len(targets))])
         self.steps += 1
         if self.cube is None or self.steps > LONGEST_MOVE or self._is_done(places, info):
-            self.cube, self.target, self.steps = (*self._next(places, targets), 0)
+            self.cube, self.target, self.steps = (*next_cube(places, targets, self.spots), 0)
         told = {
             "privileged/target_block": self.cube,
             "privileged/target_block_pos": self.target,
@@ -59,24 +59,33 @@ class CubeArranger(Reference):
         free = info["proprio/gripper_contact"] < 0.1 and info["proprio/effector_pos"][2] > 4 * CUBE
         return bool(free and np.linalg.norm(places[self.cube] - self.target) < NEAR)
 
-    def _next(self, places: np.ndarray, targets: np.ndarray) -> tuple[int, np.ndarray]:
-        """Which cube to move next, and where."""
-        placed = np.linalg.norm(places - targets, axis=1) < NEAR
-        missing = sorted(np.flatnonzero(~placed).tolist(), key=lambda i: targets[i, 2])
-        clear = [not _above(places, place, i).any() for i, place in enumerate(places)]
-        for i in missing:
-            blocked = _above(places, targets[i] - [0, 0, CUBE], i).any()
-            below = [j for j in np.flatnonzero(placed) if np.linalg.norm(places[j] - targets[i] + [0, 0, CUBE]) < NEAR]
-            if clear[i] and not blocked and (targets[i, 2] < CUBE or below):
-                return i, targets[i]
-        for i in missing:  # each waits for another: what lies on it, or where it belongs, goes aside
-            buried, wanted = _above(places, places[i], i), _above(places, targets[i] - [0, 0, CUBE], i)
-            for j in np.flatnonzero(buried | wanted).tolist():
-                if clear[j]:
-                    taken = np.concatenate([places[:, :2], targets[:, :2]])
-                    distances = np.linalg.norm(self.spots[:, None, :2] - taken, axis=-1).min(1)
-                    return j, self.spots[distances.argmax()]
-        return (missing[0], targets[missing[0]]) if missing else (0, targets[0])
+
+def next_cube(places: np.ndarray, targets: np.ndarray, spots: np.ndarray) -> tuple[int, np.ndarray]:
+    """Which cube to move next, and where.
+
+    Args:
+        places: ``(cubes, 3)`` in metres.
+        targets: where they belong, likewise.
+        spots: ``(n, 3)``, where a cube can lie that has to go aside.
+    """
+    placed = np.linalg.norm(places - targets, axis=1) < NEAR
+    missing = sorted(np.flatnonzero(~placed).tolist(), key=lambda i: targets[i, 2])
+    clear = [not _above(places, place, i).any() for i, place in enumerate(places)]
+    for i in missing:
+        blocked = _above(places, targets[i] - [0, 0, CUBE], i).any()
+        carried = (
+            targets[i, 2] < CUBE or (np.linalg.norm(places[placed] - targets[i] + [0, 0, CUBE], axis=1) < NEAR).any()
+        )
+        if clear[i] and carried and not blocked:
+            return i, targets[i]
+    for i in missing:  # each waits for another: what lies on it, or where it belongs, goes aside
+        in_the_way = _above(places, places[i], i) | _above(places, targets[i] - [0, 0, CUBE], i)
+        for j in np.flatnonzero(in_the_way).tolist():
+            if clear[j]:
+                taken = np.concatenate([places[:, :2], targets[:, :2]])
+                distances = np.linalg.norm(spots[:, None, :2] - taken, axis=-1).min(1)
+                return j, spots[distances.argmax()]
+    return (missing[0], targets[missing[0]]) if missing else (0, targets[0])
 
 
 def _above(places: np.ndarray, place: np.ndarray, but: int) -> np.ndarray:
@@ -97,8 +106,8 @@ class LightsOut(Reference):
 
         world: Any = env.unwrapped
         self.oracle = ButtonMarkovOracle(env=env, gripper_always_closed=True)
-        self.effects = _effects(world._num_rows, world._num_cols)
-        self.idle = _null_space(self.effects)
+        self.effects = effects_of_buttons(world._num_rows, world._num_cols)
+        self.idle = null_space(self.effects)
 
     def reset(self, env: gymnasium.Env) -> None:
         self.button: int | None = None
@@ -116,7 +125,9 @@ class LightsOut(Reference):
             self.button is not None and states[self.button] == self.wanted and arm[2] > tops[self.button, 2] + CUBE
         )
         if self.button is None or pressed or self.steps > LONGEST_MOVE:
-            presses = np.flatnonzero(_solve(self.effects, (world._target_button_states - states) % 2, self.idle))
+            presses = np.flatnonzero(
+                fewest_presses(self.effects, (world._target_button_states - states) % 2, self.idle)
+            )
             distances = np.linalg.norm(tops - arm, axis=1)
             self.button = int(min(presses, key=lambda i: distances[i], default=0))
             self.wanted, self.steps = int(states[self.button]) ^ int(len(presses) > 0), 0
@@ -128,7 +139,7 @@ class LightsOut(Reference):
         return self.oracle.select_action(observation, info | told).astype(np.float32)
 
 
-def _effects(rows: int, columns: int) -> np.ndarray:
+def effects_of_buttons(rows: int, columns: int) -> np.ndarray:
     """``(lights, buttons)``: which lights a button switches: its own and those beside it."""
     places = np.array(list(itertools.product(range(rows), range(columns))))
     return (np.abs(places[:, None] - places).sum(-1) <= 1).astype(np.uint8)
@@ -149,7 +160,7 @@ def _reduced(matrix: np.ndarray) -> tuple[np.ndarray, list[int]]:
     return matrix, pivots
 
 
-def _null_space(matrix: np.ndarray) -> np.ndarray:
+def null_space(matrix: np.ndarray) -> np.ndarray:
     """``(2^k, columns)``: all vectors that the matrix maps to zero modulo 2."""
     reduced, pivots = _reduced(matrix)
     free = [column for column in range(matrix.shape[1]) if column not in pivots]
@@ -161,7 +172,7 @@ def _null_space(matrix: np.ndarray) -> np.ndarray:
     return mixes @ basis % 2
 
 
-def _solve(matrix: np.ndarray, wanted: np.ndarray, idle: np.ndarray) -> np.ndarray:
+def fewest_presses(matrix: np.ndarray, wanted: np.ndarray, idle: np.ndarray) -> np.ndarray:
     """The solution of ``matrix x = wanted`` modulo 2 with the fewest ones; of what can be reached if not all can."""
     reduced, pivots = _reduced(np.column_stack([matrix, wanted.astype(np.uint8)]))
     solution = np.zeros(matrix.shape[1], np.uint8)
