@@ -22,7 +22,16 @@ from ldm_hf.references.scripted import BabyAIBot
 from ldm_hf.references.tabular import value_iteration
 from ldm_hf.references.training import train_reference
 
-SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py", "gymnasium-robotics", "JSSEnv", "ogbench", "rware")
+SLOW_LIBRARIES = (
+    "metaworld",
+    "highway-env",
+    "ale-py",
+    "gymnasium-robotics",
+    "JSSEnv",
+    "dm-control",
+    "ogbench",
+    "rware",
+)
 # Some of the rows that were given a reference because another row of their family has it: the extremes of each family.
 VARIANTS = (
     "BabyAI-UnlockPickup-v0",
@@ -59,6 +68,8 @@ VARIANTS = (
 # One row of each kind that an expert was found for by `ldm reference`.
 FOUND = (
     "Acrobot-mass2-v1",
+    "FetchPickAndPlace-v4",
+    "FetchPush-v4",
     "Foraging-5x5-2p-1f-v3",
     "InvertedDoublePendulum-moon-v5",
     "JobShop-ta01",
@@ -72,6 +83,10 @@ FOUND = (
     "bsuite-discounting-chain",
     "bsuite-memory-len-5",
     "bsuite-mountain-car",
+    "dm-cartpole-swingup-v0",
+    "dm-lqr-lqr_6_2-v0",
+    "dm-pendulum-swingup-v0",
+    "dm-reacher-easy-v0",
     "popgym-AutoencodeEasy-v0",
     "popgym-BattleshipEasy-v0",
     "popgym-ConcentrationHard-v0",
@@ -104,7 +119,10 @@ def returns(spec: EnvironmentSpec, policy, episodes: int, seed: int = HELD_OUT_S
 @pytest.mark.parametrize("name", rows())
 def test_references_are_clearly_better_than_random(name):
     spec = get_spec(name)
-    few = spec.library in ("metaworld", "ale-py", "MinAtar", "ogbench", "rware") or name == "highway-fast-v0"
+    few = (
+        spec.library in ("metaworld", "ale-py", "MinAtar", "dm-control", "ogbench", "rware")
+        or name == "highway-fast-v0"
+    )
     episodes = max(spec.episodes, 6 if few else 20)
     random = returns(spec, RandomPolicy(), episodes)
     reference = returns(spec, ReferencePolicy(lambda: load_reference(spec, "nowhere")), episodes)

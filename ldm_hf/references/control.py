@@ -101,31 +101,14 @@ class LinearRegulator(Reference):
 
     method = "planner"
     worlds: tuple[str, ...] = ("InvertedPendulumEnv", "InvertedDoublePendulumEnv")
-    effort = 0.01  # what the square of a force counts, beside those of the state
 
     def __init__(self, env: gymnasium.Env) -> None:
-        import mujoco
-        from scipy.linalg import solve_discrete_are
-
         world: Any = env.unwrapped
-        model, data = world.model, mujoco.MjData(world.model)
-        states, controls = 2 * model.nv, model.nu
-
-        def after(point: np.ndarray) -> np.ndarray:
-            mujoco.mj_resetData(model, data)
-            data.qpos[:], data.qvel[:], data.ctrl[:] = np.split(point, (model.nv, states))
-            mujoco.mj_step(model, data, nstep=world.frame_skip)
-            return np.concatenate([data.qpos, data.qvel])
-
-        steps = 1e-5 * np.eye(states + controls)  # central differences at the top, where the state is zero
-        jacobian = np.stack([(after(step) - after(-step)) / 2e-5 for step in steps], axis=1)
-        a, b, cost = jacobian[:, :states], jacobian[:, states:], self.effort * np.eye(controls)
-        value = solve_discrete_are(a, b, np.eye(states), cost)
-        self.gains = np.linalg.solve(cost + b.T @ value @ b, b.T @ value @ a)
+        self.gains = regulator(world.model, world.frame_skip)
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
         data: Any = env.unwrapped.data  # type: ignore[attr-defined]
-        return _bounded(-self.gains @ np.concatenate([data.qpos, data.qvel]), env.action_space)
+        return bounded(-self.gains @ np.concatenate([data.qpos, data.qvel]), env.action_space)
 
 
 class Reacher(Reference):
@@ -153,8 +136,41 @@ class Reacher(Reference):
         jacobian = np.zeros((3, world.model.nv))
         mujoco.mj_jacBody(world.model, world.data, jacobian, None, world.model.body("fingertip").id)
         pull = self.spring * (world.get_body_com("target") - world.get_body_com("fingertip"))
-        return _bounded((jacobian.T @ pull - self.damping * world.data.qvel)[:2], env.action_space)
+        return bounded((jacobian.T @ pull - self.damping * world.data.qvel)[:2], env.action_space)
 
 
-def _bounded(action: np.ndarray, space: Any) -> np.ndarray:
+def regulator(model: Any, substeps: int, effort: float = 0.01, speed: float = 1.0) -> np.ndarray:
+    """Gains of the discrete linear-quadratic regulator of a MuJoCo model about its resting pose.
+
+    Args:
+        model: whose positions and speeds are as many.
+        substeps: of the simulator for a step.
+        effort: what the square of a control counts, beside that of a position.
+        speed: what the square of a speed counts.
+
+    Returns:
+        ``(controls, positions + speeds)``; the control is the negative product with the state.
+    """
+    import mujoco
+    from scipy.linalg import solve_discrete_are
+
+    data = mujoco.MjData(model)
+    states, controls = 2 * model.nv, model.nu
+
+    def after(point: np.ndarray) -> np.ndarray:
+        mujoco.mj_resetData(model, data)
+        data.qpos[:], data.qvel[:], data.ctrl[:] = np.split(point, (model.nv, states))
+        mujoco.mj_step(model, data, nstep=substeps)
+        return np.concatenate([data.qpos, data.qvel])
+
+    steps = 1e-5 * np.eye(states + controls)  # central differences
+    jacobian = np.stack([(after(step) - after(-step)) / 2e-5 for step in steps], axis=1)
+    a, b = jacobian[:, :states], jacobian[:, states:]
+    weights, cost = np.diag([1.0] * model.nv + [speed] * model.nv), effort * np.eye(controls)
+    value = solve_discrete_are(a, b, weights, cost)
+    return np.linalg.solve(cost + b.T @ value @ b, b.T @ value @ a)
+
+
+def bounded(action: np.ndarray, space: Any) -> np.ndarray:
+    """Within the bounds of a space, and of its dtype."""
     return np.clip(action, space.low, space.high).astype(space.dtype)
