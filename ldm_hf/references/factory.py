@@ -31,7 +31,7 @@ EPISODES = 50  # to measure with at the least
 PILOT_EPISODES = 5  # to choose parameters with, on other seeds
 SHORTEST_TRAINING = 30.0  # seconds; with less nothing is learned
 LONGEST_EPISODE = 20_000  # steps; some policies would never come to an end
-LAST_RESORTS = ("constant", "rl")  # tried in any environment; never good enough by themselves
+LAST_RESORTS = ("constant", "gait", "rl")  # tried wherever they can be; never good enough by themselves
 
 
 class OutOfTime(LDMError):
