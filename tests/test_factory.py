@@ -72,8 +72,8 @@ class Broken(Wrong):
 
 @pytest.fixture()
 def policies(monkeypatch):
-    """Only the policies that a test adds, and constant actions."""
-    known = {"constant": POLICIES["constant"]}
+    """Only the policies that a test adds, and the last resorts."""
+    known = {name: POLICIES[name] for name in factory.LAST_RESORTS if name != "rl"}
     monkeypatch.setattr(factory, "POLICIES", known)
     monkeypatch.setattr("ldm_hf.references.loading.POLICIES", known)
     return known
@@ -87,7 +87,8 @@ def policies(monkeypatch):
     [
         ("FrozenLake-v1", ["value_iteration", "constant", "rl"]),
         ("CartPole-v1", ["cartpole", "constant", "rl"]),
-        ("Acrobot-v1", ["constant", "rl"]),  # its row names rl
+        ("Acrobot-v1", ["acrobot", "constant", "rl"]),  # its row names rl
+        ("HalfCheetah-v5", ["constant", "gait", "rl"]),
         ("MiniGrid-Empty-5x5-v0", ["maze_search", "constant", "rl"]),
         ("MiniGrid-Dynamic-Obstacles-5x5-v0", ["constant", "rl"]),
         ("BabyAI-GoToObj-v0", ["babyai_bot", "constant", "rl"]),

@@ -16,7 +16,8 @@ from ldm_hf.environments import EnvironmentSpec, get_spec, make
 from ldm_hf.environments.catalogue import FOLDER, files, read_rows
 from ldm_hf.errors import CheckpointError
 from ldm_hf.evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
-from ldm_hf.references import load_reference, method_of, training
+from ldm_hf.references import gait, load_reference, method_of, training
+from ldm_hf.references.gait import Gait
 from ldm_hf.references.planning import AttackPlanner
 from ldm_hf.references.scripted import BabyAIBot
 from ldm_hf.references.tabular import value_iteration
@@ -87,6 +88,8 @@ FOUND = (
     "dm-lqr-lqr_6_2-v0",
     "dm-pendulum-swingup-v0",
     "dm-reacher-easy-v0",
+    "invmgmt-network-lost-sales",
+    "invmgmt-serial-goodwill",
     "popgym-AutoencodeEasy-v0",
     "popgym-BattleshipEasy-v0",
     "popgym-ConcentrationHard-v0",
@@ -315,6 +318,16 @@ def test_the_freeway_planner_crosses_often():
     spec = get_spec("MinAtar-Freeway")
     scores = returns(spec, ReferencePolicy(lambda: load_reference(spec, "nowhere")), episodes=4)
     assert scores.min() >= 10
+
+
+def test_a_gait_is_found_again_and_moves(monkeypatch):
+    monkeypatch.setattr(gait, "POPULATION", 6)
+    monkeypatch.setattr(gait, "GENERATIONS", 3)
+    env = make(replace(get_spec("Swimmer-v5"), max_episode_steps=100))
+    found, again = Gait.variants(env), Gait.variants(env)
+    assert found == again
+    rest = Gait(env, [1.0] + 6 * [0.0])
+    assert Gait(env, **found[0]).play(env) > rest.play(env) + 1
 
 
 # --- reinforcement learning ------------------------------------------------------------------------------------------

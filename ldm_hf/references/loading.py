@@ -70,6 +70,7 @@ POLICIES: dict[str, type[Reference]] = {
     "most_work_remaining": operations.MostWorkRemaining,
     "mountain_car": control.MountainCar,
     "multiarmed_bandit": memory.MultiarmedBandit,
+    "network_base_stock": operations.NetworkBaseStock,
     "pendulum": control.Pendulum,
     "pick_and_place": gripper.PickAndPlace,
     "point_runner": mazes.PointRunner,
