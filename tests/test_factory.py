@@ -90,7 +90,7 @@ def policies(monkeypatch):
         ("Acrobot-v1", ["acrobot", "constant", "rl"]),  # its row names rl
         ("HalfCheetah-v5", ["constant", "gait", "rl"]),
         ("MiniGrid-Empty-5x5-v0", ["maze_search", "constant", "rl"]),
-        ("MiniGrid-Dynamic-Obstacles-5x5-v0", ["constant", "rl"]),
+        ("MiniGrid-Dynamic-Obstacles-5x5-v0", ["obstacle_dodger", "constant", "rl"]),
         ("BabyAI-GoToObj-v0", ["babyai_bot", "constant", "rl"]),
         ("popgym-PositionOnlyCartPoleEasy-v0", ["hidden_cartpole", "constant", "rl"]),
         ("bsuite-catch", ["bsuite", "constant", "rl"]),

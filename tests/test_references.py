@@ -75,6 +75,7 @@ FOUND = (
     "InvertedDoublePendulum-moon-v5",
     "JobShop-ta01",
     "MiniGrid-DoorKey-8x8-v0",
+    "MiniGrid-Dynamic-Obstacles-8x8-v0",
     "PointMaze_UMaze-v3",
     "Reacher-costly-v5",
     "bsuite-cartpole",

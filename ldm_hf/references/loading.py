@@ -71,6 +71,7 @@ POLICIES: dict[str, type[Reference]] = {
     "mountain_car": control.MountainCar,
     "multiarmed_bandit": memory.MultiarmedBandit,
     "network_base_stock": operations.NetworkBaseStock,
+    "obstacle_dodger": mazes.ObstacleDodger,
     "pendulum": control.Pendulum,
     "pick_and_place": gripper.PickAndPlace,
     "point_runner": mazes.PointRunner,

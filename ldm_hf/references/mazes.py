@@ -13,6 +13,8 @@ from .base import Reference
 
 MOST_STATES = 50_000
 PICKUP, DROP, TOGGLE = 3, 4, 5
+NONE, FORWARD, LEFT, RIGHT = range(4)  # of `turn_or_go`
+AHEAD = ((0, -1), (1, 0), (0, 1), (-1, 0))  # up, right, down, left
 
 
 class MazeSearch(Reference):
@@ -127,6 +129,23 @@ def _path(came_from: dict, state: Any, last: int) -> deque[int]:
     return plan
 
 
+class ObstacleDodger(Reference):
+    """Walks round MiniGrid's moving obstacles by the way that is free now, and waits, turning, where there is none: whoever does not walk into one is safe."""
+
+    method = "planner"
+    worlds = ("DynamicObstaclesEnv",)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        world: Any = env.unwrapped
+        cells = [cell.type if cell else "" for cell in world.grid.grid]
+        kinds = np.array(cells).reshape(world.grid.height, world.grid.width)
+        goals = {(int(x), int(y)) for y, x in np.argwhere(kinds == "goal")}
+        blocked = (kinds != "") & (kinds != "goal")
+        here = int(world.agent_pos[0]), int(world.agent_pos[1])
+        action = turn_or_go(blocked, here, (int(world.agent_dir) + 1) % 4, goals)
+        return np.int64({LEFT: 0, RIGHT: 1, FORWARD: 2}.get(action or LEFT, 0))
+
+
 class MazeRunner(Reference):
     """Rolls a ball through a maze (Fu et al. 2020): shortest way over cells, then proportional-derivative control to the next of them.
 
@@ -194,3 +213,35 @@ def _distances(walls: Any, goal: tuple[int, int]) -> dict[tuple[int, int], int]:
                 found[cell] = found[i, j] + 1
                 frontier.append(cell)
     return found
+
+
+def turn_or_go(blocked: np.ndarray, start: tuple[int, int], direction: int, goals: set[tuple[int, int]]) -> int | None:
+    """The first action of the shortest way, turns included: none, forward, left or right.
+
+    Args:
+        blocked: ``(rows, columns)``.
+        start: column and row.
+        direction: index into `AHEAD`.
+        goals: columns and rows.
+
+    Returns:
+        None if there is no way.
+    """
+    frontier = deque([(start, direction)])
+    first: dict[tuple, int] = {(start, direction): NONE}
+    while frontier:
+        state = frontier.popleft()
+        (x, y), facing = state
+        if (x, y) in goals:
+            return first[state]
+        right, down = AHEAD[facing]
+        ahead = x + right, y + down
+        inside = 0 <= ahead[1] < blocked.shape[0] and 0 <= ahead[0] < blocked.shape[1]
+        following = [(LEFT, ((x, y), (facing - 1) % 4)), (RIGHT, ((x, y), (facing + 1) % 4))]
+        if inside and not blocked[ahead[1], ahead[0]]:
+            following.insert(0, (FORWARD, (ahead, facing)))
+        for action, after in following:
+            if after not in first:
+                first[after] = first[state] or action
+                frontier.append(after)
+    return None

@@ -9,12 +9,12 @@ import gymnasium
 import numpy as np
 
 from .base import Reference
+from .mazes import AHEAD, FORWARD, LEFT, RIGHT, turn_or_go
 
 NONE, NORTH, SOUTH, WEST, EAST, LOAD = range(6)
-FORWARD, LEFT, RIGHT, TOGGLE = range(1, 5)  # of a robot
+TOGGLE = 4  # of a robot, whose other actions are those of `turn_or_go`
 SHELVES = 1  # layer of the grid of a warehouse
-TURNS = (0, 3, 1, 2)  # its directions (up, right, down, left), clockwise
-AHEAD = ((0, -1), (1, 0), (0, 1), (-1, 0))  # in this order
+TURNS = (0, 3, 1, 2)  # its directions in the order of `AHEAD`
 MOVES = {NORTH: (-1, 0), SOUTH: (1, 0), WEST: (0, -1), EAST: (0, 1)}
 
 
@@ -83,7 +83,7 @@ class Warehousing(Reference):
                 for x, y in taken:
                     if 0 <= y < blocked.shape[0] and 0 <= x < blocked.shape[1]:
                         blocked[y, x] = True
-                action = _turn_or_go(blocked, here, direction, goals)
+                action = turn_or_go(blocked, here, direction, goals)
             if action is None:
                 action = int(self.generator.choice([FORWARD, LEFT, RIGHT]))
             if action == FORWARD:
@@ -112,27 +112,3 @@ class Warehousing(Reference):
 
 def _distance(one: Any, other: Any) -> int:
     return abs(one.x - other.x) + abs(one.y - other.y)
-
-
-def _turn_or_go(
-    blocked: np.ndarray, start: tuple[int, int], direction: int, goals: set[tuple[int, int]]
-) -> int | None:
-    """The first action of the shortest way, turns included; None if there is none."""
-    frontier = deque([(start, direction)])
-    first: dict[tuple, int] = {(start, direction): NONE}
-    while frontier:
-        state = frontier.popleft()
-        (x, y), facing = state
-        if (x, y) in goals:
-            return first[state]
-        right, down = AHEAD[facing]
-        ahead = x + right, y + down
-        inside = 0 <= ahead[1] < blocked.shape[0] and 0 <= ahead[0] < blocked.shape[1]
-        following = [(LEFT, ((x, y), (facing - 1) % 4)), (RIGHT, ((x, y), (facing + 1) % 4))]
-        if inside and not blocked[ahead[1], ahead[0]]:
-            following.insert(0, (FORWARD, (ahead, facing)))
-        for action, after in following:
-            if after not in first:
-                first[after] = first[state] or action
-                frontier.append(after)
-    return None
