@@ -87,7 +87,7 @@ def _play(spec: EnvironmentSpec, policy: Policy, episodes: int, seed: int, deadl
 
 
 def candidates(spec: EnvironmentSpec, env: gymnasium.Env) -> list[str]:
-    """What to try, in this order: what the row names, what fits by increasing cost, a constant action, reinforcement learning."""
+    """What to try, in this order: what the row names, what fits by increasing cost, a constant action, an open-loop gait, reinforcement learning."""
     fitting = [name for name, policy in POLICIES.items() if name not in LAST_RESORTS and policy.fits(env)]
     fitting.sort(key=lambda name: METHODS.index(POLICIES[name].method))
     last = [name for name in LAST_RESORTS if name == "rl" or POLICIES[name].fits(env)]
