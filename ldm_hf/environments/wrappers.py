@@ -92,6 +92,15 @@ def unbounded(env: gymnasium.Env) -> gymnasium.Env:
     )
 
 
+def unit_actions(env: gymnasium.Env) -> gymnasium.Env:
+    """Actions between -1 and 1, for motors without limits: a random one of theirs breaks the physics at once."""
+    space = env.action_space
+    assert isinstance(space, spaces.Box)
+    return gymnasium.wrappers.TransformAction(
+        env, lambda action: action, spaces.Box(-1.0, 1.0, space.shape, space.dtype.type)
+    )
+
+
 class SeedEveryReset(gymnasium.Wrapper):
     """Resets without a seed get the next one of a generator that the last seed started, for libraries that would start from chance."""
 
@@ -140,4 +149,5 @@ WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
     "seeded_nethack": SeededNetHack,
     "text_mission": TextMission,
     "unbounded": unbounded,
+    "unit_actions": unit_actions,
 }

@@ -218,10 +218,11 @@ def dm_control() -> Iterator[dict[str, Any]]:
             return f"{text[:-1]} (rewarded only when there)." if "sparse" in name else text
 
         chosen = [name for name in ids if domain_of(name) == domain]
+        rows = rows_of(chosen, task, lambda name: f"dm-{name.removeprefix('dm_control/')}")
         yield {
             "domain": domain,
             "max_episode_steps": 1000,
-            "rows": rows_of(chosen, task, lambda name: f"dm-{name.removeprefix('dm_control/')}"),
+            "rows": [row | {"wrappers": ["unit_actions"]} if "/lqr" in row["env_id"] else row for row in rows],
         }
 
 
