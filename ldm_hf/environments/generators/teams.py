@@ -11,6 +11,7 @@ from .common import registered, rows_of
 HALLS = ("tiny", "small", "medium", "large")
 ROBOTS = (1, 2, 4)
 PACE = {"-easy": ", of which many are asked for", "": "", "-hard": ", of which few are asked for"}
+NOTHING_ASKED = "-1ag-hard-"  # half a request for each robot, which the library rounds to none: nothing can be earned
 FIELDS = (5, 8, 10, 15)  # squares to a side
 NOT_BY_SEED = ("Foraging-10x10-4p-4f-coop-v3", "Foraging-5x5-2p-3f-v3")  # two resets from the same seed differ
 FORAGERS = ((2, 1), (2, 3), (3, 3), (4, 4))  # and how much food there is
@@ -27,7 +28,7 @@ def warehouse() -> Iterator[dict[str, Any]]:
         "domain": "inventory",
         "wrappers": ["sum_of_rewards"],
         "max_episode_steps": 500,
-        "rows": rows_of([name for name in texts if name in known], texts.__getitem__),
+        "rows": rows_of([name for name in texts if name in known and NOTHING_ASKED not in name], texts.__getitem__),
     }
 
 
