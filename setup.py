@@ -44,6 +44,8 @@ extras = {
     ],
     # Task-specific reference policies by reinforcement learning.
     "reference": ["stable-baselines3>=2.7", "sb3-contrib>=2.7", "optuna>=4.2"],
+    # Plans for problems in RDDL; brings JAX, 600 MB, so that it is no part of "all".
+    "rddl": ["pyRDDLGym-jax>=3.1"],
     # Collection on a cluster; no part of "all".
     "ray": ["ray>=2.40"],
     # Interquartile means with confidence intervals, plots, videos.
@@ -63,11 +65,11 @@ extras["all"] = sorted(
     {
         requirement
         for name, group in extras.items()
-        if name not in ("docs", "dev", "envs-extra", "ray")
+        if name not in ("docs", "dev", "envs-extra", "ray", "rddl")
         for requirement in group
     }
 )
-extras["dev"] += extras["docs"]  # the tests build the documentation
+extras["dev"] += extras["docs"] + extras["rddl"]  # the tests build the documentation, and plan
 
 setup(
     name="ldm_hf",
