@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ldm_hf.collection import record_episode
 from ldm_hf.environments import make
+from ldm_hf.parallel import run_tasks
 from ldm_hf.references.rddl import RDDLPlanner
 
 ONE_OF_MANY, SEVERAL, REAL = "rddl-SysAdmin-MDP-ippc2011-1", "rddl-Logistics-rddlsim", "rddl-MarsRover-ippc2023-0"
@@ -37,32 +37,38 @@ def test_switches_beyond_the_allowed_number_are_left_alone():
     assert env.settings(everything).sum() == env.allowed == 3
 
 
-@pytest.mark.slow  # JAX compiles for ten seconds a problem
-@pytest.mark.parametrize("name", [ONE_OF_MANY, SEVERAL, REAL])
-def test_plans_follow_from_the_state_also_after_foreign_actions(name):
-    pytest.importorskip("pyRDDLGym_jax")
+# --- the planner, in processes of its own: JAX has threads, and other tests fork --------------------------------------
 
-    def planned() -> list:
-        env = make(name)
-        planner, (observation, info) = RDDLPlanner(env, depth=5), env.reset(seed=1)
-        planner.reset(env)
-        env.action_space.seed(1)
-        actions = []
-        for step in range(8):
-            actions.append(planner.act(env, observation, info))
-            assert env.action_space.contains(actions[-1])
-            action = env.action_space.sample() if step == 1 else actions[-1]
-            observation, _, terminated, truncated, info = env.step(action)
-            if terminated or truncated:
-                break
-        return [world(name).settings(action) for action in actions]
 
-    np.testing.assert_array_equal(planned(), planned())
+def played(name: str, depth: int, foreign: int | None = None, steps: int = 1000) -> tuple[list[np.ndarray], float]:
+    """Planned settings and the return of an episode; ``foreign`` is a step of a random action."""
+    env = make(name)
+    planner, (observation, info) = RDDLPlanner(env, depth), env.reset(seed=1)
+    planner.reset(env)
+    env.action_space.seed(1)
+    planned, total = [], 0.0
+    for step in range(steps):
+        action = planner.act(env, observation, info)
+        assert env.action_space.contains(action)
+        planned.append(env.unwrapped.settings(action))
+        observation, reward, terminated, truncated, info = env.step(
+            env.action_space.sample() if step == foreign else action
+        )
+        total += reward
+        if terminated or truncated:
+            break
+    return planned, total
 
 
 @pytest.mark.slow
-def test_the_robot_arrives():
-    """Each step costs the distance to the goal; random actions lose some 220."""
+def test_the_planner():
+    """It repeats itself, also after foreign actions; the robot arrives, where random actions lose some 220 (each step costs the distance); a tour that
+    breaks the rules of the salesman ends at once and costs nothing, and is no solution."""
     pytest.importorskip("pyRDDLGym_jax")
-    env = make("rddl-Navigation-Continuous")
-    assert sum(record_episode(env, RDDLPlanner(env, depth=10), 1, 0.0)["reward"]) > -100
+    same = {f"{name} {turn}": (name, 5, 1, 8) for name in (ONE_OF_MANY, SEVERAL, REAL) for turn in (1, 2)}
+    others = {"navigation": ("rddl-Navigation-Continuous", 10), "salesman": ("rddl-TSP-or", 10)}
+    found = dict(run_tasks(played, same | others, jobs=2))
+    for name in (ONE_OF_MANY, SEVERAL, REAL):
+        np.testing.assert_array_equal(found[f"{name} 1"][0], found[f"{name} 2"][0])
+    assert found["navigation"][1] > -100
+    assert found["salesman"][1] < 0

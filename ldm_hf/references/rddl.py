@@ -12,9 +12,11 @@ import numpy as np
 from ..errors import MissingExtraError
 from .base import Reference
 
-PLANS, SCENARIOS, ROUNDS, ELITE = 64, 4, 5, 8
+PLANS, SCENARIOS, ROUNDS, ELITE = 64, 4, 8, 8
 DEEPEST = 40
 REACH = 10.0  # how far apart the first plans are where an action has no bounds
+BOUNDLESS = 1e6  # and what is as good as no bound
+BROKEN = 1e9  # what a plan loses that leads to a state which the problem calls impossible
 
 
 class RDDLPlanner(Reference):
@@ -73,16 +75,17 @@ def _compiled(problem: str, instance: str) -> Callable[[int, dict[str, np.ndarra
     start, constants = model.split_fluent_nonfluent(model.init_values)
     ranges = world.simulator.model.variable_ranges
     types = {name: model.JAX_TYPES.get(ranges[name.rstrip("'")], model.INT) for name in start}
-    limited = np.isfinite(world.low) & np.isfinite(world.high)
-    reach = np.where(limited, world.high - world.low, REACH)
-    origin = np.where(limited, world.low, world.defaults - REACH / 2)
+    limited = world.high.astype(float) - world.low < BOUNDLESS
+    low, high = world.low.clip(-BOUNDLESS), world.high.clip(None, BOUNDLESS)
+    reach = np.where(limited, high - low, REACH)
+    origin = np.where(limited, low, world.defaults - REACH / 2)
 
     def typed(fluents: dict[str, Any]) -> dict[str, Any]:
         return {name: jnp.asarray(values, types[name]) for name, values in fluents.items() if name in types}
 
     def settings(plan: Any) -> Any:
         """Of one step, from numbers around 0 to 1: of switches the highest that exceed one half are set, as many as may be."""
-        values = jnp.clip(origin + plan * reach, world.low, world.high)
+        values = jnp.clip(origin + plan * reach, low, high)
         values = jnp.where(world.whole, jnp.round(values), values)
         if world.allowed < len(plan):
             rank = jnp.argsort(jnp.argsort(-plan))
@@ -97,7 +100,7 @@ def _compiled(problem: str, instance: str) -> Callable[[int, dict[str, np.ndarra
             actions = typed(world.fluents(settings(plan[number])))
             now = jax.random.fold_in(key, number)
             fluents, log, parameters = transition(now, actions, fluents, constants, parameters)
-            total = total + jnp.where(alive, log["reward"], 0.0)
+            total += jnp.where(alive, log["reward"] - jnp.where(log["invariant"], 0.0, BROKEN), 0.0)
             return typed(fluents), parameters, alive & log["invariant"] & ~log["termination"], total
 
         begin = (fluents, model.model_aux["params"], jnp.array(True), jnp.zeros((), model.REAL))
@@ -110,10 +113,10 @@ def _compiled(problem: str, instance: str) -> Callable[[int, dict[str, np.ndarra
         scenarios, *rounds = jax.random.split(jax.random.PRNGKey(seed), ROUNDS + 1)
         scenarios = jax.random.split(scenarios, SCENARIOS)
         best, deviation = mean, jnp.full_like(mean, 0.5)
-        for number, key in enumerate(rounds):
+        for key in rounds:
             noise = jax.random.normal(key, (PLANS, *mean.shape))
-            if number == 0:  # the same in all steps ahead, of every second plan
-                noise = noise.at[::2].set(jnp.broadcast_to(noise[::2, :1], noise[::2].shape))
+            # of every second plan the same in all steps ahead
+            noise = noise.at[::2].set(jnp.broadcast_to(noise[::2, :1], noise[::2].shape))
             plans = (mean + deviation * noise).at[0].set(best)
             value = gains(scenarios, plans, fluents, depth).mean(1)
             elite = plans[jnp.argsort(-value)[:ELITE]]
