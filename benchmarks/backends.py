@@ -23,8 +23,8 @@ from common import cpu_seconds, parser, show
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from ldm_hf.environments import get_spec, make
-from ldm_hf.references.adapting import Adapted, Adapter
-from ldm_hf.references.algorithms import SETTINGS, configurations, make_model
+from ldm_hf.references.learned.algorithms import SETTINGS, configurations, make_model
+from ldm_hf.references.learned.spaces import Adapted, Adapter
 
 RUNS = [("CartPole-v1", "ppo"), ("LunarLander-v3", "ppo"), ("Pendulum-v1", "sac"), ("Pendulum-v1", "tqc")]
 ROUNDS = 3

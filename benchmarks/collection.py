@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from common import cpu_seconds, parser, show
 
-from ldm_hf.behaviours import Perturbed
-from ldm_hf.collection import Plan, describe, open_lanes
+from ldm_hf.collection import Plan
+from ldm_hf.collection.actors import Perturbed
+from ldm_hf.collection.collecting import describe, open_lanes
+from ldm_hf.collection.recording import Lane, record
 from ldm_hf.environments import get_spec
-from ldm_hf.recording import Lane, record
 from ldm_hf.references import load_reference
 from ldm_hf.spaces import unflatten, unstack
 from ldm_hf.trajectories import TrajectoryWriter

@@ -26,7 +26,7 @@ from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
 from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.spaces import stack
-from ldm_hf.versions import versions
+from ldm_hf.utils.installed import versions
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 OBSERVATION, ACTION = spaces.Box(-1, 1, (17,)), spaces.Box(-1, 1, (6,))  # HalfCheetah's sizes

@@ -13,7 +13,7 @@ from torch import nn
 from ldm_hf import LDMForActionPrediction, agent, modeling_ldm, processing_ldm
 from ldm_hf.configuration_ldm import NO_LABEL
 from ldm_hf.modeling_ldm import LDMColumns, LDMNumericStem, symlog
-from ldm_hf.observations import ObservationEncoder
+from ldm_hf.observations_ldm import ObservationEncoder
 from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.statistics_ldm import RunningStatistics
 

@@ -31,12 +31,12 @@ from tqdm.auto import tqdm
 
 from ldm_hf import LDMConfig
 from ldm_hf.agent import LDMAgent
-from ldm_hf.evaluation.evaluate import HELD_OUT_SEED, catalogue_target
-from ldm_hf.evaluation.rollouts import AgentPolicy, rollout
+from ldm_hf.evaluation.evaluating import HELD_OUT_SEED, catalogue_target
 from ldm_hf.evaluation.scores import normalised_score
-from ldm_hf.parallel import run_tasks
+from ldm_hf.rollouts.measuring import AgentPolicy, rollout
 from ldm_hf.training import SegmentDataset, cosine_with_warmup, parameter_groups, processor_for
 from ldm_hf.trajectories import WindowSampler, open_dataset
+from ldm_hf.utils.parallel import run_tasks
 
 ENVIRONMENTS = [
     "Pendulum-v1",

@@ -33,7 +33,7 @@ from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation import HELD_OUT_SEED, AgentPolicy, normalised_score, rollout
-from ldm_hf.evaluation.evaluate import loaded_model, model_fingerprint
+from ldm_hf.evaluation.evaluating import loaded_model, model_fingerprint
 from ldm_hf.trajectories import open_dataset
 
 FINETUNE = Path(__file__).parents[1] / "examples" / "finetune.py"

@@ -32,7 +32,13 @@ from PIL import Image
 from ldm_hf import LDMConfig, LDMForActionPrediction
 from ldm_hf.spaces import space_to_json
 from ldm_hf.training import SegmentDataset, processor_for
-from ldm_hf.trajectories import EnvironmentInfo, EnvironmentTrajectories, TrajectoryWriter, WindowSampler, open_dataset
+from ldm_hf.trajectories import (
+    EnvironmentInfo,
+    EnvironmentTrajectories,
+    TrajectoryWriter,
+    WindowSampler,
+    open_dataset,
+)
 
 NUMBERS, ACTIONS = spaces.Box(-np.inf, np.inf, (17,)), spaces.Box(-1, 1, (6,))
 PIXELS, BUTTONS = spaces.Box(0, 255, (84, 84, 3), np.uint8), spaces.Discrete(4)

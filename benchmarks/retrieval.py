@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from ldm_hf import LDMProcessor
-from ldm_hf.evaluation.rollouts import Lanes
+from ldm_hf.rollouts.measuring import Lanes
 from ldm_hf.spaces import stack, unflatten
 from ldm_hf.statistics_ldm import standardise
 from ldm_hf.trajectories import EnvironmentTrajectories

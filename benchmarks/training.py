@@ -23,8 +23,8 @@ from common import DTYPES, add_sizes, model_of, parser, race, random_segments, s
 from torch import nn
 
 from ldm_hf import LDMConfig
+from ldm_hf.training.meter import flops_per_token
 from ldm_hf.training.optimisation import compile_for_training
-from ldm_hf.training.throughput import flops_per_token
 
 SQUARE, OWN = "square product", "the backbone's products"
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the square product

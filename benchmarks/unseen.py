@@ -30,13 +30,13 @@ from tqdm.auto import tqdm
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation import HELD_OUT_SEED, AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
-from ldm_hf.evaluation.evaluate import loaded_model, make_agent, model_fingerprint
-from ldm_hf.evaluation.rollouts import Lanes
-from ldm_hf.parallel import run_tasks
+from ldm_hf.evaluation.evaluating import loaded_model, make_agent, model_fingerprint
 from ldm_hf.references import known_scores, load_reference
+from ldm_hf.rollouts.measuring import Lanes
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, open_dataset
 from ldm_hf.trajectories.streams import config_names
+from ldm_hf.utils.parallel import run_tasks
 
 CONTENDERS = ("LDM", "without history", "retrieval")
 PHASES = ((1, 1), (2, 5), (6, 10), (11, 25), (26, 50))  # first and last episode

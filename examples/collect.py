@@ -8,7 +8,7 @@ The same as ``ldm collect``.
 
 import typer
 
-from ldm_hf.cli import collect, run
+from ldm_hf.cli.app import collect, run
 
 if __name__ == "__main__":
     run(lambda: typer.run(collect))

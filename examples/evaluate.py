@@ -8,7 +8,7 @@ The same as ``ldm evaluate``.
 
 import typer
 
-from ldm_hf.cli import evaluate, run
+from ldm_hf.cli.app import evaluate, run
 
 if __name__ == "__main__":
     run(lambda: typer.run(evaluate))

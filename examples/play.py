@@ -8,7 +8,7 @@ The same as ``ldm play``.
 
 import typer
 
-from ldm_hf.cli import play, run
+from ldm_hf.cli.app import play, run
 
 if __name__ == "__main__":
     run(lambda: typer.run(play))

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ldm_hf.cli import run
+from ldm_hf.cli.app import run
 from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation import evaluate, markdown_report, print_report, threshold_curve
-from ldm_hf.playing import play_grid
+from ldm_hf.evaluation.playing import play_grid
 
 ENVIRONMENTS = (
     "CartPole-v1",  # real numbers in, a choice out

@@ -18,7 +18,7 @@ from .cache_ldm import RingBufferCache
 from .compiling import CompiledModel
 from .errors import CheckpointError, SpaceMismatchError
 from .modeling_ldm import LDMForActionPrediction
-from .observations import as_parts
+from .observations_ldm import as_parts
 from .processing_ldm import EncodedSteps, EnvironmentLayout, LDMProcessor
 from .spaces import check_same, describe_difference, flatten, leaves, unflatten
 from .statistics_ldm import RunningStatistics, standardise

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
 
-from .actions import ActionCodec
+from .actions_ldm import ActionCodec
 from .configuration_ldm import NO_LABEL, LDMConfig
 from .errors import CheckpointError, NonFiniteError, UnknownEnvironmentError
 from .hashing import bucket, key, text_ids
-from .observations import CLIP, Encoded, ObservationEncoder, ObservationLimits
+from .observations_ldm import CLIP, Encoded, ObservationEncoder, ObservationLimits
 from .spaces import leaves, space_from_json, space_to_json
 from .statistics_ldm import prefix_rms, prefix_standardise, spread, standardise, to_lists
 

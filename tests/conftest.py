@@ -6,8 +6,8 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
-from ldm_hf.folders import environments_folder
 from ldm_hf.spaces import stack
+from ldm_hf.utils.files import environments_folder
 
 from .toys import ACTION, OBSERVATION, STATISTICS
 

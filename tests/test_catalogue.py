@@ -11,19 +11,10 @@ import pytest
 import yaml
 
 from ldm_hf.environments import catalogue, get_spec
-from ldm_hf.environments.catalogue import (
-    BY_LIBRARY,
-    FOLDER,
-    files,
-    libraries,
-    read_rows,
-    recorded_spaces,
-    select,
-    split,
-)
 from ldm_hf.environments.checking import WORKS, check_environment
-from ldm_hf.environments.generators import GENERATORS, generate_rows
+from ldm_hf.environments.generators.writing import GENERATORS, generate_rows
 from ldm_hf.environments.isolation import is_isolated
+from ldm_hf.environments.specs import BY_LIBRARY, FOLDER, files, libraries, read_rows, recorded_spaces, select, split
 from ldm_hf.environments.wrappers import WRAPPERS
 from ldm_hf.errors import UnknownEnvironmentError
 from ldm_hf.references import method_of

@@ -11,7 +11,7 @@ import pytest
 from gymnasium import spaces
 from typer.testing import CliRunner
 
-from ldm_hf import cli
+from ldm_hf.cli import app as cli
 from ldm_hf.environments import EnvironmentSpec, checking, get_spec
 from ldm_hf.environments.check_report import markdown_report, summary_rows
 from ldm_hf.environments.checking import (

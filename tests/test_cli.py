@@ -14,10 +14,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from ldm_hf import LDMConfig, LDMForActionPrediction, cli, cli_collect
+from ldm_hf import LDMConfig, LDMForActionPrediction
+from ldm_hf.cli import app as cli
+from ldm_hf.cli import collect as cli_collect
 from ldm_hf.environments import catalogue
 from ldm_hf.errors import LDMError, MissingExtraError, UnknownEnvironmentError
-from ldm_hf.playing import CAPTION, play, play_grid
+from ldm_hf.evaluation.playing import CAPTION, play, play_grid
 from ldm_hf.training import processor_for
 from ldm_hf.trajectories import open_dataset
 

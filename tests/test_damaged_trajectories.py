@@ -8,13 +8,7 @@ import pytest
 from gymnasium import spaces
 
 from ldm_hf.errors import DatasetError
-from ldm_hf.trajectories import (
-    EnvironmentInfo,
-    EnvironmentTrajectories,
-    TrajectoryWriter,
-    open_dataset,
-    writer,
-)
+from ldm_hf.trajectories import EnvironmentInfo, EnvironmentTrajectories, TrajectoryWriter, open_dataset, writer
 from ldm_hf.trajectories.schema import FORMAT_VERSION
 from ldm_hf.trajectories.writer import shards, stored
 

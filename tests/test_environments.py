@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, make, make_vec
-from ldm_hf.environments.catalogue import FOLDER, files, read_rows
 from ldm_hf.environments.isolation import is_installed, is_isolated
 from ldm_hf.environments.making import _register, quiet
+from ldm_hf.environments.specs import FOLDER, files, read_rows
 from ldm_hf.errors import EnvironmentFailure, LDMError, MissingExtraError, UnknownEnvironmentError
 from ldm_hf.references import Reference, load_reference, method_of
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ldm_hf.collection import Plan, collect, collect_environment
+from ldm_hf.collection import Plan, collect
+from ldm_hf.collection.collecting import collect_environment
+from ldm_hf.collection.estimating import EPISODE, estimate_environment
 from ldm_hf.environments import get_spec
 from ldm_hf.errors import CheckpointError, DatasetError
-from ldm_hf.estimates import EPISODE, estimate_environment
 from ldm_hf.trajectories.writer import shards
 
 POLE = get_spec("CartPole-v1")
@@ -46,7 +47,7 @@ def test_scores_are_counted(plan):
 
 
 def test_slow_environments_are_not_played_for_long(plan, monkeypatch):
-    monkeypatch.setattr("ldm_hf.estimates.SECONDS", 0.0)
+    monkeypatch.setattr("ldm_hf.collection.estimating.SECONDS", 0.0)
     assert estimate_environment(POLE, plan).steps_per_second > 0
 
 

@@ -12,18 +12,20 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ldm_hf.cli_reference import seconds
+from ldm_hf.cli.reference import seconds
 from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, make
 from ldm_hf.environments.checking import fingerprint
 from ldm_hf.errors import CheckpointError, EnvironmentFailure, LDMError, UnsupportedSpaceError
-from ldm_hf.references import Reference, factory, load_reference, method_of, reference_scores, training
-from ldm_hf.references.adapting import Adapter
-from ldm_hf.references.attempts import Record
-from ldm_hf.references.factory import EPISODES, candidates, find_reference, find_references
+from ldm_hf.references import Reference, load_reference, method_of, reference_scores
+from ldm_hf.references import finding as factory
+from ldm_hf.references.finding import EPISODES, candidates, find_reference, find_references
+from ldm_hf.references.learned import training
+from ldm_hf.references.learned.spaces import Adapter
+from ldm_hf.references.learned.training import JOURNAL, SLICES, train_reference
 from ldm_hf.references.loading import POLICIES
+from ldm_hf.references.records import Record
 from ldm_hf.references.report import markdown_report
 from ldm_hf.references.scores import entry, write_scores
-from ldm_hf.references.training import JOURNAL, SLICES, train_reference
 
 
 class Levers(gymnasium.Env):

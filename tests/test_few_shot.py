@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from ldm_hf.evaluation.rollouts import Lanes
+from ldm_hf.rollouts.measuring import Lanes
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, open_dataset
 

@@ -9,8 +9,8 @@ import pytest
 from gymnasium import spaces
 
 from ldm_hf.errors import DatasetError, MissingExtraError
+from ldm_hf.importers import import_trajectories, open_source
 from ldm_hf.trajectories import open_dataset, validate
-from ldm_hf.trajectories.importers import import_trajectories, open_source
 
 DATA = Path(__file__).parent / "data"
 LENGTHS, TASKS = (7, 4, 6), ("Push the block.", "Lift the cup.")  # of make_lerobot.py

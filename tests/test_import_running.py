@@ -7,9 +7,10 @@ import pytest
 from gymnasium import spaces
 
 from ldm_hf.errors import DatasetError, MissingExtraError
+from ldm_hf.importers import Source, import_trajectories, open_source
+from ldm_hf.importers import importing as running
+from ldm_hf.importers.formats import FORMATS
 from ldm_hf.trajectories import open_dataset
-from ldm_hf.trajectories.importers import Source, import_trajectories, open_source, running
-from ldm_hf.trajectories.importers.opening import FORMATS
 
 from .test_importers import LENGTHS, assert_episodes, bring, plain_episodes, write_d4rl
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ldm_hf.errors import DatasetError
+from ldm_hf.importers import import_trajectories, open_source
 from ldm_hf.trajectories import open_dataset, validate
-from ldm_hf.trajectories.importers import import_trajectories, open_source
 
 TABLE = pd.DataFrame(
     {

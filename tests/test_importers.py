@@ -10,9 +10,9 @@ from gymnasium import spaces
 from minari.data_collector import EpisodeBuffer
 
 from ldm_hf.errors import DatasetError
+from ldm_hf.importers import import_trajectories, open_source
 from ldm_hf.spaces import stack
 from ldm_hf.trajectories import open_dataset, validate
-from ldm_hf.trajectories.importers import import_trajectories, open_source
 from ldm_hf.trajectories.writer import shards
 
 LENGTHS = (5, 3, 8)

@@ -8,8 +8,8 @@ import pytest
 
 from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import EnvironmentSpec, make
-from ldm_hf.environments.catalogue import libraries
 from ldm_hf.environments.isolation import Recipe, installing
+from ldm_hf.environments.specs import libraries
 from ldm_hf.errors import EnvironmentFailure
 from ldm_hf.evaluation import ReferencePolicy, rollout
 from ldm_hf.references import load_reference

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from ldm_hf import cli
+from ldm_hf.cli import app as cli
 from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, make, make_vec
-from ldm_hf.environments.catalogue import libraries
 from ldm_hf.environments.isolation import installing
 from ldm_hf.environments.isolation.installing import DONE, REQUIREMENTS, install, is_installed, python_of
+from ldm_hf.environments.specs import libraries
 from ldm_hf.errors import InstallationError, NotInstalledError
 
 from .test_environments import marks

@@ -13,10 +13,10 @@ from gymnasium import spaces
 
 from ldm_hf import LDMAgent
 from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, make
-from ldm_hf.environments.adapters.openenv import _Fields
 from ldm_hf.environments.isolation import is_installed, python_of
 from ldm_hf.errors import EnvironmentFailure, UnsupportedSpaceError
-from ldm_hf.playing import play
+from ldm_hf.evaluation.playing import play
+from ldm_hf.libraries.openenv_core.adapter import _Fields
 from ldm_hf.spaces import describe_difference, space_to_json
 
 LIBRARY = "openenv-core"

@@ -9,11 +9,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from ldm_hf.environments import make
-from ldm_hf.environments.energy import FEED_IN, HOURS, LOAD, PRICE, HomeBatteryEnv
-from ldm_hf.environments.inventory import SCALE, BaseStockEnv, FixedOrderCostEnv, SerialSupplyChainEnv
-from ldm_hf.environments.trading import MEAN_PRICE, SimulatedStocksEnv, simulate
 from ldm_hf.environments.wrappers import GlobalRandomState
-from ldm_hf.references.operations import BaseStock, EchelonBaseStock, ReorderPoint
+from ldm_hf.libraries.gym_anytrading.environment import MEAN_PRICE, SimulatedStocksEnv, simulate
+from ldm_hf.libraries.pvlib.environment import FEED_IN, HOURS, LOAD, PRICE, HomeBatteryEnv
+from ldm_hf.libraries.stockpyl.environment import SCALE, BaseStockEnv, FixedOrderCostEnv, SerialSupplyChainEnv
+from ldm_hf.libraries.stockpyl.policies import BaseStock, EchelonBaseStock, ReorderPoint
 
 from .test_environments import play, same
 

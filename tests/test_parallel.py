@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ldm_hf.errors import EnvironmentFailure, MissingExtraError, NotInstalledError
-from ldm_hf.parallel import report, run_tasks
+from ldm_hf.utils.parallel import report, run_tasks
 
 PARENT = """
 import time

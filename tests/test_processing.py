@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ldm_hf import LDMProcessor
-from ldm_hf.actions import ActionCodec
+from ldm_hf.actions_ldm import ActionCodec
 from ldm_hf.configuration_ldm import LDMConfig
 from ldm_hf.errors import CheckpointError, NonFiniteError, SpaceMismatchError, UnknownEnvironmentError
-from ldm_hf.observations import leaf_kind
+from ldm_hf.observations_ldm import leaf_kind
 from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.spaces import stack, unflatten
 from ldm_hf.statistics_ldm import SINGLE, RunningStatistics, prefix_rms, prefix_standardise

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from ldm_hf import LDMAgent, LDMForActionPrediction
-from ldm_hf.cli import app
+from ldm_hf.cli.app import app
 from ldm_hf.errors import CheckpointError
 from ldm_hf.evaluation import summarise
 from ldm_hf.hub import export_model, write_card

@@ -10,8 +10,8 @@ import pytest
 from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec
 from ldm_hf.errors import EnvironmentFailure, LDMError, MissingExtraError
-from ldm_hf.ray_executor import on_ray
 from ldm_hf.trajectories.writer import shards
+from ldm_hf.utils.ray import on_ray
 
 POLE = replace(get_spec("CartPole-v1"), max_episode_steps=40)
 LAKE = replace(get_spec("FrozenLake-v1"), episodes=1)

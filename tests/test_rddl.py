@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ldm_hf.environments import make
-from ldm_hf.parallel import run_tasks
-from ldm_hf.references.rddl import RDDLPlanner
+from ldm_hf.libraries.pyrddlgym.policies import RDDLPlanner
+from ldm_hf.utils.parallel import run_tasks
 
 ONE_OF_MANY, SEVERAL, REAL = "rddl-SysAdmin-MDP-ippc2011-1", "rddl-Logistics-rddlsim", "rddl-MarsRover-ippc2023-0"
 

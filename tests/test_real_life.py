@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from ldm_hf import LDMAgent, LDMProcessor
 from ldm_hf.errors import DatasetError, NonFiniteError
-from ldm_hf.observations import leaf_kind
+from ldm_hf.observations_ldm import leaf_kind
 from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.spaces import flatten, space_to_json, stack, unflatten
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ldm_hf import LDMAgent, LDMProcessor
-from ldm_hf.behaviours import Perturbed, Student
-from ldm_hf.collection import LANES, Plan, collect, collect_environment
+from ldm_hf.collection import Plan, collect
+from ldm_hf.collection.actors import Perturbed, Student
+from ldm_hf.collection.collecting import LANES, collect_environment
+from ldm_hf.collection.recording import Lane, record
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import CheckpointError, EnvironmentFailure
-from ldm_hf.recording import Lane, record
 from ldm_hf.references import Reference
 from ldm_hf.trajectories import open_dataset, validate, writer
 

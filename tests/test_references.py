@@ -11,17 +11,18 @@ import torch
 from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 
-from ldm_hf.collection import record_episode
+from ldm_hf.collection.collecting import record_episode
 from ldm_hf.environments import EnvironmentSpec, get_spec, make
-from ldm_hf.environments.catalogue import FOLDER, files, read_rows
+from ldm_hf.environments.specs import FOLDER, files, read_rows
 from ldm_hf.errors import CheckpointError
 from ldm_hf.evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
-from ldm_hf.references import gait, load_reference, method_of, training
+from ldm_hf.libraries.nasim.policies import AttackPlanner
+from ldm_hf.references import gait, load_reference, method_of
 from ldm_hf.references.gait import Gait
-from ldm_hf.references.planning import AttackPlanner
+from ldm_hf.references.learned import training
+from ldm_hf.references.learned.training import train_reference
 from ldm_hf.references.scripted import BabyAIBot
 from ldm_hf.references.tabular import value_iteration
-from ldm_hf.references.training import train_reference
 
 SLOW_LIBRARIES = (
     "metaworld",
@@ -416,7 +417,7 @@ def test_a_policy_is_refused_where_the_spaces_differ(trained):
         def observation(self, observation):
             return observation[:3]
 
-    from ldm_hf.references.rl import ReinforcementLearned
+    from ldm_hf.references.learned.policy import ReinforcementLearned
 
     with pytest.raises(CheckpointError, match=r"CartPole-v1: .*other spaces.*shape \[4\] expected, \[3\] found"):
         ReinforcementLearned.load(folder / SPEC.name, Narrow(make(SPEC)), SPEC.name)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from gymnasium import spaces
 
-from ldm_hf.references.traffic import MaxPressure
+from ldm_hf.libraries.sumo_rl.policies import MaxPressure
 
 
 def crossing(counts, green=0):

@@ -24,9 +24,9 @@ from ldm_hf.training import (
     readable_errors,
 )
 from ldm_hf.training.checkpoints import Progress, find_checkpoint, read_progress
+from ldm_hf.training.launching import sole_writer
 from ldm_hf.training.loop import _log_file
-from ldm_hf.training.processes import sole_writer
-from ldm_hf.training.throughput import flops_per_token, peak_flops
+from ldm_hf.training.meter import flops_per_token, peak_flops
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, WindowSampler, open_dataset
 
 from .conftest import random_steps
@@ -350,7 +350,7 @@ def test_a_log_is_cut_where_the_run_goes_on(tmp_path):
 
 
 def test_one_run_a_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("ldm_hf.training.processes.LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("ldm_hf.training.launching.LOCK_SECONDS", 0.1)
     folder = tmp_path / "out"
     again = pytest.raises(LDMError, match=r"another run is writing to .*out")
     with sole_writer(folder), again, sole_writer(folder):

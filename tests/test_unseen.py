@@ -15,7 +15,7 @@ from ldm_hf import LDMConfig
 from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec
 from ldm_hf.evaluation import AgentPolicy, rollout
-from ldm_hf.evaluation.evaluate import make_agent
+from ldm_hf.evaluation.evaluating import make_agent
 from ldm_hf.training import processor_for
 from ldm_hf.trajectories import open_dataset
 

@@ -11,7 +11,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
-from ldm_hf.folders import environments_folder
+from ldm_hf.utils.files import environments_folder
 
 FOLDER = Path(__file__).parent
 KINDS = ("vectors", "images")

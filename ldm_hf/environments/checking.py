@@ -19,11 +19,11 @@ from tqdm.auto import tqdm
 
 from ..errors import LDMError, MissingExtraError, UnsupportedSpaceError
 from ..hashing import key
-from ..parallel import run_tasks
 from ..spaces import flatten, leaves
-from ..versions import versions
-from .catalogue import SPACES, EnvironmentSpec, catalogue, recorded_spaces
+from ..utils.installed import versions
+from ..utils.parallel import run_tasks
 from .making import make, quiet
+from .specs import SPACES, EnvironmentSpec, catalogue, recorded_spaces
 
 STEPS = 50  # of random actions
 LIMIT = 120.0  # seconds that one environment may take, imports included

@@ -16,8 +16,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from ..errors import EnvironmentFailure, LDMError, MissingExtraError
 from .building import build, import_library
-from .catalogue import OWN_NAMESPACE, EnvironmentSpec, get_spec, libraries
 from .isolation import IsolatedEnv, IsolatedVectorEnv, Recipe, is_isolated, python_of
+from .specs import OWN_NAMESPACE, EnvironmentSpec, get_spec, libraries
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Evaluation: roll-outs with fixed seeds, normalised scores, tables and curves."""
 
-from .evaluate import HELD_OUT_SEED, Target, evaluate
+from ..rollouts.measuring import AgentPolicy, Policy, RandomPolicy, ReferencePolicy, rollout
+from .evaluating import HELD_OUT_SEED, Target, evaluate
 from .report import markdown_report, print_report, threshold_curve
-from .rollouts import AgentPolicy, Policy, RandomPolicy, ReferencePolicy, rollout
 from .scores import measurement, normalised_score, save_results, summarise
 
 __all__ = [

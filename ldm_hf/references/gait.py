@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from ..libraries.gymnasium.policies import bounded
 from .base import Reference
-from .control import bounded
 
 POPULATION, GENERATIONS = 20, 30
 STIFFNESS, DAMPING = 2.0, 0.05  # of each joint, as shares of the strongest action for each radian and radian a second

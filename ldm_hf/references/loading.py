@@ -10,26 +10,22 @@ from typing import Any
 from ..environments import EnvironmentSpec, make
 from ..environments.isolation import is_isolated
 from ..errors import LDMError
-from . import (
-    bsuite,
-    constant,
-    control,
-    driving,
-    electric,
-    gait,
-    gripper,
-    manipulation,
-    mazes,
-    memory,
-    operations,
-    planning,
-    rddl,
-    scripted,
-    suite,
-    tabular,
-    teams,
-    traffic,
-)
+from ..libraries.bsuite import policies as bsuite
+from ..libraries.dm_control import policies as suite
+from ..libraries.gym_electric_motor import policies as electric
+from ..libraries.gymnasium import policies as control
+from ..libraries.gymnasium_robotics import policies as gripper
+from ..libraries.highway_env import policies as driving
+from ..libraries.minigrid import policies as mazes
+from ..libraries.nasim import policies as planning
+from ..libraries.ogbench import policies as manipulation
+from ..libraries.popgym import policies as memory
+from ..libraries.pyrddlgym import policies as rddl
+from ..libraries.rware import policies as teams
+from ..libraries.stockpyl import policies as operations
+from ..libraries.sumo_rl import policies as traffic
+from . import gait, scripted, tabular
+from . import general as constant
 from .base import Reference
 from .isolated import IsolatedReference
 from .scores import entry, reference_scores
@@ -141,7 +137,7 @@ def load_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
         CheckpointError: if the reference has to be trained first, or was trained for other spaces.
     """
     from ..environments.checking import fingerprint
-    from .attempts import Record
+    from .records import Record
 
     record = Record.load(Path(folder) / spec.name)
     if record is not None and record.row == fingerprint(spec) and (best := record.best):
@@ -162,7 +158,7 @@ def known_scores(spec: EnvironmentSpec, folder: str | Path) -> dict[str, dict[st
         ``{"random": {"mean", "ci", "episodes", "seed"}, "reference": {...}}``, intervals being ``mean ± ci`` at 95 %.
     """
     from ..environments.checking import fingerprint
-    from .attempts import Record
+    from .records import Record
 
     row, chosen, told = fingerprint(spec), with_reference(spec), reference_scores().get(spec.name)
     record = Record.load(Path(folder) / spec.name)
@@ -186,7 +182,7 @@ def build_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
     env = make(spec)
     try:
         if spec.reference == "rl":
-            from .rl import ReinforcementLearned  # needs torch
+            from .learned.policy import ReinforcementLearned  # needs torch
 
             return ReinforcementLearned.load(Path(folder) / spec.name, env, spec.name)
         return policy_of(spec.name, str(spec.reference))(env, **spec.reference_kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..environments.catalogue import EnvironmentSpec, catalogue
+from ..environments.specs import EnvironmentSpec, catalogue
 from ..evaluation.report import markdown_table
 from .base import METHODS
 

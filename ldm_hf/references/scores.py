@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LDMError
 
 if TYPE_CHECKING:  # listing the catalogue reads scores, and is not to import torch
-    from .attempts import Attempt, Record
+    from .records import Attempt, Record
 
 PACKAGED = Path(__file__).with_name("scores.json")
 

@@ -1,13 +1,13 @@
 """Training: batches, the loop, checkpoints, and what several processes need."""
 
-from .adapters import add_lora, freeze_decoder, merge_lora
 from .arguments import TrainingRun, option
 from .batches import SegmentDataset, processor_for
 from .early_stopping import EarlyStopping
+from .launching import make_accelerator, readable_errors, run_script
 from .loop import train
+from .lora import add_lora, freeze_decoder, merge_lora
+from .meter import Meter
 from .optimisation import best_mixed_precision, cosine_with_warmup, parameter_groups
-from .processes import make_accelerator, readable_errors, run_script
-from .throughput import Meter
 
 __all__ = [
     "EarlyStopping",

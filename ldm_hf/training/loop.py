@@ -38,11 +38,11 @@ from .checkpoints import (
     read_progress,
     save_checkpoint,
 )
+from .dry_run import plan_table
 from .early_stopping import EarlyStopping
+from .launching import sole_writer
+from .meter import Meter, flops_per_token, peak_flops
 from .optimisation import compile_for_training, cosine_with_warmup, parameter_groups, sharded_precision
-from .plan import plan_table
-from .processes import sole_writer
-from .throughput import Meter, flops_per_token, peak_flops
 
 logger = logging.getLogger(__name__)
 

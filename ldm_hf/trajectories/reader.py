@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import DatasetError, UnsupportedSpaceError
-from ..folders import cache_folder
-from ..observations import leaf_kind
+from ..observations_ldm import leaf_kind
 from ..spaces import describe_difference, space_from_json
+from ..utils.files import cache_folder
 from .images import decode_files, holds_files
 from .schema import ROLES, Column, EnvironmentInfo, columns
 from .writer import SPACES_KEY, read_table, shards

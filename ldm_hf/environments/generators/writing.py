@@ -10,8 +10,13 @@ from typing import Any
 import yaml
 
 from ...errors import UnknownEnvironmentError
-from ..catalogue import FOLDER, LIBRARIES, libraries, read_rows
-from . import extra, games, grid_worlds, operations, robotics, teams
+from ...libraries.ale_py import rows as games
+from ...libraries.dm_control import rows as robotics
+from ...libraries.minigrid import rows as grid_worlds
+from ...libraries.mo_gymnasium import rows as operations
+from ...libraries.panda_gym import rows as extra
+from ...libraries.rware import rows as teams
+from ..specs import FOLDER, LIBRARIES, libraries, read_rows
 
 Group = dict[str, Any]  # "rows", and beside it what all of them share
 

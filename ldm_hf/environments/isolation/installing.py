@@ -20,7 +20,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from ...errors import InstallationError, NotInstalledError
-from ...folders import environments_folder
+from ...utils.files import environments_folder
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
 DONE = "ldm_hf.json"  # written last: an environment without it is not whole

@@ -1,0 +1,5 @@
+"""The console command ``ldm``."""
+
+from .app import main, run
+
+__all__ = ["main", "run"]

@@ -1,0 +1,205 @@
+"""``ldm import``, ``ldm dataset`` and ``ldm push``: data of others, its quality, and the Hub."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.table import Table
+
+from ..errors import DatasetError, SpaceMismatchError
+from .options import Ids, console
+
+dataset = typer.Typer(help="Checks, describes and documents a trajectory dataset.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Of the dataset.")]
+
+
+def import_data(
+    source: Annotated[str, typer.Argument(help="File, folder or Hub id.")],
+    kind: Annotated[
+        str, typer.Option("--from", help="minari, lerobot, jat, decision-transformer, rlds, d4rl or table.")
+    ],
+    to: Annotated[Path, typer.Option(help="Folder of the dataset; continued if there is one.")],
+    name: Annotated[str | None, typer.Option(help="Of the environment; by default as the source calls it.")] = None,
+    env: Annotated[
+        str | None, typer.Option(help="Environment of the catalogue or Gymnasium whose spaces and task these are.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="One sentence that says what is to be done.")] = None,
+    domain: Annotated[str | None, typer.Option(help="energy, robotics, ...")] = None,
+    licence: Annotated[str | None, typer.Option(help="Of the data.")] = None,
+    columns: Annotated[Path | None, typer.Option(help="table: YAML that says which column is what.")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="jat, decision-transformer, rlds: of a dataset with several.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="jat, decision-transformer, rlds; train by default.")] = None,
+    shifted_rewards: Annotated[
+        bool, typer.Option("--shifted-rewards", help="jat: rewards stand one step too late.")
+    ] = False,
+    image_size: Annotated[int | None, typer.Option(min=8, help="lerobot: pixels on both sides of a picture.")] = None,
+) -> None:
+    """Imports trajectories of another tool, or a log of decisions; the label is the action that was taken."""
+    from ..importers import import_trajectories, open_source
+    from ..importers.formats import takes_spaces
+    from ..spaces import describe_difference
+
+    described: dict[str, Any] = {"name": name, "task": task, "domain": domain, "licence": licence}
+    options: dict[str, Any] = {"columns": columns, "config": config, "split": split, "image_size": image_size}
+    options["shifted_rewards"] = shifted_rewards or None
+    if not env:
+        opened = open_source(kind, source, **options)
+    else:
+        known, spaces = _environment(env)
+        described = known | {key: value for key, value in described.items() if value}
+        opened = open_source(kind, source, **options, spaces=spaces if takes_spaces(kind) else None)
+        for which, wanted, found in zip(
+            ("observation", "action"), spaces, (opened.observation_space, opened.action_space), strict=True
+        ):
+            differences = describe_difference(wanted, found)
+            if differences:
+                raise SpaceMismatchError(
+                    f"{source} has another {which} space than {env} ({'; '.join(differences)}); leave --env out."
+                )
+    info = import_trajectories(opened, to, **described)
+    console.print(f"{info.name} is in {to / info.name}; check it with: ldm dataset validate {to}", highlight=False)
+
+
+def _environment(name: str) -> tuple[dict[str, Any], tuple[Any, Any]]:
+    """What the catalogue or Gymnasium knows of an environment, and its spaces."""
+    from ..environments import get_spec, make
+
+    spec = get_spec(name)
+    env = make(spec)
+    try:
+        fields = ("name", "env_id", "kwargs", "library", "version", "licence", "domain", "task")
+        return {field: getattr(spec, field) for field in fields}, (env.observation_space, env.action_space)
+    finally:
+        env.close()
+
+
+@dataset.command()
+def validate(
+    folder: Folder,
+    ids: Ids = None,
+    reward_low: Annotated[float, typer.Option(help="Rewards below are wrong.")] = -math.inf,
+    reward_high: Annotated[float, typer.Option(help="Rewards above are wrong.")] = math.inf,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Kinds of findings that are meant so; may be repeated.")
+    ] = None,
+) -> None:
+    """Looks at every step: members of their spaces, NaN, ends, duplicates, rewards, labels. Exit code 1 if something is wrong."""
+    from ..trajectories import validate as validate_dataset
+
+    findings = validate_dataset(folder, _names(ids), (reward_low, reward_high))
+    findings = [finding for finding in findings if finding.kind not in (ignore or [])]
+    for finding in findings:
+        style = "red" if finding.level == "error" else "yellow"
+        console.print(str(finding), style=style, markup=False, highlight=False, soft_wrap=True)
+    errors = sum(finding.level == "error" for finding in findings)
+    console.print(f"{folder}: {errors} error(s), {len(findings) - errors} warning(s)", highlight=False)
+    if errors:
+        raise typer.Exit(1)
+
+
+@dataset.command()
+def describe(
+    folder: Annotated[str, typer.Argument(help="Folder or Hub id of the dataset.")],
+    ids: Ids = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for histograms of the returns, one PNG an environment.")
+    ] = None,
+) -> None:
+    """Shows steps, episodes and returns of every environment."""
+    from ..trajectories import describe as describe_dataset
+    from ..trajectories import draw_returns
+
+    summaries = describe_dataset(folder, _names(ids))
+    title = f"{sum(summary.steps for summary in summaries):,} steps of {len(summaries)} environments"
+    caption = "least, mean, most: of the returns of episodes; agree: steps whose label is the action that was taken"
+    table = Table(title=title, caption=caption)
+    headers = ("environment", "episodes", "steps", "least", "mean", "most", "agree")
+    for header in headers:
+        table.add_column(header, justify="left" if header == "environment" else "right", overflow="fold")
+    for summary in summaries:
+        returns = (summary.returns.min(), summary.returns.mean(), summary.returns.max())
+        cells = (f"{summary.episodes:,}", f"{summary.steps:,}", *(f"{value:.4g}" for value in returns))
+        table.add_row(summary.name, *cells, f"{summary.agreement:.1%}")
+        if output:
+            draw_returns(summary, output / f"{summary.name}.png")
+    console.print(table)
+    if output:
+        console.print(f"Histograms in {output}")
+
+
+@dataset.command()
+def card(
+    folder: Folder,
+    title: Annotated[str | None, typer.Option(help="Of the card.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Of the data, as the Hub spells it: cc-by-4.0, other, ...")
+    ] = None,
+) -> None:
+    """Writes README.md: metadata for the Hub, a table of the environments, licences, loading code; keeps text of yours."""
+    from ..trajectories import write_readme
+
+    if not any(folder.glob("*/environment.json")):
+        raise DatasetError(f"{folder} is no trajectory dataset: no <environment>/environment.json in it.")
+    console.print(f"Card in {write_readme(folder, title, licence)}", highlight=False)
+
+
+@dataset.command()
+def mixture(
+    folder: Annotated[str, typer.Argument(help="Folder or Hub id of the dataset.")],
+    output: Annotated[Path, typer.Option(help="Mixture file (.yaml) to write.")],
+    results: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="results.json of `ldm evaluate`.")
+    ] = None,
+    least: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Weight of what the model masters; 1 is that of what it cannot do at all."),
+    ] = 0.25,
+    factor: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=NUMBER: draw this environment, or all that a pattern fits, so many times as often; may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Writes a mixture file that follows the gap: the further a model lags behind the reference, the more often it sees the environment."""
+    from ..trajectories.mixture import gap_mixture
+
+    known = json.loads(results.read_text(encoding="utf-8")) if results else None
+    mixed = gap_mixture(folder, known, least, dict(_factor(entry) for entry in factor or []))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(yaml.safe_dump(mixed, sort_keys=False), encoding="utf-8")
+    console.print(f"Train by it with: --dataset {output}", highlight=False)
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="Of a model or a dataset.")],
+    repo_id: Annotated[str, typer.Argument(help="organisation/name on the Hub.")],
+    private: Annotated[bool, typer.Option("--private", help="If the repo is new: only its owners see it.")] = False,
+) -> None:
+    """Uploads a model or a dataset to the Hugging Face Hub."""
+    from ..hub.publishing import push as push_folder
+
+    console.print(push_folder(folder, repo_id, private), highlight=False)
+
+
+def _names(ids: list[str] | None) -> list[str] | None:
+    return [name for part in ids or [] for name in part.split(",")] or None
+
+
+def _factor(entry: str) -> tuple[str, float]:
+    pattern, _, number = entry.rpartition("=")
+    try:
+        factor = float(number)
+    except ValueError:
+        factor = math.nan
+    if not pattern or not 0 <= factor < math.inf:
+        raise typer.BadParameter(f"{entry!r} should be NAME=NUMBER, like PointMaze_*=4", param_hint="--factor")
+    return pattern, factor

@@ -1,0 +1,149 @@
+"""``ldm envs``: shows, checks and generates the catalogue."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from ..errors import LDMError
+from .options import Domain, Ids, Jobs, Library, console
+
+envs = typer.Typer(help="The catalogue of environments.", no_args_is_help=True)
+
+
+@envs.command("list")
+def list_environments(
+    domain: Domain = None,
+    library: Library = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+) -> None:
+    """Shows the catalogue."""
+    from ..environments.specs import select
+    from ..references import method_of
+
+    rows = select(None, domain, library)
+    if as_json:
+        fields = (
+            "name",
+            "env_id",
+            "kwargs",
+            "library",
+            "domain",
+            "licence",
+            "task",
+            "max_episode_steps",
+            "expected_spaces",
+        )
+        entries = [{field: getattr(row, field) for field in fields} | {"reference": method_of(row)} for row in rows]
+        print(json.dumps(entries, indent=2))
+        return
+    table = Table(title=f"{len(rows):,} environments of {len({row.library for row in rows})} libraries")
+    for header in ("name", "domain", "library", "licence", "reference"):
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(row.name, row.domain, row.library, row.licence, method_of(row))
+    console.print(table)
+
+
+@envs.command()
+def check(
+    ids: Ids = None,
+    domain: Domain = None,
+    library: Library = None,
+    everything: Annotated[bool, typer.Option("--all", help="The whole catalogue; takes an hour or more.")] = False,
+    output: Annotated[
+        Path, typer.Option(help="JSON; continued if it is there. A summary lies beside it as Markdown.")
+    ] = Path("outputs/environments.json"),
+    jobs: Jobs = 1,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds that one environment may take.")] = 120,
+    force: Annotated[bool, typer.Option(help="Check again what works already.")] = False,
+    record: Annotated[bool, typer.Option("--record", help="Expect the spaces that are found from now on.")] = False,
+) -> None:
+    """Really makes and steps environments: which work, how fast, with which spaces."""
+    from ..environments import check_report, checking
+    from ..environments.specs import select
+
+    if not (everything or ids or domain or library):
+        raise LDMError("nothing to check: choose by --ids, --domain or --library, or say --all")
+    rows = select(ids, domain, library)
+    command = " ".join(["ldm", *sys.argv[1:]])
+    results = checking.check(rows, output, jobs, limit, force, command)
+    output.with_suffix(".md").write_text(check_report.markdown_report(results), encoding="utf-8")
+    if record:
+        checking.record(results)
+    names = {row.name for row in rows}
+    chosen = results | {
+        "environments": {name: entry for name, entry in results["environments"].items() if name in names}
+    }
+    header, lines = check_report.summary_rows(chosen, "library")
+    table = Table(title=f"{len(rows):,} environments")
+    for column in header:
+        table.add_column(column, justify="left" if column == "library" else "right")
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+    wrong = check_report.flaws(chosen)
+    for name, verdict, reason in wrong:
+        console.print(f"{name} {verdict}: {reason}", style="red", markup=False, highlight=False)
+    console.print(f"Results in {output}; a summary beside it as .md")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@envs.command()
+def split(
+    output: Annotated[Path, typer.Option(help="Folder for train.txt and held-out.txt, one name a line.")],
+    hold_out: Annotated[str | None, typer.Option(help="A library that is held out as a whole.")] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of the other environments that is held out.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    keep: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="File of names, one a line, that are never held out."),
+    ] = None,
+) -> None:
+    """Splits the environments whose reference is known to beat random into those to train on and those never to be trained on."""
+    from ..environments.specs import select
+    from ..environments.specs import split as split_rows
+    from ..references import reference_scores
+
+    kept = [row.name for row in select(keep.read_text(encoding="utf-8").split())] if keep else []
+    if hold_out:
+        select(None, library=hold_out)  # refuses an unknown one
+    scores = reference_scores()
+    rows = [row for row in select(None) if row.name in kept or scores.get(row.name, {}).get("beats_random")]
+    parts = dict(zip(("train", "held-out"), split_rows(rows, hold_out, share, seed, kept), strict=True))
+    output.mkdir(parents=True, exist_ok=True)
+    for name, part in parts.items():
+        (output / f"{name}.txt").write_text("".join(f"{row.name}\n" for row in part), encoding="utf-8")
+        console.print(
+            f"{output / name}.txt: {len(part)} environments of {len({row.library for row in part})} libraries"
+        )
+
+
+@envs.command()
+def generate(
+    libraries: Annotated[list[str], typer.Argument(help="Names in libraries.yaml.")],
+    folder: Annotated[Path | None, typer.Option(help="To write to; by default the catalogue itself.")] = None,
+) -> None:
+    """Writes the rows of a library that registers many; rows that are there stay as they are."""
+    from ..environments.generators.writing import generate_rows
+    from ..environments.specs import BY_LIBRARY
+
+    for library in libraries:
+        path, added, total = generate_rows(library, folder or BY_LIBRARY)
+        console.print(f"{path}: {added} rows added, {total} in all")
+
+
+@envs.command("install")
+def install_library(
+    library: Annotated[str, typer.Argument(help="A library that lives in a virtual environment of its own.")],
+) -> None:
+    """Makes the virtual environment of an isolated library."""
+    from ..environments.isolation import install
+
+    console.print(f"{library} is installed: {install(library)}")

@@ -1,0 +1,276 @@
+"""The repo of a model: weights, code that runs without this package, and the card made from what was measured."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from ..agent import load_model
+from ..configuration_ldm import LDMConfig
+from ..environments.specs import catalogue
+from ..errors import CheckpointError
+from ..evaluation.report import domain_rows, markdown_table
+from ..modeling_ldm import LDMForActionPrediction
+from ..processing_ldm import LDMProcessor
+
+TRAINING_FILES = ("training.json", "training_log.jsonl")
+AUTO_CLASSES: dict[type, str] = {
+    LDMForActionPrediction: "AutoModel",
+    LDMConfig: "AutoConfig",
+    LDMProcessor: "AutoProcessor",
+}
+SHORT = 0.8  # of the reference; environments below are named in the card
+NAMED = 10  # environments that a command is shown with; of more, how many
+
+
+@contextmanager
+def shipped_code() -> Iterator[None]:
+    """What is saved meanwhile takes the modelling files along, for ``trust_remote_code``."""
+    for part, auto_class in AUTO_CLASSES.items():
+        part.register_for_auto_class(auto_class)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for part in AUTO_CLASSES:
+            part._auto_class = None  # type: ignore[attr-defined]
+
+
+def export_model(model: str | Path, folder: str | Path) -> Path:
+    """Writes what a repo of a model needs: weights in bfloat16, configuration, processor, modelling files, and how it was trained.
+
+    The weights are loaded in float32 again (what CPUs are fast in), unless ``dtype`` says otherwise. Results belong to the rounded weights, so
+    evaluate the exported folder.
+
+    Args:
+        model: folder or Hub id of a pretrained model.
+        folder: to write to; other files in it stay.
+
+    Raises:
+        CheckpointError: if there is no usable model, or ``folder`` is its own folder.
+    """
+    folder = Path(folder)
+    if Path(model).resolve() == folder.resolve():
+        raise CheckpointError(f"{folder} is the model itself; export it to another folder.")
+    weights, processor = load_model(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    with shipped_code():
+        weights.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[arg-type]
+        processor.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["dtype"] = "float32"
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    for name in TRAINING_FILES:
+        if (Path(model) / name).exists():
+            shutil.copy(Path(model) / name, folder / name)
+    return folder
+
+
+def write_card(
+    folder: str | Path, name: str | None = None, datasets: list[str] | None = None, licence: str = "apache-2.0"
+) -> Path:
+    """Writes ``README.md`` from what lies in the folder of a model: `export_model`'s files, ``results.json`` of `ldm evaluate` with the curve
+    and tables beside it, and, where they are there, ``results-incognito.json``, ``results-unseen.json`` (of environments that were held out) and
+    ``replay.mp4``. Nothing is said that is not recorded there.
+
+    Args:
+        folder: of the model.
+        name: title; the folder's name by default.
+        datasets: Hub ids of the trajectories.
+        licence: of the weights, as the Hub spells it.
+
+    Raises:
+        CheckpointError: if the folder lacks a model or its results; says how to make them.
+    """
+    folder = Path(folder)
+    name = name or folder.resolve().name
+    for needed, cure in (
+        ("model.safetensors", f"ldm export --model MODEL --output {folder}"),
+        ("results.json", f"ldm evaluate --model {folder} --output {folder}/results.json"),
+    ):
+        if not (folder / needed).exists():
+            raise CheckpointError(f"{folder} has no {needed}, which the card needs; make it with `{cure}`.")
+    results = _read(folder / "results.json")
+    card = ModelCard(
+        f"---\n{_metadata(name, results, datasets, licence).to_yaml()}\n---\n\n{_text(folder, name, results)}"
+    )
+    card.save(folder / "README.md")
+    return folder / "README.md"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _metadata(name: str, results: dict[str, Any], datasets: list[str] | None, licence: str) -> ModelCardData:
+    """The header that the Hub reads: every environment with its mean return and normalised score."""
+    measured = [
+        EvalResult(
+            task_type="reinforcement-learning",
+            dataset_type=environment,
+            dataset_name=environment,
+            metric_type=metric,
+            metric_name=metric.replace("_", " "),
+            metric_value=value,
+        )
+        for environment, entry in sorted(results["environments"].items())
+        for metric, value in (
+            ("mean_reward", f"{entry['ldm']['mean']:.2f} +/- {entry['ldm']['std']:.2f}"),
+            ("normalised_score", round(entry["normalised"], 3)),
+        )
+    ]
+    return ModelCardData(
+        model_name=name,
+        eval_results=measured,
+        license=licence,
+        library_name="transformers",
+        pipeline_tag="reinforcement-learning",
+        tags=["ldm", "large-decision-model", "gymnasium", "imitation-learning"],
+        datasets=datasets,
+    )
+
+
+def _text(folder: Path, name: str, results: dict[str, Any]) -> str:
+    parts = [_introduction(folder, name, results), _use(name, results), _results(folder, results)]
+    return "\n\n".join([*parts, _training(folder), _data(results), _limits(folder, results)]) + "\n"
+
+
+def _introduction(folder: Path, name: str, results: dict[str, Any]) -> str:
+    summary, domains = results["summary"], {entry["domain"] for entry in results["environments"].values()}
+    millions = (folder / "model.safetensors").stat().st_size / 2e6
+    text = f"""# {name}
+
+A Large Decision Model: one transformer of {millions:.1f} million parameters that acts in {summary["n"]} environments of {len(domains)} domains
+with one set of weights. It reads the history of observations, actions, rewards and termination signals, one token per step, and predicts what a
+task-specific reference policy would do. Made with the package `ldm_hf`, after the idea of
+*Towards Scalable Multi-Task Reinforcement Learning with Large Decision Models* ([arXiv 2606.24962](https://arxiv.org/abs/2606.24962)).
+
+**{summary["at_least_80"]} of {summary["n"]} environments at 80 % of their reference policy or more** ({summary["at_least_80_history_only"]} without
+being told the task), interquartile mean {100 * summary["iqm"]:.0f} %."""
+    video = '\n\n<video src="replay.mp4" controls autoplay loop muted></video>'
+    return text + (video if (folder / "replay.mp4").exists() else "")
+
+
+def _use(name: str, results: dict[str, Any]) -> str:
+    rows = catalogue()
+    # one whose library everybody has
+    environment = min(results["environments"], key=lambda e: (e not in rows or rows[e].library != "gymnasium", e))
+    return f"""## Use
+
+```python
+from ldm_hf import LDMAgent
+from ldm_hf.environments import make
+
+env = make("{environment}")  # a name of the catalogue; any other Gymnasium environment does, too
+agent = LDMAgent.from_pretrained("{name}", env, environment="{environment}")  # this repo's id, or a folder
+observation, info = env.reset(seed=0)
+action = agent.act(observation)
+```
+
+and after every `env.step` again: `action = agent.act(observation, reward, terminated, truncated, info)`. The bare model:
+`LDMForActionPrediction.from_pretrained`, or without the package `AutoModel.from_pretrained(..., trust_remote_code=True)` and `AutoProcessor` likewise."""
+
+
+def _results(folder: Path, results: dict[str, Any]) -> str:
+    episodes = min(entry["ldm"]["episodes"] for entry in results["environments"].values())
+    text = f"""## Results
+
+{episodes} or more episodes each on held-out seeds, greedy; random, reference and model by the same code (`{results["command"]}`). 0 %: random actions, 100 %:
+reference policy; in brackets without the task text.
+
+{markdown_table(*domain_rows(results))}
+
+[Every environment](results.md) · [all returns](results.json)"""
+    return text + (
+        "\n\n![Environments at or above each fraction of the reference](results.png)"
+        if (folder / "results.png").exists()
+        else ""
+    )
+
+
+def _training(folder: Path) -> str:
+    last = _read(folder / "training.json")
+    if not last:
+        return "## Training\n\nNot recorded."
+    runs = [*last.pop("former_runs", []), last]
+    start = runs[0]["arguments"].get("model") or runs[0]["arguments"].get("backbone")
+    lines = [f"From {start}" if start else "From scratch", *(["and on"] * (len(runs) - 1))]
+    told = [
+        f"{begun}, next-action prediction, {run['steps']:,} steps ({run['transitions'] / 1e6:.1f} million transitions) in "
+        f"{run['minutes']:.0f} minutes, with\n`{_flags(run['arguments'])}`."
+        for begun, run in zip(lines, runs, strict=True)
+    ]
+    told[-1] += " Losses: `training_log.jsonl`."
+    if len(runs) > 1:
+        told = [f"{number}. {text[0].upper()}{text[1:]}" for number, text in enumerate(told, 1)]
+    return "## Training\n\n" + "\n".join(told)
+
+
+def _flags(arguments: dict[str, Any]) -> str:
+    values = {
+        name: [f"({len(value)} names)"] if isinstance(value, list) and len(value) > NAMED else value
+        for name, value in arguments.items()
+        if value not in (None, False, [])
+    }
+    return " ".join(
+        f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in values.items()
+    )
+
+
+def _data(results: dict[str, Any]) -> str:
+    rows = catalogue()
+    libraries: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for environment in sorted(results["environments"]):
+        row = rows.get(environment)
+        key = (row.library, row.licence or "not recorded") if row else ("-", "not recorded")
+        libraries[key].append(environment)
+    table = markdown_table(
+        ["library", "licence", "environments"],
+        [[*key, ", ".join(members)] for key, members in sorted(libraries.items())],
+    )
+    return f"""## Environments
+
+Those of the results, under the licences of their libraries:
+
+{table}"""
+
+
+def _limits(folder: Path, results: dict[str, Any]) -> str:
+    short = {
+        name: entry["normalised"] for name, entry in results["environments"].items() if entry["normalised"] < SHORT
+    }
+    named = ", ".join(
+        f"{name} ({100 * score:.0f} %)" for name, score in sorted(short.items(), key=lambda item: item[1])
+    )
+    lines = [
+        f"* Below {100 * SHORT:.0f} % of the reference: {named or 'none'}.",
+        "* It imitates its reference policies and is not made to be better than they are. Where random actions come close to the reference, a high score says little.",
+        "* It was trained in simulators only. Do not let it act where a wrong action does harm.",
+    ]
+    if incognito := _read(folder / "results-incognito.json"):
+        summary = incognito["summary"]
+        lines.append(
+            f"* Not told which of these environments it is in (no stored statistics), it reaches {100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}."
+        )
+    if (unseen := _read(folder / "results-unseen.json")) and unseen["environments"]:
+        lines.append(_unseen(unseen))
+    else:
+        lines.append("* Nothing is measured in environments that it was never trained in.")
+    return "## Limits\n\n" + "\n".join(lines)
+
+
+def _unseen(results: dict[str, Any]) -> str:
+    summary, failed = results["summary"], len(results.get("failures", {}))
+    ranked = sorted(results["environments"].items(), key=lambda item: -item[1]["normalised"])
+    scores = ", ".join(f"{name} ({100 * entry['normalised']:.0f} %)" for name, entry in ranked)
+    return (
+        f"* In environments that were held out of its training, it was told their task text only. It reaches {100 * SHORT:.0f} % in "
+        f"{summary['at_least_80']} of {summary['n']}{f' ({failed} more failed)' if failed else ''}, interquartile mean {100 * summary['iqm']:.0f} %: {scores}."
+    )

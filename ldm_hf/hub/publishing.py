@@ -1,0 +1,56 @@
+"""Puts a folder on the Hugging Face Hub: a model or a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+from ..errors import LDMError
+from ..trajectories import write_readme
+from ..trajectories.remote import write_index
+from ..trajectories.streams import config_names
+
+LEFT_HERE = ["checkpoint-*", "checkpoint-*/**", "unfinished-*", "unfinished-*/**", ".*", "**/.*"]  # of a run
+
+
+def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
+    """Uploads a folder; the repo is made if there is none. Files that are there already are not sent again, so an interrupted upload goes on.
+
+    A dataset gets its card anew, with loading code that names the repo, and an index, so that training can begin before all of it is downloaded. Checkpoints and unfinished files stay here.
+
+    Args:
+        folder: of a model (``config.json``) or a trajectory dataset.
+        repo_id: ``organisation/name``.
+        private: if the repo is new, only its owners see it.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        LDMError: if the folder is neither, or the Hub refuses.
+    """
+    folder = Path(folder)
+    if (folder / "config.json").exists():
+        kind = "model"
+    elif any(folder.glob("*/environment.json")):
+        kind = "dataset"
+        write_index(folder, config_names(folder))
+        write_readme(folder, repo_id=repo_id)
+    else:
+        raise LDMError(
+            f"{folder} is neither a model (no config.json) nor a trajectory dataset (no <environment>/environment.json)."
+        )
+    api = HfApi()
+    try:
+        repo = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True).repo_id
+        message = f"Upload {kind} with ldm_hf"
+        commit = api.upload_folder(
+            repo_id=repo, repo_type=kind, folder_path=folder, ignore_patterns=LEFT_HERE, commit_message=message
+        )
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
+        raise LDMError(
+            f"{repo_id} could not be uploaded: {str(error).strip().splitlines()[0]} Log in with `hf auth login`, and try again: what was sent stays there."
+        ) from error
+    return commit.commit_url

@@ -1,0 +1,151 @@
+"""Runs an import: from a source into a dataset folder, continued where it was interrupted, and read back at the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..errors import DatasetError, SpaceMismatchError
+from ..spaces import flatten, leaf_array, leaves, space_to_json
+from ..trajectories.card import write_readme
+from ..trajectories.membership import digest, outside
+from ..trajectories.reader import EnvironmentTrajectories
+from ..trajectories.schema import EnvironmentInfo
+from ..trajectories.writer import TrajectoryWriter, stored
+from ..utils.installed import versions
+from .base import Source
+
+LARGEST = 2**31 - 1  # bytes of an episode's observations: Parquet lists are counted with 32 bits
+
+
+def import_trajectories(
+    source: Source, folder: str | Path, progress: bool = True, **description: Any
+) -> EnvironmentInfo:
+    """Writes the episodes of a source as one config of a dataset.
+
+    The label of a step is the action that was taken: nobody knows better. Interrupted, the same call continues; whatever was written before an error is
+    kept. Everything that this call wrote is read back and compared.
+
+    Args:
+        source: see `open_source`.
+        folder: of the dataset.
+        progress: show a bar that counts episodes.
+        description: fields of `EnvironmentInfo` that the source does not know or that should be others: name, task, domain, licence, ...
+
+    Returns:
+        What was written into ``environment.json``.
+
+    Raises:
+        DatasetError: if an episode does not fit the spaces (names it and the step), the config holds other data already, or the disk is full.
+    """
+    info = _describe(source, description)
+    config = Path(folder) / info.name
+    done = stored(config)[0]
+    if done and EnvironmentInfo.load(config).collection != json.loads(json.dumps(info.collection)):
+        raise DatasetError(
+            f"{config} holds other data already, or this data imported in another way; choose another name, or remove the folder."
+        )
+    digests = []
+    with (
+        TrajectoryWriter(folder, info) as writer,
+        tqdm(total=source.num_episodes, initial=done, desc="import", unit=" episodes", disable=not progress) as bar,
+    ):
+        for number, episode in enumerate(source.episodes(done), done):
+            prepared = _prepare(source, episode, f"{info.name}, episode {number}")
+            writer.write(prepared)
+            digests.append(digest(prepared))
+            bar.update()
+    _verify(config, digests, done, source.num_episodes, progress)
+    write_readme(folder)
+    return info
+
+
+def _describe(source: Source, description: dict[str, Any]) -> EnvironmentInfo:
+    known: dict[str, Any] = source.description | {key: value for key, value in description.items() if value}
+    return EnvironmentInfo(
+        **{"env_id": known["name"]} | known,
+        observation_space=space_to_json(source.observation_space),
+        action_space=space_to_json(source.action_space),
+        reference="logged actions",
+        collection={"imported": type(source).__name__, **source.origin},
+        versions=versions(),
+    )
+
+
+def _prepare(source: Source, episode: dict[str, Any], where: str) -> dict[str, Any]:
+    """An episode as `TrajectoryWriter.write` takes it, every value a member of its space.
+
+    Raises:
+        DatasetError: names the step.
+    """
+    prepared: dict[str, Any] = {}
+    for role, space in (("observation", source.observation_space), ("action", source.action_space)):
+        try:
+            parts = flatten(space, episode[role])
+        except SpaceMismatchError as error:
+            raise DatasetError(f"{where}: {role}: {error}") from error
+        prepared[role] = {
+            leaf.path: _fit(leaf.space, parts[leaf.path], f"{where}: {role} {leaf.path}".rstrip())
+            for leaf in leaves(space)
+        }
+    if sum(values.nbytes for values in prepared["observation"].values()) > LARGEST:
+        raise DatasetError(
+            f"{where} has more than 2 GiB of observations; make its pictures smaller (--image-size 84)."
+        )
+    prepared["label"] = prepared["action"]
+    prepared["reward"] = np.asarray(episode["reward"], np.float32)
+    if not np.isfinite(prepared["reward"]).all():
+        step = int(np.flatnonzero(~np.isfinite(prepared["reward"]))[0])
+        raise DatasetError(
+            f"{where}: the reward of step {step} is {episode['reward'][step]}; repair or drop this episode."
+        )
+    for name in ("terminated", "truncated"):
+        prepared[name] = np.asarray(episode[name], bool)
+    over = prepared["terminated"] | prepared["truncated"]
+    if over[:-1].any():
+        raise DatasetError(
+            f"{where}: step {int(np.flatnonzero(over)[0])} of {len(over)} ends the episode already; cut it there."
+        )
+    if len(over) and not over[-1]:  # nobody recorded why it ends
+        prepared["truncated"] = np.arange(len(over)) == len(over) - 1
+    return prepared | {"behaviour": episode.get("behaviour", "logged"), "seed": episode.get("seed", 0)}
+
+
+def _fit(space: Any, values: Any, place: str) -> np.ndarray:
+    """Values in the type of their leaf."""
+    given = np.asarray(values, dtype=object) if space.dtype is str else np.asarray(values)
+    if np.issubdtype(space.dtype, np.floating):  # bounds hold in the precision of the space
+        given = leaf_array(space, given)
+    wanted = () if space.shape is None or given.dtype == object else tuple(space.shape)
+    if given.shape[1:] != wanted:
+        raise DatasetError(f"{place} has steps of shape {given.shape[1:]}, the space {space} has {wanted}.")
+    wrong = outside(space, given)
+    if wrong.any():
+        step = int(np.flatnonzero(wrong)[0])
+        raise DatasetError(
+            f"{place}: step {step} is {str(given[step])[:80]}, no member of {space} ({int(wrong.sum())} such steps); "
+            "repair these values, or describe the space that they are in."
+        )
+    return leaf_array(space, given)
+
+
+def _verify(config: Path, digests: list[bytes], start: int, expected: int, progress: bool) -> None:
+    """Reads back what was written.
+
+    Raises:
+        DatasetError: if it is not what was read from the source.
+    """
+    stream = EnvironmentTrajectories(config)
+    if stream.num_episodes != expected:
+        raise DatasetError(
+            f"{config} has {stream.num_episodes} episodes, the source {expected}; remove it and import again."
+        )
+    for number, wanted in enumerate(tqdm(digests, desc="verify", unit=" episodes", disable=not progress), start):
+        if digest(stream.slice(*stream.episode_starts[number : number + 2])) != wanted:
+            raise DatasetError(
+                f"{config}: episode {number} reads otherwise than it was written; is the disk all right?"
+            )

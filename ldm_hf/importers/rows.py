@@ -1,0 +1,123 @@
+"""Tables of one row an episode, as `datasets` reads them: from the Hub, a folder of Parquet or JSON files, or one such file."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from tqdm.auto import tqdm
+
+from ..errors import DatasetError
+from .base import Source, Spaces, file_sizes
+from .inference import infer_spaces
+
+BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
+
+
+def open_rows(source: str, config: str | None, split: str) -> datasets.Dataset:
+    """Opens a table of episodes; it stays on the disk.
+
+    Raises:
+        DatasetError: if there is no such dataset, config or split, or a file is damaged.
+    """
+    path = Path(source).expanduser()
+    try:
+        if path.is_file():
+            if path.suffix not in BUILDERS:
+                raise DatasetError(f"{path} is none of {', '.join(BUILDERS)}.")
+            return datasets.load_dataset(BUILDERS[path.suffix], data_files=str(path), split="train")
+        if (path / "dataset_info.json").exists() or (path / "dataset_dict.json").exists():  # `save_to_disk`
+            found = datasets.load_from_disk(str(path))
+            return found[split] if isinstance(found, datasets.DatasetDict) else found
+        return datasets.load_dataset(source, config, split=split)
+    except (OSError, ValueError, KeyError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
+        cause = error.__cause__ or error
+        raise DatasetError(
+            f"{source} cannot be read as rows of episodes ({type(cause).__name__}: {str(cause).strip()[:300]}); is the split {split!r} right, and the config?"
+        ) from error
+
+
+def steps_of(row: pa.Array, where: str) -> np.ndarray:
+    """The nested lists of one episode as an array ``(T, *shape)``.
+
+    Raises:
+        DatasetError: if a step is missing or has another length than the others.
+    """
+    shape, values = [len(row)], row.storage if isinstance(row, pa.ExtensionArray) else row
+    while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        lengths = np.diff(values.offsets.to_numpy())
+        if values.null_count or len(set(lengths.tolist())) > 1:
+            raise DatasetError(f"{where} has steps that are missing or of different lengths; repair or drop it.")
+        shape.append(int(lengths[0]) if len(lengths) else 0)
+        values = values.flatten()
+    if pa.types.is_fixed_size_list(values.type):
+        shape.append(values.type.list_size)
+        values = values.flatten()
+    if values.null_count:
+        raise DatasetError(f"{where} has missing values; repair or drop it.")
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return np.array(values.to_pylist(), dtype=object).reshape(shape)
+    return values.to_numpy(zero_copy_only=False).reshape(shape)
+
+
+class RowSource(Source):
+    """Episodes that are rows of a table.
+
+    Args:
+        source: see `open_rows`.
+        config: of a dataset that has several.
+        split: of the dataset.
+        spaces: observation and action space; found in the data by default.
+
+    Raises:
+        DatasetError: if a row cannot be read; names the episode.
+    """
+
+    needed: tuple[str, ...] = ()
+
+    def __init__(
+        self, source: str, config: str | None = None, split: str = "train", spaces: Spaces | None = None
+    ) -> None:
+        self.source = source
+        self.rows = open_rows(source, config, split).with_format("arrow")
+        missing = [name for name in self.needed if name not in self.rows.column_names]
+        if missing:
+            raise DatasetError(f"{source} lacks the columns {missing}; it has {self.rows.column_names}.")
+        self.num_episodes = len(self.rows)
+        name = config or Path(source).stem
+        self.description = {"name": name}
+        path = Path(source).expanduser()
+        sizes = file_sizes([path]) if path.is_file() else {}
+        self.origin = {
+            "source": path.name,
+            "config": config,
+            "split": split,
+            "episodes": len(self.rows),
+            "files": sizes,
+        }
+        self.observation_space, self.action_space = spaces or infer_spaces(
+            (self._where(number), self.read(number))
+            for number in tqdm(range(self.num_episodes), desc="look for the spaces", unit=" episodes", leave=False)
+        )
+
+    def _where(self, number: int) -> str:
+        return f"{self.source}, episode {number}"
+
+    def column(self, number: int, name: str) -> np.ndarray:
+        """One column of one episode ``(T, *shape)``."""
+        cell = self.rows[number : number + 1][name].combine_chunks()
+        return steps_of(cell.flatten(), f"{self._where(number)}: {name}")
+
+    @abstractmethod
+    def read(self, number: int) -> dict[str, Any]:
+        """One episode, as `Source.episodes` yields it."""
+
+    def episodes(self, start: int = 0) -> Iterator[dict[str, Any]]:
+        """Yields the episodes from number ``start`` on."""
+        for number in range(start, self.num_episodes):
+            yield self.read(number)

@@ -1,0 +1,42 @@
+"""Pictures of a video file, by time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from ..errors import DatasetError, MissingExtraError
+
+
+def frames_between(path: Path, begin: float, count: int, fps: float) -> list[Image.Image]:
+    """``count`` pictures from the second ``begin`` on, ``1 / fps`` seconds apart.
+
+    Raises:
+        MissingExtraError: if PyAV is not installed.
+        DatasetError: if the file is damaged, or has no picture within half a frame of one of these times.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtraError("av", "import") from error
+    found: dict[int, Image.Image] = {}
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            assert stream.time_base is not None
+            container.seek(int(begin / stream.time_base), stream=stream)  # to the last key frame before
+            for frame in container.decode(stream):
+                number = round((float(frame.time) - begin) * fps)
+                if 0 <= number < count:
+                    found[number] = frame.to_image()
+                if number >= count - 1:
+                    break
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise DatasetError(f"{path} is missing or damaged ({error}); fetch the dataset again.") from error
+    missing = [number for number in range(count) if number not in found]
+    if missing:
+        raise DatasetError(
+            f"{path} has no picture at second {begin + missing[0] / fps:.3f} ({len(missing)} of {count} are missing)."
+        )
+    return [found[number] for number in range(count)]

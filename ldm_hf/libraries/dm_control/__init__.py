@@ -1,0 +1,1 @@
+"""Environments of the DeepMind Control Suite."""

@@ -1,0 +1,83 @@
+"""Grippers that carry and push one object to a goal, as Gymnasium-Robotics (Plappert et al. 2018) and panda-gym (Gallouedec et al. 2021) have them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ldm_hf.references.base import Reference
+
+ABOVE = np.array([0, 0, 0.1])  # metres
+
+
+class _Gripper(Reference):
+    """Where observations begin with the place of the gripper, and actions with its movement."""
+
+    gain = 10.0
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        space: Any = env.action_space
+        places = (observation["observation"][:3], observation["achieved_goal"], observation["desired_goal"])
+        aim, fingers = self.move(*(np.asarray(place, float) for place in places))
+        action = np.zeros(space.shape, space.dtype)
+        action[:3] = np.clip(self.gain * (aim - places[0]), -1, 1)
+        action[3:] = fingers  # where the fingers move, 1 opens them
+        return action
+
+    def move(self, gripper: np.ndarray, thing: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, float]:
+        """Where the gripper is to go, and what its fingers do."""
+        raise NotImplementedError
+
+
+class PickAndPlace(_Gripper):
+    """Opens above the object, goes down, closes, and carries it to the goal."""
+
+    worlds = ("MujocoFetchPickAndPlaceEnv", "PandaPickAndPlaceEnv")
+
+    @classmethod
+    def fits(cls, env: gymnasium.Env) -> bool:
+        return super().fits(env) and env.action_space.shape == (4,)  # not where joints are moved
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.closing = 0  # steps for which the fingers have been closing
+
+    def move(self, gripper: np.ndarray, thing: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, float]:
+        away = gripper - thing
+        if np.linalg.norm(away) > 0.03:  # not in the hand, or lost
+            self.closing = 0
+        if np.linalg.norm(away[:2]) > 0.02 and not self.closing:
+            return thing + ABOVE, 1.0
+        if np.linalg.norm(away) > 0.015 and not self.closing:
+            return thing, 1.0
+        self.closing += 1
+        return (gripper if self.closing < 4 else gripper + goal - thing), -1.0
+
+
+class Push(_Gripper):
+    """Goes behind the object, seen from the goal, and pushes it there."""
+
+    worlds = ("MujocoFetchPushEnv", "PandaPushEnv")
+    behind = 0.07  # metres from the middle of the object to the gripper that begins to push
+
+    @classmethod
+    def fits(cls, env: gymnasium.Env) -> bool:
+        return super().fits(env) and env.action_space.shape in ((3,), (4,))
+
+    def move(self, gripper: np.ndarray, thing: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, float]:
+        way = (goal - thing) * [1, 1, 0]
+        distance = np.linalg.norm(way)
+        if distance < 0.01:
+            return gripper, -1.0
+        way /= distance
+        away = gripper - thing
+        along = away @ way
+        aside = away - along * way
+        start = thing - self.behind * way
+        low = abs(away[2]) < 0.03
+        if low and -self.behind - 0.05 < along < 0 and np.linalg.norm(aside[:2]) < 0.02:
+            return thing + min(distance, 0.1) * way - 2 * aside * [1, 1, 0] - 0.03 * way, -1.0
+        if np.linalg.norm((gripper - start)[:2]) < 0.02:
+            return start, -1.0  # down
+        return (start if away[2] > 0.05 else gripper) * [1, 1, 0] + (thing + ABOVE) * [0, 0, 1], -1.0

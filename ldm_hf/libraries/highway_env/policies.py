@@ -1,0 +1,64 @@
+"""highway-env (Leurent 2018): rules on what the vehicle observes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ldm_hf.references.base import Reference
+
+LEFT, IDLE, RIGHT, FASTER, SLOWER = range(5)
+X_RANGE, Y_RANGE, LANE = 200.0, 12.0, 4.0  # metres; the library's kinematic observation is scaled by these
+
+
+class LaneChanger(Reference):
+    """Keeps a gap that grows with the closing speed: overtakes on a free lane, else slows down; drives fast where nothing is ahead.
+
+    Args:
+        env: an environment with kinematic observations and discrete meta-actions.
+        gap: metres to the vehicle ahead.
+        lanes: of the road.
+    """
+
+    def __init__(self, env: gymnasium.Env, gap: float = 25.0, lanes: int = 3) -> None:
+        self.gap, self.lanes = gap, lanes
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        ego, others = observation[0], observation[1:]
+        others = others[others[:, 0] > 0.5]
+        lane = round(float(ego[2]) * Y_RANGE / LANE)
+        ahead, beside = others[:, 1] * X_RANGE, others[:, 2] * Y_RANGE / LANE
+        closing = -others[:, 3] * 2 * 40.0  # metres per second; the speeds are scaled by twice 40
+
+        def free(shift: int) -> bool:
+            if not 0 <= lane + shift < self.lanes:
+                return False
+            there = np.abs(beside - shift) < 0.6
+            needed = self.gap + np.maximum(closing, 0) * 1.5
+            blocked = there & (ahead > (-12.0 if shift else 0.0)) & (ahead < needed)
+            return not blocked.any()
+
+        if free(0):
+            return np.int64(FASTER)
+        for shift, action in ((1, RIGHT), (-1, LEFT)):
+            if free(shift):
+                return np.int64(action)
+        return np.int64(SLOWER)
+
+
+class LaneKeeper(Reference):
+    """Linear state feedback on the deviation from the lane's centre.
+
+    Args:
+        env: lane-keeping-v0.
+        gains: on lateral deviation, heading, lateral speed and yaw rate.
+    """
+
+    def __init__(self, env: gymnasium.Env, gains: tuple[float, ...] = (0.1, 1.0, 0.05, 0.2)) -> None:
+        self.gains = np.asarray(gains)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        deviation = (observation["state"] - observation["reference_state"]).reshape(-1)
+        return np.clip(np.array([-self.gains @ deviation], np.float32), -1, 1)

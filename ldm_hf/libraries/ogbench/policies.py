@@ -1,0 +1,183 @@
+"""A robot arm that moves things: OGBench's own movements (Park et al. 2025), in an order that brings about what a task asks for.
+
+The library's oracles move one cube, or press one button, that its data collection names; which one is next is decided here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ldm_hf.references.base import Reference
+
+CUBE = 0.04  # metres, the length of an edge
+NEAR = 0.03  # metres; a cube this close to its target need not be moved, 0.04 counts as success
+LONGEST_MOVE = 120  # steps; then something else is tried
+
+
+class CubeArranger(Reference):
+    """Puts one cube after the other in its place: those below first, and out of the way what lies on others or where they belong."""
+
+    method = "scripted"
+    worlds = ("CubeEnv",)
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        from ogbench.manipspace.oracles.markov.cube_markov import CubeMarkovOracle
+
+        self.oracle = CubeMarkovOracle(env=env)
+        low, high = env.unwrapped._target_sampling_bounds  # type: ignore[attr-defined]
+        spots = itertools.product(np.linspace(low[0], high[0], 6), np.linspace(low[1], high[1], 13), [CUBE / 2])
+        self.spots = np.array(list(spots))
+        self.rest = np.array([*(low + high) / 2, 0.3])
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.cube: int | None = None
+        self.target = np.zeros(3)
+        self.steps = 0
+        # where the arm goes afterwards; the oracle's own reset draws it at random, from the global generator
+        self.oracle._final_pos, self.oracle._final_yaw, self.oracle._step = self.rest, 0.0, 0
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        world: Any = env.unwrapped
+        targets = world._data.mocap_pos[world._cube_target_mocap_ids]
+        places = np.array([info[f"privileged/block_{i}_pos"] for i in range(len(targets))])
+        self.steps += 1
+        if self.cube is None or self.steps > LONGEST_MOVE or self._is_done(places, info):
+            self.cube, self.target, self.steps = (*next_cube(places, targets, self.spots), 0)
+        told = {
+            "privileged/target_block": self.cube,
+            "privileged/target_block_pos": self.target,
+            "privileged/target_block_yaw": np.zeros(1),
+        }
+        return self.oracle.select_action(observation, info | told).astype(np.float32)
+
+    def _is_done(self, places: np.ndarray, info: dict[str, Any]) -> bool:
+        """Whether the cube lies where it should, and the arm has let go of it and is above all others."""
+        free = info["proprio/gripper_contact"] < 0.1 and info["proprio/effector_pos"][2] > 4 * CUBE
+        return bool(free and np.linalg.norm(places[self.cube] - self.target) < NEAR)
+
+
+def next_cube(places: np.ndarray, targets: np.ndarray, spots: np.ndarray) -> tuple[int, np.ndarray]:
+    """Which cube to move next, and where.
+
+    Args:
+        places: ``(cubes, 3)`` in metres.
+        targets: where they belong, likewise.
+        spots: ``(n, 3)``, where a cube can lie that has to go aside.
+    """
+    placed = np.linalg.norm(places - targets, axis=1) < NEAR
+    missing = sorted(np.flatnonzero(~placed).tolist(), key=lambda i: targets[i, 2])
+    clear = [not _above(places, place, i).any() for i, place in enumerate(places)]
+    for i in missing:
+        blocked = _above(places, targets[i] - [0, 0, CUBE], i).any()
+        carried = (
+            targets[i, 2] < CUBE or (np.linalg.norm(places[placed] - targets[i] + [0, 0, CUBE], axis=1) < NEAR).any()
+        )
+        if clear[i] and carried and not blocked:
+            return i, targets[i]
+    for i in missing:  # each waits for another: what lies on it, or where it belongs, goes aside
+        in_the_way = _above(places, places[i], i) | _above(places, targets[i] - [0, 0, CUBE], i)
+        for j in np.flatnonzero(in_the_way).tolist():
+            if clear[j]:
+                taken = np.concatenate([places[:, :2], targets[:, :2]])
+                distances = np.linalg.norm(spots[:, None, :2] - taken, axis=-1).min(1)
+                return j, spots[distances.argmax()]
+    return (missing[0], targets[missing[0]]) if missing else (0, targets[0])
+
+
+def _above(places: np.ndarray, place: np.ndarray, but: int) -> np.ndarray:
+    """``(cubes,)``: which cubes, but one, lie above a place."""
+    found = (np.linalg.norm(places[:, :2] - place[:2], axis=1) < CUBE) & (places[:, 2] > place[2] + CUBE / 2)
+    found[but] = False
+    return found
+
+
+class LightsOut(Reference):
+    """Presses the fewest buttons that turn the lights as the task wants them: linear equations modulo 2 (Anderson & Feil 1998)."""
+
+    method = "scripted"
+    worlds = ("PuzzleEnv",)
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        from ogbench.manipspace.oracles.markov.button_markov import ButtonMarkovOracle
+
+        world: Any = env.unwrapped
+        self.oracle = ButtonMarkovOracle(env=env, gripper_always_closed=True)
+        self.effects = effects_of_buttons(world._num_rows, world._num_cols)
+        self.idle = null_space(self.effects)
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.button: int | None = None
+        self.wanted = 0
+        self.steps = 0
+        self.oracle._final_pos, self.oracle._final_yaw, self.oracle._step = np.array([0.425, 0.0, 0.3]), 0.0, 0
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        world: Any = env.unwrapped
+        states, arm = world._cur_button_states, info["proprio/effector_pos"]
+        tops = world._data.site_xpos[world._button_site_ids]
+        self.steps += 1
+        # a button is done when the arm has let go of it
+        pressed = (
+            self.button is not None and states[self.button] == self.wanted and arm[2] > tops[self.button, 2] + CUBE
+        )
+        if self.button is None or pressed or self.steps > LONGEST_MOVE:
+            presses = np.flatnonzero(
+                fewest_presses(self.effects, (world._target_button_states - states) % 2, self.idle)
+            )
+            distances = np.linalg.norm(tops - arm, axis=1)
+            self.button = int(min(presses, key=lambda i: distances[i], default=0))
+            self.wanted, self.steps = int(states[self.button]) ^ int(len(presses) > 0), 0
+        told = {
+            "privileged/target_button": self.button,
+            "privileged/target_button_state": self.wanted,
+            "privileged/target_button_top_pos": tops[self.button],
+        }
+        return self.oracle.select_action(observation, info | told).astype(np.float32)
+
+
+def effects_of_buttons(rows: int, columns: int) -> np.ndarray:
+    """``(lights, buttons)``: which lights a button switches: its own and those beside it."""
+    places = np.array(list(itertools.product(range(rows), range(columns))))
+    return (np.abs(places[:, None] - places).sum(-1) <= 1).astype(np.uint8)
+
+
+def _reduced(matrix: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Reduced row echelon form modulo 2, and the columns of its pivots."""
+    matrix = matrix.copy()
+    pivots: list[int] = []
+    for column in range(matrix.shape[1]):
+        rows = len(pivots) + np.flatnonzero(matrix[len(pivots) :, column])
+        if len(rows):
+            row = len(pivots)
+            matrix[[row, rows[0]]] = matrix[[rows[0], row]]
+            others = np.flatnonzero(matrix[:, column])
+            matrix[others[others != row]] ^= matrix[row]
+            pivots.append(column)
+    return matrix, pivots
+
+
+def null_space(matrix: np.ndarray) -> np.ndarray:
+    """``(2^k, columns)``: all vectors that the matrix maps to zero modulo 2."""
+    reduced, pivots = _reduced(matrix)
+    free = [column for column in range(matrix.shape[1]) if column not in pivots]
+    basis = np.zeros((len(free), matrix.shape[1]), np.uint8)
+    for vector, column in zip(basis, free, strict=True):
+        vector[column] = 1
+        vector[pivots] = reduced[: len(pivots), column]
+    mixes = np.array(list(itertools.product((0, 1), repeat=len(free))), np.uint8).reshape(2 ** len(free), len(free))
+    return mixes @ basis % 2
+
+
+def fewest_presses(matrix: np.ndarray, wanted: np.ndarray, idle: np.ndarray) -> np.ndarray:
+    """The solution of ``matrix x = wanted`` modulo 2 with the fewest ones; of what can be reached if not all can."""
+    reduced, pivots = _reduced(np.column_stack([matrix, wanted.astype(np.uint8)]))
+    solution = np.zeros(matrix.shape[1], np.uint8)
+    for row, column in enumerate(pivots):
+        if column < matrix.shape[1]:
+            solution[column] = reduced[row, -1]
+    candidates = solution ^ idle
+    return candidates[candidates.sum(1).argmin()]

@@ -1,0 +1,163 @@
+"""POPGym (Morad et al. 2023): players that remember all they have seen; of what was never shown they know nothing, unless it says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ldm_hf.libraries.gymnasium.policies import CartPole, Pendulum
+from ldm_hf.references.base import Reference
+
+
+class HiddenCartPole(CartPole):
+    """`CartPole` on the whole state, a part of which is hidden or noisy in the observation."""
+
+    worlds = ("PositionOnlyCartPole", "VelocityOnlyCartPole")
+
+    @classmethod
+    def fits(cls, env: gymnasium.Env) -> bool:
+        return super(CartPole, cls).fits(env)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        return super().act(env, np.asarray(env.unwrapped.state), info)  # type: ignore[attr-defined]
+
+
+class HiddenPendulum(Pendulum):
+    """`Pendulum` on the whole state."""
+
+    worlds = ("PositionOnlyPendulum",)
+
+    @classmethod
+    def fits(cls, env: gymnasium.Env) -> bool:
+        return super(Pendulum, cls).fits(env)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        angle, speed = env.unwrapped.state  # type: ignore[attr-defined]
+        return super().act(env, (np.cos(angle), np.sin(angle), speed), info)
+
+
+class Game(Reference):
+    """What the players of all games have in common."""
+
+    method = "scripted"
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        return np.int64(self.move(env.unwrapped, observation))
+
+    def move(self, game: Any, observation: Any) -> Any:
+        """The action, given the inside of the game."""
+        raise NotImplementedError
+
+
+class Autoencode(Game):
+    """The cards seen, from the last to the first."""
+
+    worlds = ("Autoencode",)
+
+    def move(self, game: Any, observation: Any) -> Any:
+        return game.deck.suits_idx[game.deck["system"][-1]]
+
+
+class CountRecall(Game):
+    """How often the asked card was seen."""
+
+    worlds = ("CountRecall",)
+
+    def move(self, game: Any, observation: Any) -> Any:
+        return game.counts[game.query]
+
+
+class HigherLower(Game):
+    """Counts the cards that are left above and below."""
+
+    worlds = ("HigherLower",)
+
+    def move(self, game: Any, observation: Any) -> Any:
+        left = 4 * game.num_decks - game.state.astype(int)
+        return left[observation + 1 :].sum() < left[:observation].sum()  # 0: higher
+
+
+class MultiarmedBandit(Game):
+    """Plays the arm of the highest upper bound, given the wins so far (in the manner of Auer et al. 2002)."""
+
+    worlds = ("MultiarmedBandit",)
+    optimism = 0.5
+
+    def reset(self, env: gymnasium.Env) -> None:
+        count = int(env.action_space.n)  # type: ignore[attr-defined]
+        self.wins, self.plays = np.ones(count), np.full(count, 2.0)
+        self.last: int | None = None
+
+    def executed(self, action: Any) -> None:
+        self.last = int(action)
+
+    def move(self, game: Any, observation: Any) -> Any:
+        if self.last is not None:
+            self.wins[self.last] += observation
+            self.plays[self.last] += 1
+        self.last = int(np.argmax(self.wins / self.plays + self.optimism / np.sqrt(self.plays)))
+        return self.last
+
+
+class Concentration(Game):
+    """Turns over a pair if it has seen both cards, else cards that it has not seen."""
+
+    worlds = ("Concentration",)
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.seen: dict[int, int] = {}
+
+    def move(self, game: Any, observation: Any) -> Any:
+        self.seen |= {i: int(card) for i, card in enumerate(observation) if card != game.facedown_card}
+        turned, done = game.deck["in_play_idx"], set(game.deck["face_up_idx"])
+        open_cards = {i: card for i, card in self.seen.items() if i not in done and i not in turned}
+        unseen = [i for i in range(len(observation)) if i not in self.seen]
+        if turned:
+            partners = [i for i, card in open_cards.items() if card == self.seen[turned[0]]]
+            return (partners or unseen or list(open_cards) or [0])[0]
+        known = list(open_cards.values())
+        pairs = [i for i, card in open_cards.items() if known.count(card) > 1]
+        return (pairs or unseen or list(open_cards) or [0])[0]
+
+
+class Battleship(Game):
+    """Shoots beside hits, else at every second field."""
+
+    worlds = ("Battleship",)
+
+    def move(self, game: Any, observation: Any) -> Any:
+        tried = game.guesses.astype(bool)
+        hits = tried & game.board.astype(bool)
+        padded = np.pad(hits, 1).astype(int)
+        beside = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+        dark = np.indices(tried.shape).sum(0) % 2 == 0
+        worth = np.where(tried, -1, 2 * beside + dark)
+        return np.unravel_index(worth.argmax(), worth.shape)
+
+
+class MineSweeper(Game):
+    """Uncovers what the numbers seen so far prove to be free, else the field of the least risk that a single number tells."""
+
+    worlds = ("MineSweeper",)
+
+    def move(self, game: Any, observation: Any) -> Any:
+        seen = game.hidden_grid == 2
+        risk = np.where(seen, np.inf, game.num_mines / max((~seen).sum(), 1))
+        mines = np.zeros_like(seen)
+        for _ in range(2):  # what is proven a mine makes others free
+            for i, j in zip(*np.nonzero(seen), strict=True):
+                around = np.s_[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2]
+                unknown = ~seen[around] & ~mines[around]
+                left = game.neighbor_grid[i, j] - mines[around].sum()
+                if left == unknown.sum():
+                    mines[around] |= unknown
+                elif unknown.any():
+                    share = left / unknown.sum()
+                    told = risk[around]
+                    risk[around] = np.where(
+                        unknown & (told > 0), share if share == 0 else np.maximum(told, share), told
+                    )
+        risk[mines] = 2.0
+        return np.unravel_index(risk.argmin(), risk.shape)

@@ -1,0 +1,1 @@
+"""Reference policies that reinforcement learning has made."""

@@ -1,0 +1,122 @@
+"""Which algorithm learns in which spaces, with which settings: those of RL Baselines3 Zoo (Raffin 2020) where it has them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from gymnasium import spaces
+
+from ...errors import MissingExtraError
+from .spaces import Adapter
+
+PPO: dict[str, Any] = {
+    "n_steps": 256,
+    "batch_size": 256,
+    "n_epochs": 10,
+    "learning_rate": 3e-4,
+    "gamma": 0.99,
+    "gae_lambda": 0.95,
+    "ent_coef": 0.0,
+    "clip_range": 0.2,
+}
+PIXELS = {"n_steps": 128, "n_epochs": 4, "learning_rate": 2.5e-4, "ent_coef": 0.01, "clip_range": 0.1}
+SAC: dict[str, Any] = {
+    "learning_rate": 7e-4,
+    "gamma": 0.99,
+    "tau": 0.01,
+    "batch_size": 256,
+    "buffer_size": 300_000,
+    "learning_starts": 1000,
+    "train_freq": 8,
+    "gradient_steps": 8,
+}
+SETTINGS = {"ppo": PPO, "sac": SAC, "tqc": SAC}
+"""Arguments of the algorithms. Beside them a configuration has ``algorithm``, ``n_envs``, ``net_arch`` and ``normalize``."""
+
+
+def configurations(adapter: Adapter, chosen: dict[str, Any]) -> list[dict[str, Any]]:
+    """The defaults of every algorithm that fits the spaces, the most promising first.
+
+    PPO for choices and for images; for real-valued actions TQC and SAC, which learn from fewer steps, and PPO, whose steps are cheaper.
+
+    Args:
+        adapter: of the environment.
+        chosen: settings of a row of the catalogue; they stand in for single defaults. Settings without ``algorithm`` are PPO's.
+    """
+    if chosen:
+        return [_defaults(chosen.get("algorithm", "ppo"), adapter) | chosen]
+    continuous = isinstance(adapter.action_space, spaces.Box) and not adapter.image
+    names = ["tqc", "ppo", "sac"] if continuous else ["ppo"]
+    return [_defaults(name, adapter) for name in names]
+
+
+def _defaults(name: str, adapter: Adapter) -> dict[str, Any]:
+    off_policy = name != "ppo"
+    return {
+        "algorithm": name,
+        "n_envs": 1 if off_policy else 8,
+        "net_arch": [256, 256] if off_policy else [64, 64],
+        # pixels have a known scale; so have boards of zeros and ones
+        "normalize": not adapter.image and adapter.observation_space.dtype != bool,
+        **SETTINGS[name],
+        **(PIXELS if adapter.image else {}),
+    }
+
+
+def vary(trial: Any, base: dict[str, Any]) -> dict[str, Any]:
+    """Another configuration, near ``base``, drawn by an Optuna trial."""
+    varied = {
+        "learning_rate": base["learning_rate"] * trial.suggest_float("learning_rate", 0.3, 3.0, log=True),
+        "gamma": trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995, 0.999]),
+    }
+    if base["algorithm"] == "ppo":
+        varied |= {
+            "n_steps": trial.suggest_categorical("n_steps", [64, 256, 1024]),
+            "ent_coef": trial.suggest_categorical("ent_coef", [0.0, 0.003, 0.01, 0.03]),
+            "gae_lambda": trial.suggest_categorical("gae_lambda", [0.9, 0.95, 0.98]),
+        }
+    else:
+        varied["tau"] = trial.suggest_categorical("tau", [0.005, 0.01, 0.02])
+    return base | varied
+
+
+def library_of(algorithm: str) -> Any:
+    """The module that has the algorithm.
+
+    Raises:
+        MissingExtraError: if it is not installed.
+    """
+    name = "sb3_contrib" if algorithm == "tqc" else "stable_baselines3"
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingExtraError(name.replace("_", "-"), extra="reference") from error
+
+
+def policy_class(algorithm: str, image: bool) -> Any:
+    """The class of networks of an algorithm."""
+    library = library_of(algorithm)
+    aliases = getattr(library, algorithm.upper()).policy_aliases
+    return aliases["CnnPolicy" if image else "MlpPolicy"]
+
+
+def make_model(configuration: dict[str, Any], adapter: Adapter, vector: Any, seed: int) -> Any:
+    """An untrained model.
+
+    Args:
+        configuration: settings.
+        adapter: of the environment.
+        vector: the vector of environments it will learn in.
+        seed: of the networks and the exploration.
+    """
+    algorithm = configuration["algorithm"]
+    settings = {key: configuration[key] for key in SETTINGS[algorithm]}
+    return getattr(library_of(algorithm), algorithm.upper())(
+        policy_class(algorithm, adapter.image),
+        vector,
+        policy_kwargs={"net_arch": configuration["net_arch"]},
+        seed=seed,
+        device="cpu",
+        **settings,
+    )

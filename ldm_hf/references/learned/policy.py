@@ -1,0 +1,137 @@
+"""Reference policies learned by reinforcement (see `training`), saved without pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from ...errors import CheckpointError, LDMError, MissingExtraError
+from ...spaces import describe_difference, space_from_json, space_to_json
+from ...trajectories.schema import write_atomically
+from ..base import Reference
+from .algorithms import policy_class
+from .spaces import Adapter
+
+DESCRIPTION, WEIGHTS = "policy.json", "policy.safetensors"
+CLIP = 10.0  # standard deviations; Stable-Baselines3's
+
+
+class ReinforcementLearned(Reference):
+    """The deterministic policy of a trained network.
+
+    Args:
+        policy: Stable-Baselines3 policy.
+        adapter: of the environment that it acts in.
+        mean: of observations, None without normalisation.
+        deviation: likewise.
+    """
+
+    method = "rl"
+
+    def __init__(self, policy: Any, adapter: Adapter, mean: np.ndarray | None, deviation: np.ndarray | None) -> None:
+        self.policy, self.adapter, self.mean, self.deviation = policy, adapter, mean, deviation
+        self.vectorised = adapter.changes_nothing
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        seen = self.adapter.observation(observation)
+        if self.mean is not None:
+            seen = np.clip((seen - self.mean) / self.deviation, -CLIP, CLIP).astype(np.float32)
+        return self.adapter.action(self.policy.predict(seen, deterministic=True)[0])
+
+    @classmethod
+    def of_model(cls, model: Any, adapter: Adapter) -> ReinforcementLearned:
+        """The policy of a model that is being trained, with the normalisation of its vector of environments."""
+        statistics = model.get_vec_normalize_env()
+        if statistics is None:
+            return cls(model.policy, adapter, None, None)
+        mean, variance = statistics.obs_rms.mean, statistics.obs_rms.var
+        deviation = np.sqrt(variance + statistics.epsilon)
+        return cls(model.policy, adapter, mean.astype(np.float32), deviation.astype(np.float32))
+
+    def save(self, folder: Path, env: gymnasium.Env, net_arch: list[int], record: dict[str, Any]) -> None:
+        """Writes what acts (of an actor-critic with separate networks: the actor) and the spaces that it expects.
+
+        Args:
+            folder: of this policy alone.
+            env: that it acts in.
+            net_arch: widths of the hidden layers.
+            record: how it came about; has ``algorithm``.
+        """
+        weights = {key: value.clone().contiguous() for key, value in _acting(self.policy).state_dict().items()}
+        if self.mean is not None and self.deviation is not None:
+            weights["normalize.mean"] = torch.from_numpy(self.mean.copy())
+            weights["normalize.deviation"] = torch.from_numpy(self.deviation.copy())
+        data = {
+            "observation_space": space_to_json(env.observation_space),
+            "action_space": space_to_json(env.action_space),
+            "net_arch": net_arch,
+            "record": record,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(weights, folder / WEIGHTS)
+        write_atomically(folder / DESCRIPTION, json.dumps(data, indent=2) + "\n")  # last: then the folder is whole
+
+    @classmethod
+    def load(cls, folder: Path, env: gymnasium.Env, name: str) -> ReinforcementLearned:
+        """Loads a policy.
+
+        Raises:
+            CheckpointError: if it was not trained yet, is damaged, or was trained for other spaces.
+            MissingExtraError: if the library that trained it is not installed.
+        """
+        if not (folder / DESCRIPTION).exists():
+            raise CheckpointError(
+                f"{name}: no reference policy in {folder}. Train it with: ldm reference --ids {name}"
+            )
+        try:
+            data = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            observation_space, action_space = (
+                space_from_json(data[which]) for which in ("observation_space", "action_space")
+            )
+            adapter = Adapter(observation_space, action_space)
+            build = policy_class(data["record"]["algorithm"].lower(), adapter.image)
+            policy = build(adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=data["net_arch"])
+            weights = load_file(folder / WEIGHTS)
+            statistics = {key: weights.pop(f"normalize.{key}", None) for key in ("mean", "deviation")}
+            _acting(policy).load_state_dict(weights)
+        except MissingExtraError:
+            raise
+        except Exception as error:
+            raise CheckpointError(
+                f"{name}: the reference policy in {folder} is damaged ({error}); remove the folder and train it again."
+            ) from error
+        for saved, expected in ((observation_space, env.observation_space), (action_space, env.action_space)):
+            differences = describe_difference(saved, expected)
+            if differences:
+                raise CheckpointError(
+                    f"{name}: the reference policy was trained for other spaces: {'; '.join(differences)}"
+                )
+        policy.eval()
+        mean, deviation = (None if value is None else value.numpy() for value in statistics.values())
+        return cls(policy, adapter, mean, deviation)
+
+
+def training_record(folder: Path) -> dict[str, Any] | None:
+    """How the policy in a folder came about; None if there is none, or none that can be read."""
+    try:
+        return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["record"]
+    except (OSError, ValueError, KeyError, LDMError):
+        return None
+
+
+def amend_record(folder: Path, **fields: Any) -> None:
+    """Writes more into the record of the policy in a folder."""
+    data = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    data["record"] |= fields
+    write_atomically(folder / DESCRIPTION, json.dumps(data, indent=2) + "\n")
+
+
+def _acting(policy: Any) -> Any:
+    """The part of a policy that decides on actions."""
+    return getattr(policy, "actor", policy)

@@ -1,0 +1,220 @@
+"""Trains a reference policy with Stable-Baselines3 (Raffin et al. 2021): several configurations, of which the better ones go on.
+
+Configurations compete by asynchronous successive halving (Li et al. 2020) as Optuna has it (Akiba et al. 2019): after one, two, four ...
+slices of the budget, a configuration goes on if it is among the better half of those that came as far.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...environments import EnvironmentSpec, make
+from ...environments.making import quiet
+from ...errors import MissingExtraError
+from ...rollouts.measuring import ReferencePolicy, rollout
+from .algorithms import configurations, library_of, make_model, vary
+from .policy import ReinforcementLearned, amend_record, training_record
+from .spaces import Adapted, Adapter
+
+CONFIGURATIONS = 5
+SLICES = 8  # of a configuration that is never stopped
+SHARE = 2 * SLICES  # of the budget that one slice gets: a whole configuration, and the beginnings of the others
+PATIENCE = 4  # slices of a configuration without a better policy
+EVALUATION_EPISODES = 10
+EVALUATION_SEED = 2_000_000  # neither of those that measure the finished policy nor of those that are collected
+JOURNAL = "study.log"
+
+
+def train_reference(
+    spec: EnvironmentSpec, folder: str | Path, budget: float = 120.0, seed: int = 0, force: bool = False
+) -> dict[str, Any]:
+    """Trains a policy for one environment within its budget and keeps the best one seen; goes on where it was interrupted.
+
+    Args:
+        spec: row of the catalogue. Its ``reference_kwargs``, if its ``reference`` is ``rl``, are the first configuration; ``seconds``
+            among them limits the budget, and ``target`` is a mean return that is enough.
+        folder: of all policies; this one goes into a sub-folder.
+        budget: seconds, evaluations included.
+        seed: of the training.
+        force: train again what is there already.
+
+    Returns:
+        Record: algorithm, settings, seconds, steps, mean return during training, and what the other configurations came to.
+
+    Raises:
+        MissingExtraError: without Stable-Baselines3, sb3-contrib or Optuna.
+        UnsupportedSpaceError: if no algorithm fits the spaces.
+        EnvironmentFailure: if the environment raises an error.
+    """
+    place = Path(folder) / spec.name
+    journal, done = place / JOURNAL, training_record(place)
+    if force:
+        journal.unlink(missing_ok=True)
+    elif done and not journal.exists():
+        return done
+    chosen = dict(spec.reference_kwargs) if spec.reference == "rl" else {}
+    budget, target = min(budget, float(chosen.pop("seconds", budget))), chosen.pop("target", None)
+    library_of("ppo")
+    optuna = _optuna()
+    env = make(spec)
+    try:
+        adapter = Adapter(env.observation_space, env.action_space)
+        target = getattr(env.spec, "reward_threshold", None) if target is None else target
+        fixed = configurations(adapter, chosen)
+        place.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            study_name=spec.name,
+            storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
+            load_if_exists=True,
+            direction="maximize",
+            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
+        )
+        study.sampler = optuna.samplers.RandomSampler(seed + len(study.trials))  # a resumed one draws others
+        competition = _Competition(spec, place, adapter, env, fixed, budget, target, seed, study)
+        competition.run()
+    finally:
+        env.close()
+    journal.unlink()
+    record = training_record(place)
+    assert record is not None  # the first evaluation of the first configuration has saved one
+    return record
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtraError("optuna", extra="reference") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("optuna").setLevel(logging.ERROR)
+    return optuna
+
+
+class _Competition:
+    """The configurations of one environment, one after the other; its state is the study in the journal and the policy saved last."""
+
+    def __init__(
+        self,
+        spec: EnvironmentSpec,
+        place: Path,
+        adapter: Adapter,
+        env: Any,
+        fixed: list[dict[str, Any]],
+        budget: float,
+        target: float | None,
+        seed: int,
+        study: Any,
+    ) -> None:
+        self.spec, self.place, self.adapter, self.env = spec, place, adapter, env
+        self.fixed, self.budget, self.target, self.seed, self.study = fixed, budget, target, seed, study
+        self.best = -np.inf
+        if study.trials and (saved := training_record(place)):
+            self.best = saved["score"]  # of before the interruption
+
+    @property
+    def spent(self) -> float:
+        """Seconds of all configurations so far."""
+        return sum(trial.user_attrs.get("seconds", 0.0) for trial in self.study.trials)
+
+    @property
+    def enough(self) -> bool:
+        return self.target is not None and self.best >= self.target
+
+    def run(self) -> None:
+        """Lets configurations compete until the target is reached, the budget is spent, or none is left."""
+        import optuna
+
+        ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+        while not self.enough and self.spent < self.budget:
+            number = len(self.study.get_trials(states=ended))
+            if number == CONFIGURATIONS:
+                break
+            trial = self.study.ask()
+            if number < len(self.fixed):
+                configuration = self.fixed[number]
+            else:
+                configuration = vary(trial, self.study.best_trial.user_attrs["configuration"])
+            trial.set_user_attr("configuration", configuration)
+            state = optuna.trial.TrialState
+            value, stopped = self._train(trial, configuration)
+            self.study.tell(trial, None if stopped else value, state.PRUNED if stopped else state.COMPLETE)
+        amend_record(self.place, seconds=round(self.spent, 1), configurations=self._trials())
+
+    def _train(self, trial: Any, configuration: dict[str, Any]) -> tuple[float, bool]:
+        """The best mean return of one configuration, and whether it was stopped because others are better."""
+        vector = self._vector(configuration)
+        best, since = -np.inf, 0
+        try:
+            with quiet():
+                model = make_model(configuration, self.adapter, vector, self.seed + trial.number)
+            per_update = configuration["n_envs"] * configuration.get("n_steps", 125)
+            for part in range(1, SLICES + 1):
+                started = time.monotonic()
+                with quiet():
+                    while time.monotonic() - started < self.budget / SHARE:
+                        model.learn(per_update, reset_num_timesteps=False)
+                    score = self._evaluate(model)
+                spent = trial.user_attrs.get("seconds", 0.0) + time.monotonic() - started
+                trial.set_user_attr("seconds", round(spent, 1))
+                trial.report(score, part)
+                since = 0 if score > best else since + 1
+                best = max(best, score)
+                if score > self.best:
+                    self.best = score
+                    self._save(model, configuration, score)
+                if self.enough or self.spent >= self.budget or since >= PATIENCE:
+                    break
+                if trial.should_prune():
+                    return best, True
+        finally:
+            vector.close()
+        return best, False
+
+    def _vector(self, configuration: dict[str, Any]) -> Any:
+        from stable_baselines3.common.monitor import Monitor
+        from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+        vector: Any = DummyVecEnv([lambda: Monitor(Adapted(make(self.spec), self.adapter))] * configuration["n_envs"])
+        if configuration["normalize"]:
+            on_policy = configuration["algorithm"] == "ppo"  # a replay buffer would mix rewards of several scales
+            vector = VecNormalize(vector, norm_reward=on_policy, gamma=configuration["gamma"])
+        return vector
+
+    def _evaluate(self, model: Any) -> float:
+        """Mean return of the deterministic policy."""
+        model.policy.set_training_mode(False)
+        reference = ReinforcementLearned.of_model(model, self.adapter)
+        policy = ReferencePolicy(lambda: reference)
+        returns = rollout(
+            lambda: make(self.spec), policy, EVALUATION_EPISODES, EVALUATION_SEED, num_envs=1, name=self.spec.name
+        )
+        return float(returns.mean())
+
+    def _save(self, model: Any, configuration: dict[str, Any], score: float) -> None:
+        record = {
+            "method": "rl",
+            "algorithm": configuration["algorithm"].upper(),
+            "seconds": round(self.spent, 1),
+            "steps": int(model.num_timesteps),
+            "score": score,
+            "hyperparameters": {key: value for key, value in configuration.items() if key != "algorithm"},
+            "seed": self.seed,
+        }
+        ReinforcementLearned.of_model(model, self.adapter).save(
+            self.place, self.env, configuration["net_arch"], record
+        )
+
+    def _trials(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "hyperparameters": trial.user_attrs.get("configuration"),
+                "seconds": trial.user_attrs.get("seconds", 0.0),
+                "scores": [float(f"{value:.5g}") for value in trial.intermediate_values.values()],  # one a slice
+            }
+            for trial in self.study.trials
+        ]

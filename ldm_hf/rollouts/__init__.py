@@ -1,0 +1,1 @@
+"""Roll-outs: policies act in environments, episodes have fixed seeds."""
