@@ -82,11 +82,9 @@ setup(
     package_data={
         "ldm_hf": [
             "py.typed",
-            "environments/catalogue/*.yaml",
-            "environments/catalogue/*.json",
-            "environments/catalogue/libraries/*.yaml",
-            "environments/isolation/requirements/*.txt",
-            "references/scores.json",
+            "libraries/*/rows.yaml",
+            "libraries/*/measured.json",
+            "libraries/*/requirements.txt",
         ]
     },
     python_requires=">=3.11",

@@ -18,7 +18,7 @@ from common import cpu_seconds, parser, show
 from ldm_hf.collection import Plan
 from ldm_hf.collection.actors import Perturbed
 from ldm_hf.collection.collecting import describe, open_lanes
-from ldm_hf.collection.recording import Lane, record
+from ldm_hf.collection.recording import LabelledLane, record
 from ldm_hf.environments import get_spec
 from ldm_hf.references import load_reference
 from ldm_hf.spaces import unflatten, unstack
@@ -33,7 +33,7 @@ NAMES = [
 ]
 
 
-def keep(lane: Lane, episodes: list[tuple[int, list[Any]]]) -> None:
+def keep(lane: LabelledLane, episodes: list[tuple[int, list[Any]]]) -> None:
     """The least that a collection has to do: what `replay` does with labels, and everything kept in lists."""
     env, reference = lane.env, lane.reference
     kept: tuple[list[Any], ...] = ([], [], [], [])
@@ -51,7 +51,7 @@ def keep(lane: Lane, episodes: list[tuple[int, list[Any]]]) -> None:
             values.clear()
 
 
-def replay(lane: Lane, episodes: list[tuple[int, list[Any]]], label: bool) -> None:
+def replay(lane: LabelledLane, episodes: list[tuple[int, list[Any]]], label: bool) -> None:
     """Steps the environment through recorded actions as a plain loop would, and asks the reference at every step if told to."""
     env, reference = lane.env, lane.reference
     for seed, actions in episodes:

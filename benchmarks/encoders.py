@@ -31,9 +31,9 @@ from tqdm.auto import tqdm
 
 from ldm_hf import LDMConfig
 from ldm_hf.agent import LDMAgent
-from ldm_hf.evaluation.evaluating import HELD_OUT_SEED, catalogue_target
-from ldm_hf.evaluation.scores import normalised_score
-from ldm_hf.rollouts.measuring import AgentPolicy, rollout
+from ldm_hf.evaluation.evaluating import catalogue_target
+from ldm_hf.rollouts import HELD_OUT_SEED, AgentPolicy, normalised_score
+from ldm_hf.rollouts.measuring import rollout
 from ldm_hf.training import SegmentDataset, cosine_with_warmup, parameter_groups, processor_for
 from ldm_hf.trajectories import WindowSampler, open_dataset
 from ldm_hf.utils.parallel import run_tasks

@@ -28,12 +28,12 @@ from retrieval import Retrieval
 from tqdm.auto import tqdm
 
 from ldm_hf import LDMAgent, LDMForActionPrediction, LDMProcessor
-from ldm_hf.agent import load_model
+from ldm_hf.agent import load_model, loaded_model
 from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
-from ldm_hf.evaluation import HELD_OUT_SEED, AgentPolicy, normalised_score, rollout
-from ldm_hf.evaluation.evaluating import loaded_model, model_fingerprint
+from ldm_hf.evaluation.evaluating import model_fingerprint
+from ldm_hf.rollouts import HELD_OUT_SEED, AgentPolicy, normalised_score, rollout
 from ldm_hf.trajectories import open_dataset
 
 FINETUNE = Path(__file__).parents[1] / "examples" / "finetune.py"

@@ -16,8 +16,8 @@ from common import parser, quantised, show
 from tqdm import tqdm
 
 from ldm_hf.agent import load_model
-from ldm_hf.evaluation import HELD_OUT_SEED
 from ldm_hf.evaluation.evaluating import Measuring, catalogue_target, evaluate_environment
+from ldm_hf.rollouts import HELD_OUT_SEED
 from ldm_hf.trajectories.schema import EnvironmentInfo
 
 

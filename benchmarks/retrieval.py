@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from ldm_hf import LDMProcessor
-from ldm_hf.rollouts.measuring import Lanes
+from ldm_hf.rollouts.lane import Lane
 from ldm_hf.spaces import stack, unflatten
 from ldm_hf.statistics_ldm import standardise
 from ldm_hf.trajectories import EnvironmentTrajectories
@@ -58,14 +57,14 @@ class Retrieval:
             np.concatenate([encoded.categorical, *grids], axis=1),
         )
 
-    def start(self, envs: list[gymnasium.Env]) -> None: ...
+    def start(self, lanes: list[Lane]) -> None: ...
 
-    def begin(self, lane: int, env: gymnasium.Env, observation: Any, info: dict[str, Any], seed: int) -> None: ...
+    def begin(self, index: int, lane: Lane) -> None: ...
 
-    def act(self, lanes: Lanes) -> list[Any]:
-        parts = stack(self.layout.observation_space, lanes.observations)
+    def act(self, lanes: list[Lane]) -> list[Any]:
+        parts = stack(self.layout.observation_space, [lane.observation for lane in lanes])
         actions = []
-        for numbers, symbols in zip(*self._features(parts, len(lanes.envs)), strict=True):
+        for numbers, symbols in zip(*self._features(parts, len(lanes)), strict=True):
             # the square of the difference, less what is the same for all
             distance = self.lengths - 2 * (self.numbers @ numbers) + (self.symbols != symbols).sum(1)
             nearest = int(distance.argmin())

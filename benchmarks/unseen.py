@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,13 @@ from common import parser, show
 from retrieval import Retrieval
 from tqdm.auto import tqdm
 
+from ldm_hf.agent import loaded_model, make_agent
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
-from ldm_hf.evaluation import HELD_OUT_SEED, AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
-from ldm_hf.evaluation.evaluating import loaded_model, make_agent, model_fingerprint
+from ldm_hf.evaluation.evaluating import model_fingerprint
 from ldm_hf.references import known_scores, load_reference
-from ldm_hf.rollouts.measuring import Lanes
+from ldm_hf.rollouts import HELD_OUT_SEED, AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
+from ldm_hf.rollouts.lane import Lane
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, open_dataset
 from ldm_hf.trajectories.streams import config_names
@@ -45,11 +45,11 @@ PHASES = ((1, 1), (2, 5), (6, 10), (11, 25), (26, 50))  # first and last episode
 class WithoutHistory(AgentPolicy):
     """Forgets everything before every step, except for the statistics that observations are standardised by."""
 
-    def act(self, lanes: Lanes) -> list[Any]:
+    def act(self, lanes: list[Lane]) -> list[Any]:
         statistics = self.agent.state.statistics
         self.agent.reset()
         self.agent.state.statistics = statistics
-        return super().act(replace(lanes, stepped=False))
+        return super().act(lanes)
 
 
 def relatives(dataset: str, trained: Collection[str], observation_space: Any, action_space: Any) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from safetensors import SafetensorError
 from .cache_ldm import RingBufferCache
 from .compiling import CompiledModel
 from .errors import CheckpointError, SpaceMismatchError
+from .layout_ldm import EncodedSteps, EnvironmentLayout, Previous
 from .modeling_ldm import LDMForActionPrediction
 from .observations_ldm import as_parts
-from .processing_ldm import EncodedSteps, EnvironmentLayout, LDMProcessor
+from .processing_ldm import LDMProcessor
 from .spaces import check_same, describe_difference, flatten, leaves, unflatten
 from .statistics_ldm import RunningStatistics, standardise
 
@@ -185,7 +187,7 @@ class LDMAgent:
             )
             environment = own_id if same else None  # same id but changed by wrappers: another environment to us
         if environment is None:
-            return EnvironmentLayout(self.processor, observation_space, action_space)
+            return EnvironmentLayout(self.processor.sizes, observation_space, action_space)
         layout = self.processor.layout(environment)
         check_same(layout.observation_space, observation_space, f"the observation space of {environment}")
         check_same(layout.action_space, action_space, f"the action space of {environment}")
@@ -347,18 +349,10 @@ class LDMAgent:
             if layout.reward_rms is not None
             else state.statistics.reward_scale(reward, active & state.has_previous & reward_known)
         )
-        observation = layout.observations.encode(parts, numbers, standardised)
-        ids, numeric, feedback = layout.encode_history(
+        previous = Previous(
             state.positions, reward, scale, state.terminated, state.truncated, state.has_previous, reward_known
         )
-        return EncodedSteps(
-            layout,
-            observation,
-            np.concatenate([observation.categorical, ids], axis=1),
-            numeric,
-            feedback,
-            self.task_ids,
-        )
+        return layout.encode_step(parts, numbers, standardised, previous, self.task_ids)
 
     def _repair_pixels(self, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Pixels that are NaN or infinite become black."""
@@ -417,3 +411,24 @@ def _batch_mask(mask: Any, lanes: int) -> np.ndarray:
         nothing = np.zeros(max((len(row) for row in rows if row is not None), default=0))
         mask = np.stack([nothing if row is None else row for row in rows])
     return mask.reshape(lanes, -1)
+
+
+loaded_model = lru_cache(maxsize=1)(load_model)  # a process measures one model in many environments
+
+
+def make_agent(
+    model: LDMForActionPrediction, processor: LDMProcessor, name: str | None, task: str | None, env: Any, **kwargs: Any
+) -> LDMAgent:
+    """An agent that uses what the model knows of the environment ``name``; if it knows nothing, the task text given.
+
+    Args:
+        model: the pretrained model.
+        processor: saved with it.
+        name: of the environment, None if the model is not to be told.
+        task: text for an environment that the model does not know; ``""`` acts from history alone in any.
+        env: as `LDMAgent` takes it.
+        **kwargs: further arguments of `LDMAgent`.
+    """
+    if name in processor.environments:
+        return LDMAgent(model, processor, env, environment=name, task="" if task == "" else None, **kwargs)
+    return LDMAgent(model, processor, env, task=task, **kwargs)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
+from ldm_hf.environments import catalogue, library_folders
 from ldm_hf.spaces import stack
 from ldm_hf.utils.files import environments_folder
 
@@ -53,6 +54,18 @@ def own_folders(monkeypatch, tmp_path):
     monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LDM_HF_ENVIRONMENTS", str(INSTALLED))
     monkeypatch.delenv("LDM_HF_CATALOGUE", raising=False)
+
+
+@pytest.fixture()
+def recorded(monkeypatch, tmp_path):
+    """A folder of Gymnasium's in which nothing is recorded yet, in place of those of the package."""
+    catalogue()
+    root = tmp_path / "libraries"
+    (root / "gymnasium").mkdir(parents=True)
+    monkeypatch.setattr(library_folders, "ROOT", root)
+    library_folders.measured.cache_clear()
+    yield root
+    library_folders.measured.cache_clear()
 
 
 @pytest.fixture()

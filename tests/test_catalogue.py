@@ -1,8 +1,9 @@
 """The table of environments: what its rows promise, how its files are read and generated."""
 
+import ast
 import json
 import re
-import textwrap
+import shutil
 import time
 from collections import Counter
 from importlib import metadata
@@ -12,13 +13,14 @@ import yaml
 
 from ldm_hf.environments import catalogue, get_spec
 from ldm_hf.environments.checking import WORKS, check_environment
-from ldm_hf.environments.generators.writing import GENERATORS, generate_rows
+from ldm_hf.environments.generating import generate_rows
 from ldm_hf.environments.isolation import is_isolated
-from ldm_hf.environments.specs import BY_LIBRARY, FOLDER, files, libraries, read_rows, recorded_spaces, select, split
+from ldm_hf.environments.library_folders import ROOT, additions, folder_of, libraries, measured, read_library
+from ldm_hf.environments.specs import expand, select, split
 from ldm_hf.environments.wrappers import WRAPPERS
 from ldm_hf.errors import UnknownEnvironmentError
 from ldm_hf.references import method_of
-from ldm_hf.references.loading import POLICIES
+from ldm_hf.references.loading import known_policies
 
 DOMAINS = {
     "control",
@@ -50,19 +52,20 @@ def installed(library: str) -> bool:
 
 
 def test_every_row_is_complete():
+    wrappers = {*WRAPPERS, *additions()["wrappers"]}
     for name, spec in catalogue().items():
         assert re.fullmatch(r"[A-Za-z0-9._-]+", name), f"{name} names a folder and a config of a dataset"
         assert spec.name == name and spec.env_id
         assert spec.library in libraries() and spec.licence, name
         assert spec.domain in DOMAINS, name
         assert spec.task.endswith(".") and 10 < len(spec.task) < 160, name
-        assert spec.reference in (None, "rl", *POLICIES), name
-        assert set(spec.wrappers) <= set(WRAPPERS), name
+        assert spec.reference in (None, "rl", *known_policies()), name
+        assert set(spec.wrappers) <= wrappers, name
         assert method_of(spec) in ("none", "tabular", "scripted", "heuristic", "planner", "rl"), name
 
 
 def test_names_are_unique_and_no_row_is_lost():
-    written = [row["name"] for path in files() for row in read_rows(path)]
+    written = [row["name"] for library in libraries().values() for row in expand(library.rows)]
     assert len(set(written)) == len(written)
     assert sorted(written) == sorted(catalogue())
 
@@ -84,22 +87,22 @@ def test_there_are_a_thousand_environments_of_many_libraries_and_domains():
 
 
 def test_every_row_has_the_spaces_that_were_found():
-    assert sorted(recorded_spaces()) == sorted(catalogue())
+    assert sorted(measured("spaces")) == sorted(catalogue())
     assert get_spec("CartPole-v1").expected_spaces == ("Box(4)", "Discrete(2)")
 
 
 def test_licences_are_those_that_the_libraries_state():
-    for library, entry in libraries().items():
+    for library, told in libraries().items():
         if not installed(library):
             continue
         stated = metadata.metadata(library)
         texts = [stated.get("License-Expression"), stated.get("License"), *(stated.get_all("Classifier") or [])]
         texts += [file.read_text() for file in metadata.files(library) or [] if file.name == "LICENSE"]
-        assert any(entry["licence"] in text for text in texts if text), library
+        assert any(told.licence in text for text in texts if text), library
 
 
 def test_what_the_extra_envs_installs_is_installed():
-    expected = [name for name, entry in libraries().items() if "extra" not in entry and not is_isolated(name)]
+    expected = [name for name, told in libraries().items() if told.extra == "envs" and not is_isolated(name)]
     assert [name for name in expected if not installed(name)] == []
 
 
@@ -107,6 +110,7 @@ def test_the_table_loads_fast():
     seconds = []
     for _ in range(3):
         catalogue.cache_clear()
+        libraries.cache_clear()
         started = time.process_time()
         catalogue()
         seconds.append(time.process_time() - started)
@@ -131,10 +135,8 @@ def test_one_environment_of_each_library_works(name):
 # --- files and groups ------------------------------------------------------------------------------------------------
 
 
-def test_rows_inherit_what_their_group_says(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(
-        textwrap.dedent("""
+def test_rows_inherit_what_their_group_says():
+    entries = """
         - {name: alone, env_id: CartPole-v1}
         - library: gymnasium
           kwargs: {a: 1, b: 2}
@@ -142,50 +144,87 @@ def test_rows_inherit_what_their_group_says(tmp_path):
           rows:
           - {name: first, kwargs: {b: 3}}
           - {name: second, library: mine, reference: null}
-        """)
-    )
-    assert read_rows(path) == [
+        """
+    assert expand(yaml.safe_load(entries)) == [
         {"name": "alone", "env_id": "CartPole-v1"},
         {"library": "gymnasium", "kwargs": {"a": 1, "b": 3}, "reference": "rl", "name": "first"},
         {"library": "mine", "kwargs": {"a": 1, "b": 2}, "reference": None, "name": "second"},
     ]
 
 
+# --- folders of libraries --------------------------------------------------------------------------------------------
+
+
+def test_what_a_folder_requires_is_what_setup_installs():
+    """A build of the package cannot read YAML, so that `setup.py` says again what the folders ask for."""
+    tree = ast.parse((ROOT.parents[1] / "setup.py").read_text())
+    table = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "extras")
+    extras = ast.literal_eval(table)
+    for library, told in libraries().items():
+        assert bool(told.requires) != is_isolated(library), library
+        assert set(told.requires) <= set(extras[told.extra]), library
+    asked = {requirement for told in libraries().values() for requirement in told.requires}
+    unasked = {*extras["envs"], *extras["envs-extra"]} - asked
+    assert {re.split("[>=<]", requirement)[0] for requirement in unasked} == {"uv"}  # makes the isolated ones
+
+
+def test_a_folder_holds_nothing_but_what_a_library_may_have():
+    allowed = {"__init__", "rows", "measured", "adapter", "environment", "policies", "requirements"}
+    for path in ROOT.glob("*/*.*"):
+        assert path.stem in allowed, path
+    for library in libraries():
+        text = (folder_of(library) / "__init__.py").read_text()
+        assert len(text.splitlines()) == 1 and text.startswith('"""'), "workers import it without what others need"
+
+
+def test_nobody_outside_imports_a_librarys_folder():
+    package = ROOT.parent
+    for path in package.rglob("*.py"):
+        if ROOT not in path.parents:
+            assert not re.search(r"^\s*(from|import) \S*libraries\.\w", path.read_text(), re.MULTILINE), path
+
+
 # --- generators ------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture()
+def copied(tmp_path):
+    """Copies the ``rows.yaml`` of a library into a folder of its own."""
+
+    def copy(library):
+        folder = tmp_path / folder_of(library).name
+        folder.mkdir()
+        shutil.copy(folder_of(library) / "rows.yaml", folder)
+        return folder / "rows.yaml"
+
+    return copy
+
+
 @pytest.mark.parametrize("library", ["minigrid", "popgym", "MinAtar", "ale-py"])
-def test_generated_files_are_what_the_generator_writes(library, tmp_path):
-    path, added, total = generate_rows(library, tmp_path)
-    assert added == total > 0
-    assert read_rows(path) == read_rows(BY_LIBRARY / path.name)
-
-
-def test_generating_again_keeps_what_was_edited(tmp_path):
-    path, _, total = generate_rows("popgym", tmp_path)
-    groups = yaml.safe_load(path.read_text())
-    groups[0]["rows"][0]["task"] = "Edited by hand."
-    lost = groups[0]["rows"].pop()
-    path.write_text(yaml.safe_dump(groups))
-    assert generate_rows("popgym", tmp_path)[1:] == (1, total)
-    rows = {row["name"]: row for row in read_rows(path)}
-    assert rows[groups[0]["rows"][0]["name"]]["task"] == "Edited by hand."
-    assert rows[lost["name"]]["task"] == lost["task"]
+def test_generators_add_nothing_to_their_own_rows(library, copied):
+    path = copied(library)
     before = path.read_text()
-    assert generate_rows("popgym", tmp_path)[1:] == (0, total)
+    assert generate_rows(library, path.parents[1])[1] == 0
     assert path.read_text() == before
 
 
-def test_generators_write_nothing_that_stands_in_a_domains_file(tmp_path):
-    by_hand = {row["name"] for path in files() if path.parent == FOLDER for row in read_rows(path)}
-    names = {row["name"] for row in read_rows(generate_rows("minigrid", tmp_path)[0])}
-    assert "BabyAI-GoToObj-v0" in by_hand and not names & by_hand
+def test_generating_again_keeps_what_was_edited(copied):
+    path = copied("popgym")
+    told = yaml.safe_load(path.read_text())
+    group = told["rows"][-1]["rows"]
+    group[0]["task"] = "Edited by hand."
+    lost = group.pop()
+    path.write_text(yaml.safe_dump(told))
+    _, added, total = generate_rows("popgym", path.parents[1])
+    assert (added, total) == (1, len(expand(libraries()["popgym"].rows)))
+    rows = {row["name"]: row for row in expand(read_library(path).rows)}
+    assert rows[group[0]["name"]]["task"] == "Edited by hand."
+    assert rows[lost["name"]]["task"] == lost["task"]
 
 
 def test_an_unknown_generator_tells_the_known_ones(tmp_path):
     with pytest.raises(UnknownEnvironmentError, match=r"no rows are generated for 'chess'.*minigrid"):
         generate_rows("chess", tmp_path)
-    assert set(GENERATORS) <= set(libraries())
 
 
 def test_environments_held_out_stay_so_while_the_catalogue_grows():

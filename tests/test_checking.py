@@ -12,8 +12,7 @@ from gymnasium import spaces
 from typer.testing import CliRunner
 
 from ldm_hf.cli import app as cli
-from ldm_hf.environments import EnvironmentSpec, checking, get_spec
-from ldm_hf.environments.check_report import markdown_report, summary_rows
+from ldm_hf.environments import EnvironmentSpec, get_spec
 from ldm_hf.environments.checking import (
     DIES,
     IRREPRODUCIBLE,
@@ -26,7 +25,10 @@ from ldm_hf.environments.checking import (
     check,
     check_environment,
     describe,
+    markdown_report,
+    summary_rows,
 )
+from ldm_hf.environments.library_folders import Library
 
 TOYS = """
     import os, time
@@ -110,7 +112,6 @@ def test_a_flaw_is_named(flaw, verdict, reason):
 
 
 def test_other_spaces_than_expected(monkeypatch):
-    monkeypatch.setattr(checking, "recorded_spaces", lambda: {})
     monkeypatch.setattr(EnvironmentSpec, "expected_spaces", ("Box(3)", "Discrete(3)"))
     found = check_environment(toy())
     assert found["verdict"] == OTHER and "Box(3)" in found["reason"] and found["observation"] == "Box(2)"
@@ -119,7 +120,7 @@ def test_other_spaces_than_expected(monkeypatch):
 def test_a_library_that_is_not_installed_is_no_flaw(monkeypatch):
     from ldm_hf.environments import making
 
-    monkeypatch.setattr(making, "libraries", lambda: {"absent": {"module": "absent_library", "licence": "MIT"}})
+    monkeypatch.setattr(making, "libraries", lambda: {"absent": Library("absent", "absent_library", "MIT")})
     making._register.cache_clear()
     assert check_environment(EnvironmentSpec("a", "Absent-v0", library="absent"))["verdict"] == MISSING
     making._register.cache_clear()

@@ -195,8 +195,8 @@ def test_numbers_are_checked(option, value):
 # --- reference -------------------------------------------------------------------------------------------------------
 
 
-def test_a_reference_is_found_measured_and_told(tmp_path):
-    files = {name: tmp_path / "told" / name for name in ("scores.json", "report.md")}
+def test_a_reference_is_found_measured_and_told(tmp_path, recorded):
+    report = tmp_path / "told" / "report.md"
     arguments = (
         "reference",
         "--ids",
@@ -208,12 +208,12 @@ def test_a_reference_is_found_measured_and_told(tmp_path):
         "--references",
         tmp_path / "found",
     )
-    result = ldm(*arguments, "--scores", files["scores.json"], "--report", files["report.md"])
+    result = ldm(*arguments, "--save", "--report", report)
     assert result.exit_code == 0, result.stdout
     assert "FrozenLake-v1: tabular" in result.stdout and "better than random" in " ".join(result.stdout.split())
-    told = json.loads(files["scores.json"].read_text())["FrozenLake-v1"]
+    told = json.loads((recorded / "gymnasium" / "measured.json").read_text())["scores"]["FrozenLake-v1"]
     assert told["policy"] == "value_iteration" and told["beats_random"] and told["episodes"] >= 50
-    assert "| FrozenLake-v1 |" in files["report.md"].read_text()
+    assert "| FrozenLake-v1 |" in report.read_text()
     before = (tmp_path / "found/FrozenLake-v1/attempts.json").read_bytes()
     assert ldm(*arguments).exit_code == 0
     assert (tmp_path / "found/FrozenLake-v1/attempts.json").read_bytes() == before  # not done again

@@ -17,8 +17,8 @@ from ldm_hf.collection import Plan, collect
 from ldm_hf.collection.collecting import LADDER, collect_environment, record_episode
 from ldm_hf.environments import EnvironmentSpec, get_spec, make
 from ldm_hf.errors import CheckpointError, DatasetError, EnvironmentFailure, LDMError
-from ldm_hf.evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
 from ldm_hf.references import Reference, known_scores, load_reference, reference_scores
+from ldm_hf.rollouts import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import open_dataset, writer
 from ldm_hf.utils.parallel import run_tasks

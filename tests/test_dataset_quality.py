@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ldm_hf.errors import DatasetError
 from ldm_hf.spaces import leaves, stack
 from ldm_hf.trajectories import describe, draw_returns, open_dataset, select_by_return, validate, write_readme
-from ldm_hf.trajectories.membership import outside
 from ldm_hf.trajectories.selection import SelectedTrajectories
+from ldm_hf.trajectories.validation import outside
 from ldm_hf.trajectories.writer import shards
 
 from .strategies import observation_spaces

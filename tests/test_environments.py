@@ -16,16 +16,17 @@ import pytest
 from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, make, make_vec
 from ldm_hf.environments.isolation import is_installed, is_isolated
 from ldm_hf.environments.making import _register, quiet
-from ldm_hf.environments.specs import FOLDER, files, read_rows
 from ldm_hf.errors import EnvironmentFailure, LDMError, MissingExtraError, UnknownEnvironmentError
 from ldm_hf.references import Reference, load_reference, method_of
+
+from .catalogue_sample import representatives
 
 SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py")
 
 
 def rows() -> list:
-    """Every name of the domains' own files as a parameter (`ldm envs check` has tried the others); slow libraries are marked."""
-    names = [row["name"] for path in files() if path.parent == FOLDER for row in read_rows(path)]
+    """`representatives` as parameters (`ldm envs check` has tried all others); slow libraries are marked."""
+    names = representatives()
     return [pytest.param(name, marks=marks(get_spec(name).library)) for name in names]
 
 

@@ -14,22 +14,11 @@ from rich.console import Console
 
 from ldm_hf import LDMAgent
 from ldm_hf.errors import CheckpointError, DatasetError, EnvironmentFailure, LDMError, NonFiniteError
-from ldm_hf.evaluation import (
-    AgentPolicy,
-    RandomPolicy,
-    ReferencePolicy,
-    Target,
-    evaluate,
-    markdown_report,
-    normalised_score,
-    print_report,
-    rollout,
-    save_results,
-    summarise,
-    threshold_curve,
-)
+from ldm_hf.evaluation import Target, evaluate, markdown_report, print_report, summarise, threshold_curve
 from ldm_hf.evaluation.scores import interval
+from ldm_hf.rollouts import AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
 from ldm_hf.trajectories.schema import EnvironmentInfo
+from ldm_hf.utils.files import save_json
 
 
 class SeededEnv(gymnasium.Env):
@@ -345,9 +334,9 @@ def test_processes_measure_the_same(saved):
 
 def test_results_are_never_half_written(tmp_path):
     path = tmp_path / "results.json"
-    save_results({"n": 1}, path)
+    save_json({"n": 1}, path)
     with pytest.raises(ValueError):
-        save_results({"n": float("nan")}, path)
+        save_json({"n": float("nan")}, path)
     assert json.loads(path.read_text()) == {"n": 1}
 
 

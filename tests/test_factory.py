@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ldm_hf.cli.reference import seconds
-from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, make
-from ldm_hf.environments.checking import fingerprint
+from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, library_folders, make
+from ldm_hf.environments.specs import fingerprint
 from ldm_hf.errors import CheckpointError, EnvironmentFailure, LDMError, UnsupportedSpaceError
 from ldm_hf.references import Reference, load_reference, method_of, reference_scores
 from ldm_hf.references import finding as factory
@@ -22,10 +22,10 @@ from ldm_hf.references.finding import EPISODES, candidates, find_reference, find
 from ldm_hf.references.learned import training
 from ldm_hf.references.learned.spaces import Adapter
 from ldm_hf.references.learned.training import JOURNAL, SLICES, train_reference
-from ldm_hf.references.loading import POLICIES
+from ldm_hf.references.loading import known_policies
 from ldm_hf.references.records import Record
 from ldm_hf.references.report import markdown_report
-from ldm_hf.references.scores import entry, write_scores
+from ldm_hf.references.scores import entry, save_scores
 
 
 class Levers(gymnasium.Env):
@@ -75,9 +75,9 @@ class Broken(Wrong):
 @pytest.fixture()
 def policies(monkeypatch):
     """Only the policies that a test adds, and the last resorts."""
-    known = {name: POLICIES[name] for name in factory.LAST_RESORTS if name != "rl"}
-    monkeypatch.setattr(factory, "POLICIES", known)
-    monkeypatch.setattr("ldm_hf.references.loading.POLICIES", known)
+    known = {name: known_policies()[name] for name in factory.LAST_RESORTS if name != "rl"}
+    monkeypatch.setattr(factory, "known_policies", lambda: known)
+    monkeypatch.setattr("ldm_hf.references.loading.known_policies", lambda: known)
     return known
 
 
@@ -365,24 +365,31 @@ def record_of(spec, random, reference, name="constant", method="heuristic"):
     return record
 
 
-def test_scores_of_other_environments_stay(tmp_path):
-    path = tmp_path / "scores.json"
+def test_scores_of_other_environments_stay(recorded):
     lake = record_of(LAKE, {"mean": 0.0, "ci": 0.1}, {"mean": 0.7, "ci": 0.1}, "value_iteration", "tabular")
     cart = record_of(get_spec("CartPole-v1"), {"mean": 20, "ci": 3}, {"mean": 25, "ci": 3})
-    write_scores([lake], path)
-    written = write_scores([cart], path)
-    assert written == reference_scores(path) == {"CartPole-v1": entry(cart), "FrozenLake-v1": entry(lake)}
+    save_scores([lake])
+    save_scores([cart])
+    written = reference_scores()
+    assert written == {"CartPole-v1": entry(cart), "FrozenLake-v1": entry(lake)}
     assert (
         written["FrozenLake-v1"]["beats_random"] and not written["CartPole-v1"]["beats_random"]
     )  # 22 to 28, 17 to 23
-    assert len(path.read_text().splitlines()) == 4  # a line an environment
+    path = recorded / "gymnasium" / "measured.json"
+    assert len([line for line in path.read_text().splitlines() if "mean" in line]) == 2  # a line an environment
     report = markdown_report(written, "ldm reference")
     assert "1 of 2 environments tried" in report
     assert "| toy_text | 53 | 1 | 1 | 0 |" in report and "| control | 81 | 1 | 0 | 0 |" in report
     path.write_text("{")
-    reference_scores.cache_clear()
+    library_folders.measured.cache_clear()
     with pytest.raises(LDMError, match="cannot be read"):
-        reference_scores(path)
+        reference_scores()
+
+
+def test_scores_of_an_environment_of_ones_own_have_no_folder(recorded):
+    mine = EnvironmentSpec("Mine-v0", "CartPole-v1", library="mine")
+    with pytest.raises(LDMError, match="mine has no folder"):
+        library_folders.save_measured("scores", mine.library, {mine.name: {}})
 
 
 PACKAGED = reference_scores()
@@ -392,7 +399,7 @@ def test_packaged_scores_are_of_the_catalogue():
     assert PACKAGED
     for name, told in PACKAGED.items():
         assert name in catalogue(), f"{name} has scores and no row"
-        assert told["policy"] in (None, "rl", *POLICIES), name
+        assert told["policy"] in (None, "rl", *known_policies()), name
         assert told["episodes"] >= EPISODES and told["seed"] == factory.HELD_OUT_SEED, name
         measured = [attempt for attempt in told["attempts"] if "mean" in attempt]
         best = max(measured, key=lambda attempt: attempt["mean"], default=None)

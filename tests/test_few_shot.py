@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from ldm_hf.rollouts.measuring import Lanes
+from ldm_hf.rollouts.lane import Lane
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, open_dataset
 
@@ -50,8 +50,9 @@ def test_retrieval_does_what_was_done_there(few_shot, tmp_path):
         }
         for row in rows
     ]
-    no = np.zeros(3, bool)
-    lanes = Lanes([gymnasium.Env()] * 3, observations, [{}] * 3, np.zeros(3), no, no, ~no)
+    lanes = [Lane(gymnasium.Env()) for _ in rows]
+    for lane, observation in zip(lanes, observations, strict=True):
+        lane.observation = observation
     for row, action in zip(rows, policy.act(lanes), strict=True):
         assert ACTION.contains(action)
         assert action["choice"] == steps["label"]["choice"][row]

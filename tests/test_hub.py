@@ -12,7 +12,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from ldm_hf.hub.model_card import shipped_code
+from ldm_hf.hub.export import shipped_code
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 

@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from ldm_hf.collection import Plan, collect
-from ldm_hf.environments import EnvironmentSpec, make
+from ldm_hf.environments import EnvironmentSpec, library_folders, make
 from ldm_hf.environments.isolation import Recipe, installing
-from ldm_hf.environments.specs import libraries
+from ldm_hf.environments.library_folders import Library, libraries
 from ldm_hf.errors import EnvironmentFailure
-from ldm_hf.evaluation import ReferencePolicy, rollout
 from ldm_hf.references import load_reference
+from ldm_hf.rollouts import ReferencePolicy, rollout
 from ldm_hf.trajectories import EnvironmentInfo
 from ldm_hf.trajectories.writer import shards
 
@@ -22,16 +22,17 @@ from .test_isolation import ENTRIES, toys_can_be_imported  # noqa: F401  # the f
 @pytest.fixture()
 def toy_library(monkeypatch, tmp_path):
     """Makes ``toy`` an isolated library that is installed under this interpreter."""
-    monkeypatch.setattr(installing, "REQUIREMENTS", tmp_path)
+    monkeypatch.setattr(library_folders, "ROOT", tmp_path)
     monkeypatch.setenv("LDM_HF_ENVIRONMENTS", str(tmp_path / "environments"))
     installing.pinned_version.cache_clear()
-    (tmp_path / "toy.txt").write_text("toy==1.2.3\n")
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "requirements.txt").write_text("toy==1.2.3\n")
     python = installing._folder_of("toy") / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
     (python.parents[1] / installing.DONE).write_text("{}")
-    monkeypatch.setitem(libraries(), "toy", ENTRIES[0] | {"licence": "MIT"})
+    monkeypatch.setitem(libraries(), "toy", Library("toy", licence="MIT", **ENTRIES[0]))
     yield tmp_path
     installing.pinned_version.cache_clear()
 

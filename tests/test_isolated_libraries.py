@@ -8,17 +8,17 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from ldm_hf.cli import app as cli
-from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, make, make_vec
+from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, library_folders, make, make_vec
 from ldm_hf.environments.isolation import installing
-from ldm_hf.environments.isolation.installing import DONE, REQUIREMENTS, install, is_installed, python_of
-from ldm_hf.environments.specs import libraries
+from ldm_hf.environments.isolation.installing import DONE, install, is_installed, is_isolated, python_of
+from ldm_hf.environments.library_folders import libraries
 from ldm_hf.errors import InstallationError, NotInstalledError
 
 from .test_environments import marks
 from .test_isolation import identical
 
 CLIENT = "openenv-core"  # has no environments of its own, only servers elsewhere; tests/test_openenv.py
-ISOLATED = sorted(path.stem for path in REQUIREMENTS.glob("*.txt") if path.stem != CLIENT)
+ISOLATED = sorted(name for name in libraries() if is_isolated(name) and name != CLIENT)
 
 
 # --- installation --------------------------------------------------------------------------------------------------
@@ -30,19 +30,20 @@ def test_every_isolated_library_is_pinned_and_in_the_catalogue():
         lines = installing.requirements_of(library).read_text().split()
         assert all("==" in line for line in lines), library
         assert any(line.startswith("gymnasium==") for line in lines), "the worker needs it"
-        assert libraries()[library]["licence"]
+        assert libraries()[library].licence
         assert f"{library}=={installing.pinned_version(library)}" in lines
 
 
 @pytest.fixture()
 def toy_library(monkeypatch, tmp_path):
     """Makes ``toy`` an isolated library with these requirements."""
-    monkeypatch.setattr(installing, "REQUIREMENTS", tmp_path)
+    monkeypatch.setattr(library_folders, "ROOT", tmp_path)
     monkeypatch.setenv("LDM_HF_ENVIRONMENTS", str(tmp_path / "environments"))
     installing.pinned_version.cache_clear()
 
     def require(text: str) -> None:
-        (tmp_path / "toy.txt").write_text(text)
+        (tmp_path / "toy").mkdir(exist_ok=True)
+        (tmp_path / "toy" / "requirements.txt").write_text(text)
 
     yield require
     installing.pinned_version.cache_clear()
@@ -148,8 +149,3 @@ def test_rows_of_isolated_libraries_are_shown_with_their_licences():
     rows = [spec for spec in catalogue().values() if spec.library in ISOLATED]
     assert all(spec.licence and spec.version for spec in rows)
     assert get_spec("SuperMarioBros-1-1").licence == "Free For Educational Use"
-
-
-def test_requirements_are_shipped():
-    setup = (REQUIREMENTS.parents[3] / "setup.py").read_text()
-    assert "environments/isolation/requirements/*.txt" in setup

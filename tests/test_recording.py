@@ -16,7 +16,7 @@ from ldm_hf import LDMAgent, LDMProcessor
 from ldm_hf.collection import Plan, collect
 from ldm_hf.collection.actors import Perturbed, Student
 from ldm_hf.collection.collecting import LANES, collect_environment
-from ldm_hf.collection.recording import Lane, record
+from ldm_hf.collection.recording import LabelledLane, record
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import CheckpointError, EnvironmentFailure
 from ldm_hf.references import Reference
@@ -49,7 +49,9 @@ class Vectorised(Balance):
 
 def lanes(count, reference=Balance, spec=POLE):
     shared = reference()
-    return [Lane(make(spec), shared if reference is Vectorised else reference(), spec.name) for _ in range(count)]
+    return [
+        LabelledLane(make(spec), shared if reference is Vectorised else reference(), spec.name) for _ in range(count)
+    ]
 
 
 def same(left, right):
@@ -176,7 +178,7 @@ def test_continuous_actions_of_the_reference_enter_the_history(tiny):
         def executed(self, action):
             self.told.append(action)
 
-    lane, pushed = Lane(env, Push(), "Pendulum-v1"), []
+    lane, pushed = LabelledLane(env, Push(), "Pendulum-v1"), []
     actor = Student(agent, 0.5)
     act = actor.act
 

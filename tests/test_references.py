@@ -13,16 +13,16 @@ from safetensors.torch import load_file, save_file
 
 from ldm_hf.collection.collecting import record_episode
 from ldm_hf.environments import EnvironmentSpec, get_spec, make
-from ldm_hf.environments.specs import FOLDER, files, read_rows
 from ldm_hf.errors import CheckpointError
-from ldm_hf.evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
+from ldm_hf.libraries.minigrid.policies import BabyAIBot
 from ldm_hf.libraries.nasim.policies import AttackPlanner
 from ldm_hf.references import gait, load_reference, method_of
-from ldm_hf.references.gait import Gait
+from ldm_hf.references.general import Gait, value_iteration
 from ldm_hf.references.learned import training
 from ldm_hf.references.learned.training import train_reference
-from ldm_hf.references.scripted import BabyAIBot
-from ldm_hf.references.tabular import value_iteration
+from ldm_hf.rollouts import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
+
+from .catalogue_sample import representatives
 
 SLOW_LIBRARIES = (
     "metaworld",
@@ -105,8 +105,8 @@ FOUND = (
 
 
 def rows() -> list:
-    """Names whose reference needs no training, of the domains' files, `VARIANTS` and `FOUND`; those of slow libraries are marked."""
-    names = [row["name"] for path in files() if path.parent == FOLDER for row in read_rows(path)]
+    """Names whose reference needs no training, of `representatives`, `VARIANTS` and `FOUND`; those of slow libraries are marked."""
+    names = representatives()
     return [
         pytest.param(name, marks=[pytest.mark.slow] if get_spec(name).library in SLOW_LIBRARIES else [])
         for name in [*names, *VARIANTS, *FOUND]

@@ -12,10 +12,10 @@ import pytest
 from gymnasium import spaces
 
 from ldm_hf import LDMConfig
+from ldm_hf.agent import make_agent
 from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec
-from ldm_hf.evaluation import AgentPolicy, rollout
-from ldm_hf.evaluation.evaluating import make_agent
+from ldm_hf.rollouts import AgentPolicy, rollout
 from ldm_hf.training import processor_for
 from ldm_hf.trajectories import open_dataset
 

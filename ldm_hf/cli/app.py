@@ -59,8 +59,9 @@ def evaluate(
     force: Annotated[bool, typer.Option(help="Measure again what the output tells already.")] = False,
 ) -> None:
     """Scores a model against random actions and reference policies, with its task text and from history alone."""
-    from ..evaluation import HELD_OUT_SEED, markdown_report, print_report, threshold_curve
     from ..evaluation import evaluate as evaluate_model
+    from ..evaluation import markdown_report, print_report, threshold_curve
+    from ..rollouts import HELD_OUT_SEED
 
     results = evaluate_model(
         model,

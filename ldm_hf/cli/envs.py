@@ -65,7 +65,7 @@ def check(
     record: Annotated[bool, typer.Option("--record", help="Expect the spaces that are found from now on.")] = False,
 ) -> None:
     """Really makes and steps environments: which work, how fast, with which spaces."""
-    from ..environments import check_report, checking
+    from ..environments import checking
     from ..environments.specs import select
 
     if not (everything or ids or domain or library):
@@ -73,21 +73,21 @@ def check(
     rows = select(ids, domain, library)
     command = " ".join(["ldm", *sys.argv[1:]])
     results = checking.check(rows, output, jobs, limit, force, command)
-    output.with_suffix(".md").write_text(check_report.markdown_report(results), encoding="utf-8")
+    output.with_suffix(".md").write_text(checking.markdown_report(results), encoding="utf-8")
     if record:
-        checking.record(results)
+        checking.expect(results)
     names = {row.name for row in rows}
     chosen = results | {
         "environments": {name: entry for name, entry in results["environments"].items() if name in names}
     }
-    header, lines = check_report.summary_rows(chosen, "library")
+    header, lines = checking.summary_rows(chosen, "library")
     table = Table(title=f"{len(rows):,} environments")
     for column in header:
         table.add_column(column, justify="left" if column == "library" else "right")
     for line in lines:
         table.add_row(*line)
     console.print(table)
-    wrong = check_report.flaws(chosen)
+    wrong = checking.flaws(chosen)
     for name, verdict, reason in wrong:
         console.print(f"{name} {verdict}: {reason}", style="red", markup=False, highlight=False)
     console.print(f"Results in {output}; a summary beside it as .md")
@@ -127,15 +127,17 @@ def split(
 
 @envs.command()
 def generate(
-    libraries: Annotated[list[str], typer.Argument(help="Names in libraries.yaml.")],
-    folder: Annotated[Path | None, typer.Option(help="To write to; by default the catalogue itself.")] = None,
+    libraries: Annotated[list[str], typer.Argument(help="Names of libraries.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Folder of library folders to write to; the package by default.")
+    ] = None,
 ) -> None:
     """Writes the rows of a library that registers many; rows that are there stay as they are."""
-    from ..environments.generators.writing import generate_rows
-    from ..environments.specs import BY_LIBRARY
+    from ..environments.generating import generate_rows
+    from ..environments.library_folders import ROOT
 
     for library in libraries:
-        path, added, total = generate_rows(library, folder or BY_LIBRARY)
+        path, added, total = generate_rows(library, folder or ROOT)
         console.print(f"{path}: {added} rows added, {total} in all")
 
 

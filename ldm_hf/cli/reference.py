@@ -38,8 +38,13 @@ def reference(
     references: Annotated[Path, typer.Option(help="Folder of policies and of the records of what was tried.")] = Path(
         "outputs/references"
     ),
-    scores: Annotated[Path | None, typer.Option(help="JSON of all scores to write into.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Markdown to write the scores to.")] = None,
+    save: Annotated[
+        bool, typer.Option("--save", help="Record the scores in the folders of the libraries, for the whole package.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Markdown file for the scores: with --save of all environments, else of those of this run."),
+    ] = None,
     jobs: Jobs = 2,
     seed: int = 0,
     force: Annotated[bool, typer.Option(help="Try again what was tried already.")] = False,
@@ -51,7 +56,7 @@ def reference(
     from ..environments.specs import select
     from ..references.finding import find_references
     from ..references.report import kind, markdown_report
-    from ..references.scores import entry, reference_scores, write_scores
+    from ..references.scores import entry, reference_scores, save_scores
 
     if not (everything or ids or domain or library):
         raise LDMError("no environment: choose by --ids, --domain or --library, or say --all")
@@ -60,8 +65,8 @@ def reference(
 
     def keep(record: Record) -> None:
         found.append(record)
-        if scores:
-            write_scores([record], scores)
+        if save:
+            save_scores([record])
 
     rows = select(ids, domain, library)
     failures = find_references(rows, references, allowed, jobs, seed, force, 2 * allowed + GRACE, keep)
@@ -71,6 +76,6 @@ def reference(
         console.print(f"{record.name}: {kind(told)} {told['reference']}, random {told['random']}: {verdict}")
     if report:
         report.parent.mkdir(parents=True, exist_ok=True)
-        known = reference_scores(scores) if scores else {record.name: entry(record) for record in found}
+        known = reference_scores() if save else {record.name: entry(record) for record in found}
         report.write_text(markdown_report(known, " ".join(["ldm", *sys.argv[1:]])), encoding="utf-8")
     exit_with(failures)

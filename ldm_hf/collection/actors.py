@@ -10,15 +10,15 @@ import numpy as np
 from gymnasium import spaces
 
 from ..agent import LDMAgent
-from ..rollouts.measuring import batched_mask
-from ..spaces import flatten, leaves, stack, unflatten, unstack
-from .recording import Lane
+from ..rollouts.policies import act_together
+from ..spaces import flatten, leaves, stack, unflatten
+from .recording import LabelledLane
 
 LADDER = (0.0, 0.1, 0.3)  # share of foreign actions, one rung an episode in turn
 BURST = 3  # mean number of steps that a foreign action is repeated for: single ones hardly leave the path
 
 
-def _generator(lane: Lane) -> np.random.Generator:
+def _generator(lane: LabelledLane) -> np.random.Generator:
     """What happens beside the environment follows from the seed of the episode, too."""
     return np.random.default_rng((lane.seed, 1))
 
@@ -35,12 +35,12 @@ class Perturbed:
         self.shares, self.origin = shares, origin
         self.disturbances: dict[int, _Disturbance] = {}
 
-    def begin(self, index: int, lane: Lane) -> str:
+    def begin(self, index: int, lane: LabelledLane) -> str:
         share = self.shares[(lane.seed - self.origin) % len(self.shares)]
         self.disturbances[index] = _Disturbance(lane.env.action_space, share, _generator(lane))
         return f"perturbed-{share}" if share else "clean"
 
-    def act(self, lanes: list[Lane], labels: list[Any]) -> list[Any]:
+    def act(self, lanes: list[LabelledLane], labels: list[Any]) -> list[Any]:
         return [self.disturbances[index].of(label) for index, label in enumerate(labels)]
 
 
@@ -105,22 +105,16 @@ class Student:
         self.agent, self.mix = agent, mix
         self.generators: dict[int, np.random.Generator] = {}
 
-    def begin(self, index: int, lane: Lane) -> str:
+    def begin(self, index: int, lane: LabelledLane) -> str:
         self.agent.clear([index])
         self.generators[index] = _generator(lane)
         return f"student-{self.mix:g}"
 
-    def act(self, lanes: list[Lane], labels: list[Any]) -> list[Any]:
+    def act(self, lanes: list[LabelledLane], labels: list[Any]) -> list[Any]:
         agent, layout = self.agent, self.agent.layout
-        observations = stack(layout.observation_space, [lane.observation for lane in lanes])
-        rewards, terminated, truncated = (
-            np.array([getattr(lane, field) for lane in lanes]) for field in ("reward", "terminated", "truncated")
-        )
-        mask = batched_mask([lane.info for lane in lanes])
-        observation = unflatten(layout.observation_space, observations)
-        batch = agent.act(observation, rewards, terminated, truncated, mask)
+        chosen = act_together(agent, layout.observation_space, layout.action_space, list(lanes))
         helped = np.array([self.generators[index].random() < self.mix for index in range(len(lanes))])
-        choices = zip(helped, labels, unstack(layout.action_space, batch, len(lanes)), strict=True)
+        choices = zip(helped, labels, chosen, strict=True)
         actions = [label if by_reference else own for by_reference, label, own in choices]
         executed = layout.actions.positions(stack(layout.action_space, actions), layout.name, len(lanes))
         agent.state.positions = np.where(helped[:, None], executed, agent.state.positions)

@@ -16,19 +16,19 @@ from typing import Any, Protocol
 import gymnasium
 from tqdm.auto import tqdm
 
+from ..agent import loaded_model, make_agent
 from ..environments import EnvironmentSpec, make
 from ..environments.isolation import IsolatedEnv
 from ..errors import LDMError
-from ..evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, measurement, normalised_score, rollout
-from ..evaluation.evaluating import loaded_model, make_agent
 from ..references import Reference, known_scores, load_reference
+from ..rollouts import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, measurement, normalised_score, rollout
 from ..spaces import space_to_json
 from ..trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 from ..trajectories.writer import stored
 from ..utils.installed import versions
 from ..utils.parallel import report, run_tasks
 from .actors import BURST, LADDER, Perturbed, Student
-from .recording import Actor, Lane, record
+from .recording import Actor, LabelledLane, record
 
 SCORE_EPISODES = 20
 LANES = 8  # where one call acts in several environments: a learned reference, a model
@@ -181,17 +181,17 @@ def record_episode(
     Returns:
         As `TrajectoryWriter.write` takes it.
     """
-    return next(record([Lane(env, reference, name)], Perturbed((share,)), seed, target=1))
+    return next(record([LabelledLane(env, reference, name)], Perturbed((share,)), seed, target=1))
 
 
-def open_lanes(spec: EnvironmentSpec, make_reference: Callable[[], Reference], several: bool) -> list[Lane]:
+def open_lanes(spec: EnvironmentSpec, make_reference: Callable[[], Reference], several: bool) -> list[LabelledLane]:
     """Environments to record in, with their references: several if one call acts in all of them, or labels all of them."""
     reference = make_reference()
-    lanes: list[Lane] = []
+    lanes: list[LabelledLane] = []
     try:
         for index in range(LANES if several or reference.vectorised else 1):
             own = reference if index == 0 or reference.vectorised else make_reference()
-            lanes.append(Lane(make(spec), own, spec.name))
+            lanes.append(LabelledLane(make(spec), own, spec.name))
     except BaseException:
         for lane in lanes:
             lane.env.close()
@@ -199,7 +199,7 @@ def open_lanes(spec: EnvironmentSpec, make_reference: Callable[[], Reference], s
     return lanes
 
 
-def actor_of(spec: EnvironmentSpec, plan: Plan, lanes: list[Lane]) -> Actor:
+def actor_of(spec: EnvironmentSpec, plan: Plan, lanes: list[LabelledLane]) -> Actor:
     """Who acts.
 
     Raises:
@@ -225,7 +225,11 @@ def _scores(spec: EnvironmentSpec, make_reference: Callable[[], Reference]) -> d
 
 
 def describe(
-    spec: EnvironmentSpec, lane: Lane, plan: Plan, scores: dict[str, dict[str, Any]], known: EnvironmentInfo | None
+    spec: EnvironmentSpec,
+    lane: LabelledLane,
+    plan: Plan,
+    scores: dict[str, dict[str, Any]],
+    known: EnvironmentInfo | None,
 ) -> EnvironmentInfo:
     """What ``environment.json`` says: of a folder that is continued, also who has acted in it before."""
     env = lane.env

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ..errors import EnvironmentFailure, LDMError
+from ..errors import LDMError
 from ..references import Reference
+from ..rollouts.lane import Lane
 from ..spaces import flatten, leaf_array, leaves, stack, unflatten, unstack
 
 CONSTANT = (np.generic, int, str)  # not written as a union, which would be built in every step
@@ -43,8 +43,8 @@ def _copy(value: Any) -> Any:
     return value if isinstance(value, CONSTANT) else copy.deepcopy(value)
 
 
-class Lane:
-    """One environment, the reference that labels what happens in it, and the episode so far.
+class LabelledLane(Lane):
+    """A lane, the reference that labels what happens in it, and the episode so far.
 
     Args:
         env: the environment.
@@ -52,29 +52,22 @@ class Lane:
         name: of the environment, for messages.
 
     Attributes:
-        seed: of the episode.
-        observation: the current one.
-        info: that came with it.
-        reward: of the last step; 0 before the first one.
-        terminated: likewise; False before the first one.
-        truncated: likewise.
         rewards: of all steps of the episode.
     """
 
     def __init__(self, env: gymnasium.Env, reference: Reference, name: str = "environment") -> None:
-        self.env, self.reference, self.name = env, reference, name
+        super().__init__(env, name)
+        self.reference = reference
 
     def begin(self, seed: int) -> None:
-        """Begins an episode.
+        """Begins an episode, of which nothing is known but its first observation.
 
         Raises:
             EnvironmentFailure: if the environment fails.
         """
-        self.seed = seed
         self.reward, self.terminated, self.truncated = 0.0, False, False
         self.rewards: list[float] = []
-        with self.named("reset"):
-            self.observation, self.info = self.env.reset(seed=seed)
+        super().begin(seed)
         # after the reset: some environments make their spaces anew in it
         self._observations = Members(self.env.observation_space)
         self._actions, self._labels = Members(self.env.action_space), Members(self.env.action_space)
@@ -83,15 +76,15 @@ class Lane:
 
     def label(self) -> Any:
         """What the reference would do."""
-        try:  # not `named`, which costs a microsecond; so in `step`
+        try:  # not `named`, which costs a microsecond
             return self.reference.act(self.env, self.observation, self.info)
         except LDMError:
             raise
         except Exception as error:
-            raise self._failure("its reference policy", error) from error
+            raise self.failure("its reference policy", error) from error
 
-    def step(self, label: Any, action: Any) -> bool:
-        """Executes an action and records it; says whether the episode is over."""
+    def record(self, label: Any, action: Any) -> bool:
+        """Executes an action and records the step; says whether the episode is over."""
         kept = self._labels.copy(label)
         self._labels.add(kept)
         if action is not label:
@@ -99,15 +92,9 @@ class Lane:
             kept = self._actions.copy(action)
         self._actions.add(kept)
         self._observations.add(self._observations.copy(self.observation))
-        try:
-            self.observation, reward, self.terminated, self.truncated, self.info = self.env.step(action)
-            self.reward = float(reward)
-        except LDMError:
-            raise
-        except Exception as error:
-            raise self._failure("step", error) from error
+        over = self.step(action)
         self.rewards.append(self.reward)
-        return bool(self.terminated or self.truncated)
+        return over
 
     def episode(self) -> dict[str, Any]:
         """The whole episode as `TrajectoryWriter.write` takes it, but for its behaviour."""
@@ -123,31 +110,18 @@ class Lane:
             "seed": self.seed,
         }
 
-    @contextmanager
-    def named(self, call: str) -> Iterator[None]:
-        """Names the environment, call and seed in errors of a library; ours name them already."""
-        try:
-            yield
-        except LDMError:
-            raise
-        except Exception as error:
-            raise self._failure(call, error) from error
-
-    def _failure(self, call: str, error: Exception) -> EnvironmentFailure:
-        return EnvironmentFailure(self.name, f"{call} (episode of seed {self.seed})", error)
-
 
 class Actor(Protocol):
     """Who acts while the reference labels."""
 
-    def begin(self, index: int, lane: Lane) -> str:
+    def begin(self, index: int, lane: LabelledLane) -> str:
         """An episode begins in lane ``index``; returns what is stored as its ``behaviour``. The same seed brings the same episode."""
 
-    def act(self, lanes: list[Lane], labels: list[Any]) -> list[Any]:
+    def act(self, lanes: list[LabelledLane], labels: list[Any]) -> list[Any]:
         """Actions of all lanes; the label itself where the reference acts."""
 
 
-def record(lanes: list[Lane], actor: Actor, seed: int, target: int) -> Iterator[dict[str, Any]]:
+def record(lanes: list[LabelledLane], actor: Actor, seed: int, target: int) -> Iterator[dict[str, Any]]:
     """Plays whole episodes until they have ``target`` steps.
 
     Args:
@@ -177,7 +151,7 @@ def record(lanes: list[Lane], actor: Actor, seed: int, target: int) -> Iterator[
             following += 1
         _label(lanes, active, labels)
         actions = actor.act(lanes, labels)
-        for index in [index for index in active if lanes[index].step(labels[index], actions[index])]:
+        for index in [index for index in active if lanes[index].record(labels[index], actions[index])]:
             finished[lanes[index].seed] = lanes[index].episode() | {"behaviour": behaviours[index]}
             lengths.append(len(lanes[index].rewards))
             active.remove(index)
@@ -196,7 +170,7 @@ def _is_needed(target: int, running: int, finished: dict[int, dict[str, Any]], l
     return waiting + running * sum(lengths) / len(lengths) < target
 
 
-def _label(lanes: list[Lane], active: list[int], labels: list[Any]) -> None:
+def _label(lanes: list[LabelledLane], active: list[int], labels: list[Any]) -> None:
     """The reference's actions in the active lanes; by one call where it takes several observations."""
     first = lanes[0]
     if len(lanes) == 1 or not first.reference.vectorised:

@@ -8,8 +8,9 @@ import json
 import logging
 import os
 import time
-from dataclasses import asdict
+from collections import defaultdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import gymnasium
@@ -18,18 +19,19 @@ from gymnasium import spaces
 from tqdm.auto import tqdm
 
 from ..errors import LDMError, MissingExtraError, UnsupportedSpaceError
-from ..hashing import key
 from ..spaces import flatten, leaves
+from ..utils.files import write_atomically
 from ..utils.installed import versions
 from ..utils.parallel import run_tasks
+from ..utils.tables import markdown_table
+from .library_folders import save_measured
 from .making import make, quiet
-from .specs import SPACES, EnvironmentSpec, catalogue, recorded_spaces
+from .specs import EnvironmentSpec, catalogue, fingerprint
 
 STEPS = 50  # of random actions
 LIMIT = 120.0  # seconds that one environment may take, imports included
 LONGEST = 300  # characters of a described space
 SEED = 11
-
 WORKS, MISSING = "works", "not installed"
 RAISES, DIES, OUTSIDE, IRREPRODUCIBLE, UNSUPPORTED, OTHER = (
     "raises an error",
@@ -223,24 +225,14 @@ def check(
     return results
 
 
-def record(results: dict[str, Any]) -> None:
+def expect(results: dict[str, Any]) -> None:
     """Makes the spaces that were found the ones expected from now on (`EnvironmentSpec.expected_spaces`)."""
-    found = {
-        name: [entry["observation"], entry["action"]]
-        for name, entry in results["environments"].items()
-        if "observation" in entry
-    }
-    known = {name: pair for name, pair in (recorded_spaces() | found).items() if name in catalogue()}
-    lines = [f"{json.dumps(name)}: {json.dumps(pair)}" for name, pair in sorted(known.items())]
-    SPACES.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    recorded_spaces.cache_clear()
-
-
-def fingerprint(spec: EnvironmentSpec) -> str:
-    """Changes with everything that `make` reads of a row, and with the version of its library."""
-    row = asdict(spec)
-    parts = [row[field] for field in ("env_id", "library", "kwargs", "wrappers", "max_episode_steps")]
-    return f"{key(json.dumps(parts, sort_keys=True), spec.version):x}"
+    found: dict[str, dict[str, list[str]]] = defaultdict(dict)
+    for name, entry in results["environments"].items():
+        if "observation" in entry and name in catalogue():
+            found[catalogue()[name].library][name] = [entry["observation"], entry["action"]]
+    for library, spaces_of in found.items():
+        save_measured("spaces", library, spaces_of)
 
 
 def _check_quietly(spec: EnvironmentSpec) -> dict[str, Any]:
@@ -261,6 +253,56 @@ def _origin(spec: EnvironmentSpec) -> dict[str, Any]:
 
 def _write(results: dict[str, Any], output: Path) -> None:
     ordered = results | {"environments": dict(sorted(results["environments"].items()))}
-    part = output.with_suffix(".part")
-    part.write_text(json.dumps(ordered, indent=1), encoding="utf-8")
-    part.replace(output)
+    write_atomically(output, json.dumps(ordered, indent=1))
+
+
+def summary_rows(results: dict[str, Any], field: str) -> tuple[list[str], list[list[str]]]:
+    """Header, one row for each value of ``field`` (``library`` or ``domain``), one for all: how many there are and work, their speed.
+
+    Args:
+        results: of `checking.check`.
+        field: of its entries.
+    """
+    header = [field, "environments", "work", "do not", "not installed", "median steps/s", "slowest"]
+    entries = list(results["environments"].values())
+    groups = {
+        value: [e for e in entries if e[field] == value]
+        for value in sorted({e[field] for e in entries}, key=str.lower)
+    }
+    return header, [_summary(name, members) for name, members in [*groups.items(), ("all", entries)]]
+
+
+def _summary(name: str, entries: list[dict[str, Any]]) -> list[str]:
+    verdicts = [entry["verdict"] for entry in entries]
+    works, missing = verdicts.count(WORKS), verdicts.count(MISSING)
+    speeds = [entry["steps_per_second"] for entry in entries if entry["verdict"] == WORKS]
+    shown = [f"{median(speeds):,.0f}", f"{min(speeds):,.0f}"] if speeds else ["-", "-"]
+    return [name, *(f"{count:,}" for count in (len(entries), works, len(entries) - works - missing, missing)), *shown]
+
+
+def flaws(results: dict[str, Any]) -> list[list[str]]:
+    """``[name, verdict, reason]`` of what is installed and does not work."""
+    return [
+        [name, entry["verdict"], entry["reason"]]
+        for name, entry in results["environments"].items()
+        if entry["verdict"] not in (WORKS, MISSING)
+    ]
+
+
+def markdown_report(results: dict[str, Any]) -> str:
+    """The tables by domain and library and the list of flaws, with the command that made them."""
+    made_with = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
+    parts = [
+        f"`{results['command']}`",
+        "An environment works if it can be made, resets and takes 50 random steps with observations inside its space and finite rewards, and repeats "
+        "them from the same seed. Speed is that of one environment with random actions, resets included, on whatever else the machine was doing: a "
+        f"lower bound. {made_with}.",
+    ]
+    for field in ("domain", "library"):
+        header, rows = summary_rows(results, field)
+        parts.append(markdown_table(header, rows))
+    if wrong := flaws(results):
+        parts.append(
+            "What does not work:\n\n" + markdown_table(["environment", "verdict", "reason"], wrong, right=False)
+        )
+    return "\n\n".join(parts) + "\n"

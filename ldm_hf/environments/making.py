@@ -17,7 +17,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from ..errors import EnvironmentFailure, LDMError, MissingExtraError
 from .building import build, import_library
 from .isolation import IsolatedEnv, IsolatedVectorEnv, Recipe, is_isolated, python_of
-from .specs import OWN_NAMESPACE, EnvironmentSpec, get_spec, libraries
+from .library_folders import additions, libraries
+from .specs import EnvironmentSpec, get_spec
 
 
 @contextlib.contextmanager
@@ -43,14 +44,20 @@ def _register(library: str) -> None:
     Raises:
         MissingExtraError: if it is not installed.
     """
-    entry = libraries().get(library)
-    if entry is None:  # a library of the user's, whose ids are registered already
+    known = libraries().get(library)
+    if known is None:  # a library of the user's, whose ids are registered already
         return
     try:
         with quiet():
-            import_library(entry)
+            import_library(known.entry)
     except ImportError as error:
-        raise MissingExtraError(library, extra=entry.get("extra", "envs")) from error
+        raise MissingExtraError(library, extra=known.extra) from error
+
+
+@cache
+def register_own() -> None:
+    """Registers the ids and wrappers that the folders of libraries add."""
+    import_library(additions())
 
 
 def _row(spec: EnvironmentSpec, render_mode: str | None) -> dict[str, Any]:
@@ -66,8 +73,8 @@ def _row(spec: EnvironmentSpec, render_mode: str | None) -> dict[str, Any]:
 
 def recipe_of(spec: EnvironmentSpec, python: Path, render_mode: str | None = None) -> Recipe:
     """What a worker under another interpreter has to know to make an environment."""
-    names = [spec.library, *(["ldm_hf"] if spec.env_id.startswith(OWN_NAMESPACE) else [])]
-    entries = [libraries()[name] for name in names]
+    known = libraries().get(spec.library)
+    entries = [additions(), *([known.entry] if known else [])]
     return Recipe(spec.name, python, _row(spec, render_mode), entries)
 
 
@@ -87,9 +94,8 @@ def make(name: str | EnvironmentSpec, render_mode: str | None = None) -> gymnasi
     spec = get_spec(name) if isinstance(name, str) else name
     if is_isolated(spec.library):
         return IsolatedEnv(recipe_of(spec, python_of(spec.library), render_mode))
+    register_own()
     _register(spec.library)
-    if spec.env_id.startswith(OWN_NAMESPACE):
-        _register("ldm_hf")
     try:
         with quiet():
             return build(**_row(spec, render_mode))

@@ -1,7 +1,6 @@
-"""The table of environments. Adding an environment is adding a row to a file in ``catalogue/``.
+"""The table of environments: one row an environment, in the ``rows.yaml`` of its library's folder.
 
-The files are ``catalogue/<domain>.yaml`` and ``catalogue/libraries/<library>.yaml``; what a library registers is written into the latter by
-``ldm envs generate <library>``. An entry of a file is a row, or a group: ``rows`` and, beside it, what all of them share.
+An entry of ``rows`` is a row, or a group: ``rows`` and, beside it, what all of them share.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -23,15 +22,8 @@ import yaml
 from ..errors import LDMError, UnknownEnvironmentError
 from ..hashing import key
 from .isolation import is_isolated, pinned_version
+from .library_folders import OWN_NAMESPACE, ROWS, Loader, folder_of, libraries, measured
 
-FOLDER = Path(__file__).with_name("catalogue")
-LIBRARIES = FOLDER / "libraries.yaml"
-BY_LIBRARY = FOLDER / "libraries"
-SPACES = FOLDER / "spaces.json"
-Loader = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # every command loads the table: ten times as fast where it exists
-OWN_NAMESPACE = "ldm_hf/"  # ids that this package registers itself
 OPENENV = "openenv:"  # before the address of a running server
 
 
@@ -42,13 +34,13 @@ class EnvironmentSpec:
     Args:
         name: unique; the config of its dataset.
         env_id: Gymnasium id; in a file, the name by default.
-        library: a key of ``libraries.yaml``.
-        domain: the file that the row stands in.
+        library: the distribution that it comes from.
+        domain: what its score is counted in: control, energy, robotics, ...
         task: one sentence that says what is to be done.
         kwargs: of `gymnasium.make`.
-        reference: name of the reference policy, a key of `references.POLICIES`; None if there is none.
+        reference: the `name` of its reference policy, ``module:Class``, or ``rl``; None if there is none.
         reference_kwargs: its parameters.
-        wrappers: applied in order, keys of `wrappers.WRAPPERS`.
+        wrappers: applied in order; names of `wrappers.WRAPPERS` or of those that a library's folder adds.
         max_episode_steps: time limit, where the library's own is too long or missing.
         max_steps: to collect, where the environment is slow.
         episodes: to measure a policy with at the least, where returns vary much.
@@ -70,12 +62,13 @@ class EnvironmentSpec:
     @property
     def licence(self) -> str:
         """Of the library."""
-        return libraries().get(self.library, {}).get("licence", "")
+        known = libraries().get(self.library)
+        return known.licence if known else ""
 
     @property
     def expected_spaces(self) -> tuple[str, str] | None:
         """Observation and action space in short, as `ldm envs check --record` has found them; None if it never did."""
-        found = recorded_spaces().get(self.name)
+        found = measured("spaces").get(self.name)
         return None if found is None else (found[0], found[1])
 
     @property
@@ -89,22 +82,10 @@ class EnvironmentSpec:
             return ""
 
 
-@cache
-def libraries() -> dict[str, dict[str, str]]:
-    """``{distribution: {"module", "licence"[, "register"][, "extra"]}}``: what to import so that a library's ids exist."""
-    return yaml.safe_load(LIBRARIES.read_text(encoding="utf-8"))
-
-
-@cache
-def recorded_spaces() -> dict[str, list[str]]:
-    """``{name: [observation space, action space]}`` in short."""
-    return json.loads(SPACES.read_text(encoding="utf-8"))
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def expand(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of a file, each with what its group says of all of its rows; ``kwargs`` of both are joined."""
     rows = []
-    for entry in yaml.load(path.read_text(encoding="utf-8"), Loader):
+    for entry in entries:
         shared = {field: value for field, value in entry.items() if field != "rows"}
         for row in entry.get("rows", [{}]):
             joined = {
@@ -116,31 +97,37 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def files() -> list[Path]:
-    """The files of the catalogue: by domain, then by library."""
-    return [path for path in sorted(FOLDER.glob("*.yaml")) if path != LIBRARIES] + sorted(BY_LIBRARY.glob("*.yaml"))
-
-
 @cache
 def catalogue() -> dict[str, EnvironmentSpec]:
-    """All rows by name, domain after domain; then those of the files that ``$LDM_HF_CATALOGUE`` names, for environments of one's own.
+    """All rows by name, library after library; then those of the files that ``$LDM_HF_CATALOGUE`` names, for environments of one's own.
 
     Raises:
-        LDMError: if a row of such a file cannot be read.
+        LDMError: if a file cannot be read.
     """
-    own = [Path(path) for path in os.environ.get("LDM_HF_CATALOGUE", "").split(os.pathsep) if path]
     specs: dict[str, EnvironmentSpec] = {}
-    for path in [*files(), *own]:
-        try:
-            for row in read_rows(path):
-                defaults = {"domain": path.stem, "env_id": row.get("name", "")}
-                spec = EnvironmentSpec(**(defaults | row | {"wrappers": tuple(row.get("wrappers", ()))}))
-                if spec.name in specs:
-                    raise ValueError(f"the name {spec.name} stands in the catalogue twice")
-                specs[spec.name] = spec
-        except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
-            raise LDMError(f"the catalogue {path} cannot be read: {error}") from error
+    for library in libraries().values():
+        _add(specs, folder_of(library.library) / ROWS, library.rows, {"library": library.library})
+    for name in os.environ.get("LDM_HF_CATALOGUE", "").split(os.pathsep):
+        if name:
+            path = Path(name)
+            try:
+                entries = yaml.load(path.read_text(encoding="utf-8"), Loader)
+            except (OSError, ValueError, yaml.YAMLError) as error:
+                raise LDMError(f"the catalogue {path} cannot be read: {error}") from error
+            _add(specs, path, entries, {"domain": path.stem})
     return specs
+
+
+def _add(specs: dict[str, EnvironmentSpec], path: Path, entries: Any, defaults: dict[str, Any]) -> None:
+    try:
+        for row in expand(entries):
+            given = defaults | {"env_id": row.get("name", "")} | row
+            spec = EnvironmentSpec(**given | {"wrappers": tuple(row.get("wrappers", ()))})
+            if spec.name in specs:
+                raise ValueError(f"the name {spec.name} stands in the catalogue twice")
+            specs[spec.name] = spec
+    except (ValueError, TypeError, AttributeError) as error:
+        raise LDMError(f"the catalogue {path} cannot be read: {error}") from error
 
 
 def _library_of(env_id: str) -> str:
@@ -219,3 +206,10 @@ def split(
     ]
     names = {spec.name for spec in held_out}
     return [spec for spec in specs if spec.name not in names], held_out
+
+
+def fingerprint(spec: EnvironmentSpec) -> str:
+    """Changes with everything that `make` reads of a row, and with the version of its library."""
+    row = asdict(spec)
+    parts = [row[field] for field in ("env_id", "library", "kwargs", "wrappers", "max_episode_steps")]
+    return f"{key(json.dumps(parts, sort_keys=True), spec.version):x}"

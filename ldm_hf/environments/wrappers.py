@@ -3,48 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import string
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-
-MISSION_CHARACTERS = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")
-
-
-class TextMission(gymnasium.ObservationWrapper):
-    """MiniGrid's missions as a `Text` leaf: its own MissionSpace is known to no one else."""
-
-    def __init__(self, env: gymnasium.Env) -> None:
-        super().__init__(env)
-        assert isinstance(env.observation_space, spaces.Dict)
-        mission = spaces.Text(max_length=200, min_length=0, charset=MISSION_CHARACTERS)
-        self.observation_space = spaces.Dict({**env.observation_space.spaces, "mission": mission})
-
-    def observation(self, observation: Any) -> Any:
-        return observation
-
-
-def rgb_view(env: gymnasium.Env) -> gymnasium.Env:
-    """MiniGrid's partial view as real pixels, 7 x 7 tiles of 8 x 8."""
-    from minigrid.wrappers import RGBImgPartialObsWrapper
-
-    return RGBImgPartialObsWrapper(env, tile_size=8)
-
-
-def atari(env: gymnasium.Env) -> gymnasium.Env:
-    """84 x 84 grey frames, every fourth one (Mnih et al. 2015)."""
-    return gymnasium.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, screen_size=84)
-
-
-class ForgetLastAction(gymnasium.Wrapper):
-    """MinAtar repeats actions now and then, in the first step of an episode the last one of the episode before: no seed would tell which."""
-
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        self.unwrapped.game.last_action = 0  # type: ignore[attr-defined]
-        return self.env.reset(**kwargs)
 
 
 class GlobalRandomState(gymnasium.Wrapper):
@@ -124,30 +88,11 @@ class SumOfRewards(gymnasium.Wrapper):
         return observation, float(np.asarray(reward).sum()), terminated, truncated, info
 
 
-class SeededNetHack(gymnasium.Wrapper):
-    """NetHack and MiniHack take no notice of the seed of `reset`, and draw new random seeds in the middle of a game."""
-
-    def __init__(self, env: gymnasium.Env) -> None:
-        super().__init__(env)
-        self._rng = np.random.default_rng()
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        if seed is not None:
-            self._rng = np.random.default_rng(seed)
-        core, display, level = (int(number) for number in self._rng.integers(2**31, size=3))
-        self.unwrapped.seed(core, display, reseed=False, lgen=level)  # type: ignore[attr-defined]
-        return self.env.reset(seed=seed, options=options)
-
-
-WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
-    "atari": atari,
-    "forget_last_action": ForgetLastAction,
+WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env] | str] = {
     "global_random_state": GlobalRandomState,
-    "rgb_view": rgb_view,
     "seed_every_reset": SeedEveryReset,
     "sum_of_rewards": SumOfRewards,
-    "seeded_nethack": SeededNetHack,
-    "text_mission": TextMission,
     "unbounded": unbounded,
     "unit_actions": unit_actions,
 }
+"""By the name that rows use; the folders of libraries add theirs as ``module:attribute``."""

@@ -9,7 +9,6 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +16,20 @@ import gymnasium
 import torch
 from tqdm.auto import tqdm
 
-from ..agent import LDMAgent, load_model
+from ..agent import loaded_model, make_agent
 from ..errors import DatasetError, LDMError
 from ..modeling_ldm import LDMForActionPrediction
 from ..processing_ldm import LDMProcessor
-from ..rollouts.measuring import AgentPolicy, Policy, RandomPolicy, ReferencePolicy, rollout
+from ..rollouts import AgentPolicy, Policy, RandomPolicy, ReferencePolicy, measurement, normalised_score
+from ..rollouts.measuring import rollout
+from ..rollouts.returns import HELD_OUT_SEED
 from ..trajectories.schema import EnvironmentInfo
+from ..utils.files import save_json
 from ..utils.installed import versions
 from ..utils.parallel import run_tasks
-from .scores import VARIANTS, measurement, normalised_score, save_results, summarise
+from .scores import VARIANTS, summarise
 
 logger = logging.getLogger(__name__)
-
-HELD_OUT_SEED = 1_000_000
-"""Of the first episode that measures a policy: far from the seeds of collected episodes."""
-
-loaded_model = lru_cache(maxsize=1)(load_model)  # a process measures one model in many environments
 
 
 @dataclass(frozen=True)
@@ -181,11 +178,11 @@ def evaluate(
                 logger.warning("%s", outcome)
                 results.setdefault("failures", {})[name] = str(outcome)
             if output is not None:
-                save_results(_summarised(results, names, intervals=False), output)
+                save_json(_summarised(results, names, intervals=False), output)
             bar.update()
     results = _summarised(results, names, intervals=True)
     if output is not None:
-        save_results(results, output)
+        save_json(results, output)
     return results
 
 
@@ -240,24 +237,6 @@ def evaluate_environment(
         measured = entry[f"ldm{variant}"] = measure(policy_of(task), f"ldm{variant}", measuring.num_envs)
         entry[f"normalised{variant}"] = normalised_score(measured["mean"], random, reference, target.name)
     return entry
-
-
-def make_agent(
-    model: LDMForActionPrediction, processor: LDMProcessor, name: str | None, task: str | None, env: Any, **kwargs: Any
-) -> LDMAgent:
-    """An agent that uses what the model knows of the environment ``name``; if it knows nothing, the task text given.
-
-    Args:
-        model: the pretrained model.
-        processor: saved with it.
-        name: of the environment, None if the model is not to be told.
-        task: text for an environment that the model does not know; ``""`` acts from history alone in any.
-        env: as `LDMAgent` takes it.
-        **kwargs: further arguments of `LDMAgent`.
-    """
-    if name in processor.environments:
-        return LDMAgent(model, processor, env, environment=name, task="" if task == "" else None, **kwargs)
-    return LDMAgent(model, processor, env, task=task, **kwargs)
 
 
 def _work(

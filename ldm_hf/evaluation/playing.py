@@ -13,10 +13,10 @@ import numpy as np
 from gymnasium.wrappers import HumanRendering
 from tqdm.auto import tqdm
 
-from ..agent import LDMAgent, load_model
+from ..agent import LDMAgent, load_model, make_agent
 from ..environments import get_spec, make
 from ..errors import EnvironmentFailure, LDMError, MissingExtraError
-from .evaluating import make_agent
+from ..rollouts.lane import Lane
 
 CAPTION = 14  # pixels under a tile
 GRID_FPS = 20
@@ -54,7 +54,7 @@ def play(
         env = HumanRendering(env)
     frames: list[np.ndarray] = []
     returns = [0.0] * episodes
-    for episode, frame, reward in _steps(name, env, agent, episodes, seed, draw=told or video is not None):
+    for episode, frame, reward in _steps(Lane(env, name), agent, episodes, seed, draw=told or video is not None):
         returns[episode] += reward
         if told:
             show(str(frame))
@@ -95,7 +95,7 @@ def play_grid(
         try:
             env = _drawn_environment(name)
             agent = make_agent(*loaded, get_spec(name).name, get_spec(name).task or None, env)
-            endless = _steps(name, env, agent, None, seed, draw=True)
+            endless = _steps(Lane(env, name), agent, None, seed, draw=True)
             tiles[name] = [
                 _tile(frame, name, side) for _, frame, _ in itertools.islice(endless, steps) if frame is not None
             ]
@@ -130,29 +130,25 @@ def _drawn_environment(name: str, modes: tuple[str, ...] = ("rgb_array",)) -> gy
 
 
 def _steps(
-    name: str, env: gymnasium.Env, agent: LDMAgent, episodes: int | None, seed: int, draw: bool
+    lane: Lane, agent: LDMAgent, episodes: int | None, seed: int, draw: bool
 ) -> Iterator[tuple[int, Any, float]]:
     """Number of the episode, picture (or text) before the step, and reward of every step; without end if ``episodes`` is None."""
-
-    def call(which: str, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return getattr(env, which)(*args, **kwargs)
-        except Exception as error:  # also of a machine that cannot draw
-            raise EnvironmentFailure(name, which, error) from error
-
     feedback: tuple[Any, Any, Any] = (None, None, None)
     for episode in itertools.count() if episodes is None else range(episodes):
-        observation, info = call("reset", seed=seed + episode)
-        while True:
-            frame = call("render") if draw else None
+        lane.begin(seed + episode)
+        over = False
+        while not over:
+            frame: Any = None
+            if draw:
+                with lane.named("render"):  # also where the machine cannot draw
+                    frame = lane.env.render()
             if not isinstance(frame, str | None):
                 frame = _pixels(frame)
-            action = agent.act(observation, *feedback, info)
-            observation, reward, terminated, truncated, info = call("step", action)
-            feedback = (reward, terminated, truncated)
-            yield episode, frame, float(reward)
-            if terminated or truncated:
-                break  # the agent sees how the episode ended together with the first observation of the next
+            action = agent.act(lane.observation, *feedback, lane.info)
+            over = lane.step(action)
+            # the agent sees how an episode ended together with the first observation of the next
+            feedback = lane.reward, lane.terminated, lane.truncated
+            yield episode, frame, lane.reward
 
 
 def _pixels(frame: Any) -> np.ndarray:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import MissingExtraError
+from ..utils.tables import markdown_table
 from .scores import THRESHOLDS, VARIANTS, summarise
 
 LABELS = {"": "with task text", "_history_only": "history only"}
@@ -60,12 +61,6 @@ def markdown_report(results: dict[str, Any]) -> str:
         parts.append(f"{title}:\n\n{markdown_table(header, rows)}")
     parts += [f"Failed: {message}" for message in results.get("failures", {}).values()]
     return "\n\n".join(parts) + "\n"
-
-
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """The first column to the left, all others to the right."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _tables(results: dict[str, Any]) -> list[tuple[str, tuple[list[str], list[list[str]]]]]:

@@ -2,62 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import LDMError, MissingExtraError
-from ..trajectories.schema import write_atomically
+from ..errors import MissingExtraError
+from ..rollouts.returns import normalised_score
 
 THRESHOLDS = (50, 80, 100)  # per cent of the reference
 VARIANTS = ("", "_history_only")  # with the task text; from history alone
 RESAMPLES = 2000
-
-
-def measurement(returns: np.ndarray, seed: int) -> dict[str, Any]:
-    """Mean, standard deviation and all of the returns ``(episodes,)`` of episodes ``seed``, ``seed + 1``, ..."""
-    return {
-        "mean": float(np.mean(returns)),
-        "std": float(np.std(returns)),
-        "episodes": len(returns),
-        "seed": seed,
-        "returns": [float(value) for value in returns],
-    }
-
-
-def half_width(returns: np.ndarray) -> float:
-    """Half of the 95 % confidence interval of the mean of the returns ``(episodes,)``, by the normal approximation; 0 for a single one."""
-    return float(1.96 * np.std(returns, ddof=1) / np.sqrt(len(returns))) if len(returns) > 1 else 0.0
-
-
-def normalised_score(score: Any, random: float, reference: float, name: str = "environment") -> Any:
-    """``(score - random) / (reference - random)``.
-
-    Args:
-        score: mean return, or an array of returns.
-        random: mean return of random actions.
-        reference: mean return of the reference policy.
-        name: of the environment, for messages.
-
-    Returns:
-        0 for random, 1 for the reference; shape of ``score``.
-
-    Raises:
-        LDMError: if the reference is not better than random, so that there is no scale.
-
-    Example:
-        >>> normalised_score(-50.0, random=-200.0, reference=-100.0)
-        1.5
-    """
-    if not reference > random:
-        raise LDMError(
-            f"environment {name}: its reference policy ({reference:.4g}) is not better than random ({random:.4g}), "
-            "so there is no scale for a normalised score; train the reference longer"
-        )
-    return (score - random) / (reference - random)
 
 
 def interquartile_mean(scores: Any, axis: int = 0) -> Any:
@@ -136,12 +90,3 @@ def _normalised_returns(environments: dict[str, dict[str, Any]], variant: str) -
         )
         for name, entry in environments.items()
     ]
-
-
-def save_results(results: dict[str, Any], path: str | Path) -> None:
-    """Writes results as JSON, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(results, indent=2, allow_nan=False)
-    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: re.sub(r"\s+", " ", numbers.group()), text)  # one line a list
-    write_atomically(path, text + "\n")

@@ -3,74 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ..agent import load_model
-from ..configuration_ldm import LDMConfig
 from ..environments.specs import catalogue
 from ..errors import CheckpointError
-from ..evaluation.report import domain_rows, markdown_table
-from ..modeling_ldm import LDMForActionPrediction
-from ..processing_ldm import LDMProcessor
+from ..evaluation.report import domain_rows
+from ..utils.tables import markdown_table
 
-TRAINING_FILES = ("training.json", "training_log.jsonl")
-AUTO_CLASSES: dict[type, str] = {
-    LDMForActionPrediction: "AutoModel",
-    LDMConfig: "AutoConfig",
-    LDMProcessor: "AutoProcessor",
-}
 SHORT = 0.8  # of the reference; environments below are named in the card
 NAMED = 10  # environments that a command is shown with; of more, how many
-
-
-@contextmanager
-def shipped_code() -> Iterator[None]:
-    """What is saved meanwhile takes the modelling files along, for ``trust_remote_code``."""
-    for part, auto_class in AUTO_CLASSES.items():
-        part.register_for_auto_class(auto_class)  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        for part in AUTO_CLASSES:
-            part._auto_class = None  # type: ignore[attr-defined]
-
-
-def export_model(model: str | Path, folder: str | Path) -> Path:
-    """Writes what a repo of a model needs: weights in bfloat16, configuration, processor, modelling files, and how it was trained.
-
-    The weights are loaded in float32 again (what CPUs are fast in), unless ``dtype`` says otherwise. Results belong to the rounded weights, so
-    evaluate the exported folder.
-
-    Args:
-        model: folder or Hub id of a pretrained model.
-        folder: to write to; other files in it stay.
-
-    Raises:
-        CheckpointError: if there is no usable model, or ``folder`` is its own folder.
-    """
-    folder = Path(folder)
-    if Path(model).resolve() == folder.resolve():
-        raise CheckpointError(f"{folder} is the model itself; export it to another folder.")
-    weights, processor = load_model(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    with shipped_code():
-        weights.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[arg-type]
-        processor.save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config["dtype"] = "float32"
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    for name in TRAINING_FILES:
-        if (Path(model) / name).exists():
-            shutil.copy(Path(model) / name, folder / name)
-    return folder
 
 
 def write_card(

@@ -12,9 +12,9 @@ from tqdm.auto import tqdm
 from ..errors import DatasetError, SpaceMismatchError
 from ..spaces import flatten, leaf_array, leaves, space_to_json
 from ..trajectories.card import write_readme
-from ..trajectories.membership import digest, outside
 from ..trajectories.reader import EnvironmentTrajectories
 from ..trajectories.schema import EnvironmentInfo
+from ..trajectories.validation import digest, outside
 from ..trajectories.writer import TrajectoryWriter, stored
 from ..utils.installed import versions
 from .base import Source

@@ -14,11 +14,13 @@ class Reference:
     """A task-specific policy that says at any step what to do, also after other actions than its own.
 
     Attributes:
+        name: what rows call it; None if it is named as ``module:Class`` only.
         method: how it came about, one of `METHODS`.
         worlds: names of the classes of environments that it is meant for, as the libraries call them.
         vectorised: `act` also takes the stacked observations of several environments, and keeps nothing from step to step.
     """
 
+    name: str | None = None
     method = "heuristic"
     worlds: tuple[str, ...] = ()
     vectorised = False

@@ -15,14 +15,13 @@ from tqdm.auto import tqdm
 
 from ..environments import EnvironmentSpec, make
 from ..errors import EnvironmentFailure, LDMError
-from ..evaluation import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, measurement, rollout
-from ..evaluation.scores import half_width
-from ..rollouts.measuring import Policy
+from ..rollouts import HELD_OUT_SEED, Policy, RandomPolicy, ReferencePolicy, measurement, rollout
+from ..rollouts.returns import SELECTION_SEED, half_width
 from ..utils.parallel import run_tasks
 from .base import METHODS
 from .learned.policy import training_record
-from .learned.training import EVALUATION_SEED, train_reference
-from .loading import POLICIES, build_reference, policy_of
+from .learned.training import train_reference
+from .loading import build_reference, known_policies, policy_of
 from .records import Attempt, Record
 
 logger = logging.getLogger(__name__)
@@ -88,9 +87,10 @@ def _play(spec: EnvironmentSpec, policy: Policy, episodes: int, seed: int, deadl
 
 def candidates(spec: EnvironmentSpec, env: gymnasium.Env) -> list[str]:
     """What to try, in this order: what the row names, what fits by increasing cost, a constant action, an open-loop gait, reinforcement learning."""
-    fitting = [name for name, policy in POLICIES.items() if name not in LAST_RESORTS and policy.fits(env)]
-    fitting.sort(key=lambda name: METHODS.index(POLICIES[name].method))
-    last = [name for name in LAST_RESORTS if name == "rl" or POLICIES[name].fits(env)]
+    policies = known_policies()
+    fitting = [name for name, policy in policies.items() if name not in LAST_RESORTS and policy.fits(env)]
+    fitting.sort(key=lambda name: METHODS.index(policies[name].method))
+    last = [name for name in LAST_RESORTS if name == "rl" or policies[name].fits(env)]
     named = [spec.reference] if spec.reference not in (None, *LAST_RESORTS) else []
     return list(dict.fromkeys([*named, *fitting, *last]))
 
@@ -227,7 +227,7 @@ def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline
     def value(kwargs: dict[str, Any]) -> float:
         try:
             policy = _policy(spec, folder, name, kwargs)
-            return _play(spec, policy, PILOT_EPISODES, EVALUATION_SEED, deadline)["mean"]
+            return _play(spec, policy, PILOT_EPISODES, SELECTION_SEED, deadline)["mean"]
         except OutOfTime:
             raise
         except LDMError:  # this one does not come to an end, say

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -10,6 +11,7 @@ from gymnasium import spaces
 
 from ..spaces import leaves, unflatten
 from .base import Reference
+from .control import bounded
 
 MOST_VARIANTS = 24
 
@@ -22,6 +24,8 @@ class Constant(Reference):
         choice: number of a Discrete space.
         level: of every element of any other space, between 0 (at its lowest) and 1 (at its highest).
     """
+
+    name = "constant"
 
     def __init__(self, env: gymnasium.Env, choice: int | None = None, level: float = 0.5) -> None:
         space = env.action_space
@@ -59,3 +63,107 @@ def _at(space: Any, level: float) -> Any:
         return np.full(space.shape, round(level), space.dtype)
     value = space.low + level * (space.high.astype(float) - space.low)
     return (np.round(value) if np.issubdtype(space.dtype, np.integer) else value).astype(space.dtype)
+
+
+def value_iteration(
+    table: dict, discount: float = 0.999, tolerance: float = 1e-9, sweeps: int = 100_000
+) -> np.ndarray:
+    """State-action values ``(S, A)`` of ``table[state][action] = [(probability, next state, reward, terminated), ...]``.
+
+    Bellman (1957), synchronous sweeps until no value changes by more than ``tolerance``.
+    """
+    states, actions = len(table), len(table[0])
+    outcomes = max(len(table[s][a]) for s in range(states) for a in range(actions))
+    probability, reward, following, goes_on = (np.zeros((states, actions, outcomes)) for _ in range(4))
+    for s in range(states):
+        for a in range(actions):
+            for k, (p, s2, r, terminated) in enumerate(table[s][a]):
+                probability[s, a, k], reward[s, a, k], following[s, a, k], goes_on[s, a, k] = p, r, s2, not terminated
+    following = following.astype(int)
+    values = np.zeros(states)
+    for _ in range(sweeps):
+        q = (probability * (reward + discount * goes_on * values[following])).sum(-1)
+        best = q.max(1)
+        if np.abs(best - values).max() < tolerance:
+            break
+        values = best
+    return q
+
+
+class ValueIteration(Reference):
+    """Greedy policy of the solved ``env.unwrapped.P``."""
+
+    name = "value_iteration"
+    method = "tabular"
+
+    @classmethod
+    def fits(cls, env: gymnasium.Env) -> bool:
+        return hasattr(env.unwrapped, "P")
+
+    def __init__(self, env: gymnasium.Env, discount: float = 0.999) -> None:
+        # rounding keeps ties equal, so that the first of equally good actions is always taken
+        self.policy = value_iteration(env.unwrapped.P, discount).round(8).argmax(1)  # type: ignore[attr-defined]
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        return np.int64(self.policy[int(observation)])
+
+
+POPULATION, GENERATIONS = 20, 30
+
+
+STIFFNESS, DAMPING = 2.0, 0.05  # of each joint, as shares of the strongest action for each radian and radian a second
+
+
+class Gait(Reference):
+    """Open-loop oscillators (Raffin et al. 2023): every joint follows a sine of its own, all of one frequency.
+
+    Which sines is found by differential evolution (Storn & Price 1997), each candidate in one episode. What comes of it is far from the best way to
+    move, but takes a minute and no learning.
+
+    Args:
+        env: a robot of Gymnasium whose actions are torques of joints.
+        gait: frequency in hertz, then the amplitudes (radians), phases (turns) and offsets (radians) of the joints.
+    """
+
+    name = "gait"
+    worlds = ("HalfCheetahEnv", "HopperEnv", "SwimmerEnv", "Walker2dEnv")
+
+    def __init__(self, env: gymnasium.Env, gait: Sequence[float]) -> None:
+        model: Any = env.unwrapped.model  # type: ignore[attr-defined]
+        joints = model.actuator_trnid[:, 0]
+        self.places, self.speeds = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
+        self.frequency = gait[0]
+        self.amplitudes, self.phases, self.offsets = np.reshape(gait[1:], (3, len(joints)))
+
+    @classmethod
+    def variants(cls, env: gymnasium.Env) -> list[dict[str, Any]]:
+        from scipy.optimize import differential_evolution
+
+        joints = env.unwrapped.model.nu  # type: ignore[attr-defined]
+        bounds = np.array([(0.5, 3.0)] + 2 * joints * [(0.0, 1.0)] + joints * [(-0.5, 0.5)])
+        first = np.random.default_rng(0).uniform(bounds[:, 0], bounds[:, 1], (POPULATION, len(bounds)))
+        found = differential_evolution(
+            lambda gait: -cls(env, gait).play(env),
+            bounds,
+            init=first,
+            maxiter=GENERATIONS - 1,
+            tol=0,
+            polish=False,
+            rng=0,
+        )
+        return [{"gait": found.x.round(3).tolist()}]
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        data: Any = env.unwrapped.data  # type: ignore[attr-defined]
+        wanted = self.offsets + self.amplitudes * np.sin(2 * np.pi * (self.frequency * data.time + self.phases))
+        torques = STIFFNESS * (wanted - data.qpos[self.places]) - DAMPING * data.qvel[self.speeds]
+        return bounded(torques, env.action_space)
+
+    def play(self, env: gymnasium.Env) -> float:
+        """The return of an episode, always of the same seed."""
+        observation, info = env.reset(seed=0)
+        total, ended = 0.0, False
+        while not ended:
+            observation, reward, terminated, truncated, info = env.step(self.act(env, observation, info))
+            total, ended = total + float(reward), terminated or truncated
+        return total

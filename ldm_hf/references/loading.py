@@ -4,89 +4,32 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..environments import EnvironmentSpec, make
 from ..environments.isolation import is_isolated
+from ..environments.library_folders import ROOT
 from ..errors import LDMError
-from ..libraries.bsuite import policies as bsuite
-from ..libraries.dm_control import policies as suite
-from ..libraries.gym_electric_motor import policies as electric
-from ..libraries.gymnasium import policies as control
-from ..libraries.gymnasium_robotics import policies as gripper
-from ..libraries.highway_env import policies as driving
-from ..libraries.minigrid import policies as mazes
-from ..libraries.nasim import policies as planning
-from ..libraries.ogbench import policies as manipulation
-from ..libraries.popgym import policies as memory
-from ..libraries.pyrddlgym import policies as rddl
-from ..libraries.rware import policies as teams
-from ..libraries.stockpyl import policies as operations
-from ..libraries.sumo_rl import policies as traffic
-from . import gait, scripted, tabular
-from . import general as constant
+from . import general
 from .base import Reference
 from .isolated import IsolatedReference
 from .scores import entry, reference_scores
 
-POLICIES: dict[str, type[Reference]] = {
-    "acrobot": control.Acrobot,
-    "atari_freeway": scripted.AtariFreeway,
-    "attack_planner": planning.AttackPlanner,
-    "autoencode": memory.Autoencode,
-    "babyai_bot": scripted.BabyAIBot,
-    "base_stock": operations.BaseStock,
-    "battery_program": operations.BatteryProgram,
-    "battleship": memory.Battleship,
-    "blackjack": tabular.Blackjack,
-    "bsuite": bsuite.BSuiteExpert,
-    "cartpole": control.CartPole,
-    "concentration": memory.Concentration,
-    "constant": constant.Constant,
-    "count_recall": memory.CountRecall,
-    "cube_arranger": manipulation.CubeArranger,
-    "drive_controller": electric.DriveController,
-    "echelon_base_stock": operations.EchelonBaseStock,
-    "foraging": teams.Foraging,
-    "gait": gait.Gait,
-    "hidden_cartpole": memory.HiddenCartPole,
-    "hidden_pendulum": memory.HiddenPendulum,
-    "higher_lower": memory.HigherLower,
-    "lane_changer": driving.LaneChanger,
-    "lane_keeper": driving.LaneKeeper,
-    "lights_out": manipulation.LightsOut,
-    "linear_regulator": control.LinearRegulator,
-    "lunar_lander": control.LunarLander,
-    "max_pressure": traffic.MaxPressure,
-    "maze_runner": mazes.MazeRunner,
-    "maze_search": mazes.MazeSearch,
-    "metaworld": scripted.MetaWorld,
-    "minatar_freeway": scripted.MinAtarFreeway,
-    "mine_sweeper": memory.MineSweeper,
-    "most_work_remaining": operations.MostWorkRemaining,
-    "mountain_car": control.MountainCar,
-    "multiarmed_bandit": memory.MultiarmedBandit,
-    "network_base_stock": operations.NetworkBaseStock,
-    "obstacle_dodger": mazes.ObstacleDodger,
-    "pendulum": control.Pendulum,
-    "pick_and_place": gripper.PickAndPlace,
-    "point_runner": mazes.PointRunner,
-    "push": gripper.Push,
-    "rddl_planner": rddl.RDDLPlanner,
-    "reach_goal": control.ReachGoal,
-    "reacher": control.Reacher,
-    "reorder_point": operations.ReorderPoint,
-    "repeat_first": scripted.RepeatFirst,
-    "repeat_previous": scripted.RepeatPrevious,
-    "suite_cartpole": suite.SuiteCartPole,
-    "suite_pendulum": suite.SuitePendulum,
-    "suite_reacher": suite.SuiteReacher,
-    "suite_regulator": suite.SuiteRegulator,
-    "trader": operations.Trader,
-    "value_iteration": tabular.ValueIteration,
-    "warehousing": teams.Warehousing,
-}
+
+@cache
+def known_policies() -> dict[str, type[Reference]]:
+    """The policies that have a name, sorted by it: those of the libraries' folders and the general ones."""
+    folders = sorted(path.parent.name for path in ROOT.glob("*/policies.py"))
+    modules = [*(importlib.import_module(f"ldm_hf.libraries.{folder}.policies") for folder in folders), general]
+    found: dict[str, type[Reference]] = {}
+    for module in modules:
+        classes = [value for value in vars(module).values() if isinstance(value, type)]
+        for policy in classes:
+            if issubclass(policy, Reference) and policy.__module__ == module.__name__ and vars(policy).get("name"):
+                found[str(policy.name)] = policy
+    return dict(sorted(found.items()))
 
 
 def method_of(spec: EnvironmentSpec) -> str:
@@ -106,18 +49,18 @@ def with_reference(spec: EnvironmentSpec) -> EnvironmentSpec:
 
 
 def policy_of(environment: str, reference: str) -> type[Reference]:
-    """The class of a reference: a key of `POLICIES`, or ``module:Class`` of the user's own.
+    """The class of a reference: the name of one of `known_policies`, or ``module:Class`` of the user's own.
 
     Raises:
         LDMError: if there is none of this name.
     """
-    if reference in POLICIES:
-        return POLICIES[reference]
+    if policy := known_policies().get(reference):
+        return policy
     module, _, attribute = reference.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        known = ", ".join(["rl", *POLICIES])
+        known = ", ".join(["rl", *known_policies()])
         raise LDMError(
             f"{environment}: no reference policy {reference!r} ({error}); give 'module:Class' or one of: {known}"
         ) from error
@@ -136,7 +79,7 @@ def load_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
         LDMError: if the environment has no reference.
         CheckpointError: if the reference has to be trained first, or was trained for other spaces.
     """
-    from ..environments.checking import fingerprint
+    from ..environments.specs import fingerprint
     from .records import Record
 
     record = Record.load(Path(folder) / spec.name)
@@ -157,7 +100,7 @@ def known_scores(spec: EnvironmentSpec, folder: str | Path) -> dict[str, dict[st
     Returns:
         ``{"random": {"mean", "ci", "episodes", "seed"}, "reference": {...}}``, intervals being ``mean ± ci`` at 95 %.
     """
-    from ..environments.checking import fingerprint
+    from ..environments.specs import fingerprint
     from .records import Record
 
     row, chosen, told = fingerprint(spec), with_reference(spec), reference_scores().get(spec.name)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..environments import EnvironmentSpec
-from ..environments.checking import fingerprint
+from ..environments.specs import fingerprint
 from ..errors import CheckpointError
-from ..evaluation.scores import save_results
+from ..utils.files import save_json
 from ..utils.installed import versions
 
 FILE = "attempts.json"
@@ -21,7 +21,7 @@ class Attempt:
     """One method, and what came of it.
 
     Attributes:
-        reference: key of `POLICIES`, ``module:Class``, or ``rl``.
+        reference: the `name` of a policy, ``module:Class``, or ``rl``.
         kwargs: its parameters.
         method: tabular, scripted, heuristic, planner or rl.
         seconds: to make the policy, choose its parameters and measure it.
@@ -95,7 +95,7 @@ class Record:
 
     def save(self, folder: Path) -> None:
         """Writes it, whole or not at all."""
-        save_results(asdict(self), folder / FILE)
+        save_json(asdict(self), folder / FILE)
 
     @property
     def best(self) -> Attempt | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..environments.specs import EnvironmentSpec, catalogue
-from ..evaluation.report import markdown_table
+from ..utils.tables import markdown_table
 from .base import METHODS
 
 Scores = dict[str, dict[str, Any]]

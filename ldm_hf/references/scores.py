@@ -1,43 +1,28 @@
-"""How good the reference policies are: what `ldm reference` has measured, packaged as ``scores.json``."""
+"""How good the reference policies are: what `ldm reference` has measured."""
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LDMError
+from ..environments.library_folders import measured, save_measured
+from ..environments.specs import get_spec
 
 if TYPE_CHECKING:  # listing the catalogue reads scores, and is not to import torch
     from .records import Attempt, Record
 
-PACKAGED = Path(__file__).with_name("scores.json")
 
-
-@cache
-def reference_scores(path: Path = PACKAGED) -> dict[str, dict[str, Any]]:
-    """Scores by the name of the environment.
-
-    Args:
-        path: by default those that come with the package.
+def reference_scores() -> dict[str, dict[str, Any]]:
+    """Scores by the name of the environment, as the folders of the libraries record them.
 
     Returns:
         ``{name: {"random": {"mean", "ci"}, "reference": {"mean", "ci"}, "policy", "kwargs", "method", "beats_random", "good", "episodes", "seed",
-        "seconds", "attempts", "row", "library", "versions"}}``. Intervals are ``mean ± ci`` at 95 %; ``policy`` is a key of `POLICIES` or ``rl``;
+        "seconds", "attempts", "row", "library", "versions"}}``. Intervals are ``mean ± ci`` at 95 %; ``policy`` is the `name` of a policy or ``rl``;
         ``reference``, ``policy`` and ``method`` are None where nothing could be measured.
 
     Raises:
-        LDMError: if the file cannot be read.
+        LDMError: if a file cannot be read.
     """
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LDMError(
-            f"the scores {path} cannot be read: {error}; remove the file and run `ldm reference --scores` again"
-        ) from error
+    return measured("scores")
 
 
 def entry(record: Record) -> dict[str, Any]:
@@ -61,19 +46,14 @@ def entry(record: Record) -> dict[str, Any]:
     }
 
 
-def write_scores(records: list[Record], path: Path) -> dict[str, dict[str, Any]]:
-    """Adds records to a file, one line an environment; what it says of other environments stays. Returns all of them."""
-    from ..trajectories.schema import write_atomically
+def save_scores(records: list[Record]) -> None:
+    """Records scores in the folders of the libraries; what they say of other environments stays.
 
-    known, new = reference_scores(path), {record.name: entry(record) for record in records}
-    if all(known.get(name) == told for name, told in new.items()):
-        return known
-    scores = known | new
-    lines = [f"{json.dumps(name)}: {json.dumps(scores[name], allow_nan=False)}" for name in sorted(scores)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n")
-    reference_scores.cache_clear()
-    return scores
+    Raises:
+        LDMError: if an environment is not in the catalogue of the package.
+    """
+    for record in records:
+        save_measured("scores", get_spec(record.name).library, {record.name: entry(record)})
 
 
 def _short(score: dict[str, Any] | None) -> dict[str, float] | None:

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from ..errors import CheckpointError
-from ..trajectories.schema import write_atomically
+from ..utils.files import write_atomically
 from .arguments import TrainingRun
 
 SUMMARY = "training.json"  # of a run that has ended

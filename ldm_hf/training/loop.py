@@ -24,8 +24,8 @@ from ..modeling_ldm import LDMForActionPrediction, LDMOutput
 from ..processing_ldm import LDMProcessor
 from ..trajectories import WindowSampler
 from ..trajectories.remote import fetch_ahead
-from ..trajectories.schema import write_atomically
 from ..trajectories.streams import Stream
+from ..utils.files import write_atomically
 from .arguments import TrainingRun
 from .batches import SegmentDataset
 from .checkpoints import (

@@ -8,7 +8,8 @@ from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from .schema import EnvironmentInfo, write_atomically
+from ..utils.files import write_atomically
+from .schema import EnvironmentInfo
 from .writer import shards, stored
 
 BEGIN, END = "<!-- ldm_hf: made from the data -->", "<!-- /ldm_hf -->"

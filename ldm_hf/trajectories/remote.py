@@ -21,8 +21,9 @@ from tqdm.auto import tqdm
 
 from ..errors import DatasetError
 from ..statistics_ldm import to_lists
+from ..utils.files import write_atomically
 from .reader import EnvironmentTrajectories
-from .schema import EnvironmentInfo, write_atomically
+from .schema import EnvironmentInfo
 from .writer import shards
 
 INDEX, INDEX_FORMAT = "index.json", 1

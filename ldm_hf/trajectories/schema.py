@@ -26,6 +26,7 @@ from gymnasium import spaces
 
 from ..errors import DatasetError
 from ..spaces import leaves, space_from_json
+from ..utils.files import write_atomically
 
 FORMAT_VERSION = 2
 BYTES = 64  # uint8 numbers of a step from which on they are one binary: written 5 to 20 times as fast as a list, and smaller
@@ -171,10 +172,3 @@ def columns(observation_space: gymnasium.Space, action_space: gymnasium.Space) -
         for leaf in leaves(observation_space if role == "observation" else action_space):
             found.append(Column(f"{role}.{leaf.path}" if leaf.path else role, role, leaf.path, leaf.space))
     return found + [Column(name, name, "") for name in PER_STEP]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """A crash leaves the old file or the new one, never half of one."""
-    temporary = path.with_name(f".{path.name}.unfinished")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -1,7 +1,10 @@
 """Where things are kept that can be made again."""
 
+import json
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import constants
 
@@ -14,3 +17,19 @@ def cache_folder() -> Path:
 def environments_folder() -> Path:
     """Of the virtual environments of isolated libraries: ``$LDM_HF_ENVIRONMENTS``, or ``environments`` in the cache."""
     return Path(os.environ.get("LDM_HF_ENVIRONMENTS", cache_folder() / "environments"))
+
+
+def save_json(results: dict[str, Any], path: str | Path) -> None:
+    """Writes results as JSON, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=2, allow_nan=False)
+    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: re.sub(r"\s+", " ", numbers.group()), text)  # one line a list
+    write_atomically(path, text + "\n")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """A crash leaves the old file or the new one, never half of one."""
+    temporary = path.with_name(f".{path.name}.unfinished")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

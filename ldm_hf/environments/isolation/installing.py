@@ -1,6 +1,6 @@
 """Virtual environments of isolated libraries, made from pinned requirements by uv, or by venv and pip where it is not there.
 
-A library is isolated if ``requirements/<library>.txt`` is there. ``uv pip compile`` writes such a file.
+A library is isolated if its folder has ``requirements.txt``. ``uv pip compile`` writes such a file.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from tqdm.auto import tqdm
 
 from ...errors import InstallationError, NotInstalledError
 from ...utils.files import environments_folder
+from ..library_folders import REQUIREMENTS, folder_of, libraries
 
-REQUIREMENTS = Path(__file__).with_name("requirements")
 DONE = "ldm_hf.json"  # written last: an environment without it is not whole
 LAST_LINES = 15  # of the installer's output, shown where it fails
 
 
 def requirements_of(library: str) -> Path:
     """The file of pinned requirements."""
-    return REQUIREMENTS / f"{library}.txt"
+    return folder_of(library) / REQUIREMENTS
 
 
 def is_isolated(library: str) -> bool:
@@ -71,7 +71,7 @@ def install(library: str, progress: bool = True) -> Path:
     """Makes the virtual environment of a library, unless it is there already.
 
     Args:
-        library: a name in ``requirements/``.
+        library: an isolated one.
         progress: show what the installer does.
 
     Returns:
@@ -81,7 +81,7 @@ def install(library: str, progress: bool = True) -> Path:
         InstallationError: if the library is not isolated, or with the last lines of the installer if it failed.
     """
     if not is_isolated(library):
-        known = ", ".join(sorted(path.stem for path in REQUIREMENTS.glob("*.txt")))
+        known = ", ".join(sorted(name for name in libraries() if is_isolated(name)))
         raise InstallationError(f"{library} has no virtual environment of its own; those that have: {known}")
     folder = _folder_of(library)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ldm_hf.environments.generating import registered, rows_of
+from ldm_hf.environments.generating import registered
 
 # By the name of the game, as the library writes it.
 ATARI = {
@@ -112,22 +112,13 @@ ATARI = {
     "YarsRevenge": "Nibble through the shield and hit the Qotile.",
     "Zaxxon": "Fly through the fortress and shoot its defences.",
 }
-
 WITHOUT_WAITING = (
     "Backgammon",
     "VideoCheckers",
 )  # no action does nothing there, which the usual start of an episode needs
 
-MINATAR = {
-    "Asterix": "Collect the gold and avoid the enemies.",
-    "Breakout": "Break the bricks with the ball.",
-    "Freeway": "Cross the road and avoid the cars.",
-    "Seaquest": "Rescue divers, shoot enemies and come up for air.",
-    "SpaceInvaders": "Shoot the aliens.",
-}
 
-
-def atari() -> Iterator[dict[str, Any]]:
+def groups() -> Iterator[dict[str, Any]]:
     """All games of the Arcade Learning Environment (Bellemare et al. 2013) whose ROMs the wheel has, with sticky actions (Machado et al. 2018)."""
     games = [name.removeprefix("ALE/").removesuffix("-v5") for name in registered("ale-py", "ALE/")]
     yield {
@@ -141,20 +132,3 @@ def atari() -> Iterator[dict[str, Any]]:
             if game not in WITHOUT_WAITING
         ],
     }
-
-
-def minatar() -> Iterator[dict[str, Any]]:
-    """MinAtar (Young & Tian 2019) with the actions that matter in each game."""
-    yield {
-        "domain": "video_games",
-        "max_episode_steps": 500,
-        "wrappers": ["forget_last_action"],
-        "rows": rows_of(
-            registered("MinAtar", "MinAtar/.*-v1"),
-            lambda name: MINATAR[name.removeprefix("MinAtar/").removesuffix("-v1")],
-            lambda name: name.replace("/", "-").removesuffix("-v1"),
-        ),
-    }
-
-
-GENERATORS = {"ale-py": atari, "MinAtar": minatar}

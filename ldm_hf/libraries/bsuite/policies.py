@@ -81,6 +81,7 @@ RULES: dict[str, Callable[[Any], int]] = {
 class BSuiteExpert(Reference):
     """The best action of each experiment, as far as one is known in closed form."""
 
+    name = "bsuite"
     method = "scripted"
     worlds = ("BSuiteEnv",)
 

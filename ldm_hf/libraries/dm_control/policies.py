@@ -7,8 +7,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ldm_hf.libraries.gymnasium.policies import bounded, regulator
 from ldm_hf.references.base import Reference
+from ldm_hf.references.control import bounded, regulator
 
 GRAVITY = 9.81
 
@@ -52,6 +52,7 @@ class SuiteRegulator(_Suite):
         speed: what the square of a speed counts.
     """
 
+    name = "suite_regulator"
     method = "planner"
     domains: tuple[str, ...] = ("lqr", "point_mass")
 
@@ -73,6 +74,7 @@ class SuiteRegulator(_Suite):
 class SuiteCartPole(SuiteRegulator):
     """Swings the pole up by its energy (Astrom & Furuta 2000), then regulates it."""
 
+    name = "suite_cartpole"
     domains: tuple[str, ...] = ("cartpole",)
     near = 0.5  # radians from the top
     pump = 2.0
@@ -99,6 +101,7 @@ class SuiteCartPole(SuiteRegulator):
 class SuitePendulum(SuiteRegulator):
     """Turns with or against the motion until the energy is that of rest at the top, and regulates there."""
 
+    name = "suite_pendulum"
     domains: tuple[str, ...] = ("pendulum",)
     near = 0.1
     length = 0.5  # metres
@@ -118,6 +121,7 @@ class SuitePendulum(SuiteRegulator):
 class SuiteReacher(_Suite):
     """Pulls the finger to the target: the force of a damped spring, as torques of the joints by the transposed Jacobian (Hogan 1985)."""
 
+    name = "suite_reacher"
     domains: tuple[str, ...] = ("reacher",)
     spring, damping = 200.0, 0.05
 

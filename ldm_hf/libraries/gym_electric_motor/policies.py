@@ -18,6 +18,7 @@ DIAGRAMS = "control_block_diagram"
 class DriveController(Reference):
     """A cascade of PI controllers for current, torque and speed in field coordinates, tuned by the library from the motor's parameters."""
 
+    name = "drive_controller"
     method = "scripted"
     worlds = ("ElectricMotorEnvironment",)
 

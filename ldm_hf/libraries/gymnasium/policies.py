@@ -8,11 +8,13 @@ import gymnasium
 import numpy as np
 
 from ldm_hf.references.base import Reference
+from ldm_hf.references.control import bounded, regulator
 
 
 class CartPole(Reference):
     """Linear feedback on angle, angular velocity, position and velocity; the signs follow from the linearised dynamics."""
 
+    name = "cartpole"
     worlds: tuple[str, ...] = ("CartPoleEnv",)
     gains = np.array([0.05, 0.1, 1.0, 0.3])
 
@@ -27,6 +29,7 @@ class CartPole(Reference):
 class MountainCar(Reference):
     """Pushes in the direction of motion, which raises the energy at every step (Moore 1990 describes the problem)."""
 
+    name = "mountain_car"
     worlds: tuple[str, ...] = ("MountainCarEnv", "Continuous_MountainCarEnv")
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
@@ -39,6 +42,7 @@ class MountainCar(Reference):
 class Acrobot(Reference):
     """Turns the elbow the way it is turning, which raises the energy at every step (Spong 1995 describes the swing-up)."""
 
+    name = "acrobot"
     worlds: tuple[str, ...] = ("AcrobotEnv",)
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
@@ -48,6 +52,7 @@ class Acrobot(Reference):
 class Pendulum(Reference):
     """Energy pumping far from the top (Astrom & Furuta 2000), linear feedback near it."""
 
+    name = "pendulum"
     worlds: tuple[str, ...] = ("PendulumEnv",)
 
     @classmethod
@@ -70,6 +75,7 @@ class Pendulum(Reference):
 class LunarLander(Reference):
     """The controller that Gymnasium ships with the environment."""
 
+    name = "lunar_lander"
     method = "scripted"
     worlds: tuple[str, ...] = ("LunarLander",)
 
@@ -79,26 +85,10 @@ class LunarLander(Reference):
         return np.asarray(heuristic(env, observation), env.action_space.dtype)
 
 
-class ReachGoal(Reference):
-    """Moves a gripper straight to the goal: proportional control of its position."""
-
-    worlds: tuple[str, ...] = ("MujocoFetchReachEnv", "PandaReachEnv")
-    gain = 10.0
-
-    @classmethod
-    def fits(cls, env: gymnasium.Env) -> bool:
-        return super().fits(env) and env.action_space.shape in ((3,), (4,))  # not where joints are moved
-
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        space: Any = env.action_space
-        action = np.zeros(space.shape, space.dtype)
-        action[:3] = np.clip(self.gain * (observation["desired_goal"] - observation["achieved_goal"]), -1, 1)
-        return action
-
-
 class LinearRegulator(Reference):
     """Balances MuJoCo's upright pendulums: the linear-quadratic regulator (Kalman 1960) of the simulator's own equations near the top."""
 
+    name = "linear_regulator"
     method = "planner"
     worlds: tuple[str, ...] = ("InvertedPendulumEnv", "InvertedDoublePendulumEnv")
 
@@ -120,6 +110,7 @@ class Reacher(Reference):
         damping: torque for each radian a second.
     """
 
+    name = "reacher"
     worlds: tuple[str, ...] = ("ReacherEnv",)
 
     def __init__(self, env: gymnasium.Env, spring: float = 10.0, damping: float = 0.05) -> None:
@@ -139,38 +130,17 @@ class Reacher(Reference):
         return bounded((jacobian.T @ pull - self.damping * world.data.qvel)[:2], env.action_space)
 
 
-def regulator(model: Any, substeps: int, effort: float = 0.01, speed: float = 1.0) -> np.ndarray:
-    """Gains of the discrete linear-quadratic regulator of a MuJoCo model about its resting pose.
+class Blackjack(Reference):
+    """Basic strategy for an infinite deck without splitting or doubling (Thorp 1962), as Sutton & Barto 2018 (figure 5.2) give it."""
 
-    Args:
-        model: whose positions and speeds are as many.
-        substeps: of the simulator for a step.
-        effort: what the square of a control counts, beside that of a position.
-        speed: what the square of a speed counts.
+    name = "blackjack"
+    method = "tabular"
+    worlds = ("BlackjackEnv",)
 
-    Returns:
-        ``(controls, positions + speeds)``; the control is the negative product with the state.
-    """
-    import mujoco
-    from scipy.linalg import solve_discrete_are
-
-    data = mujoco.MjData(model)
-    states, controls = 2 * model.nv, model.nu
-
-    def after(point: np.ndarray) -> np.ndarray:
-        mujoco.mj_resetData(model, data)
-        data.qpos[:], data.qvel[:], data.ctrl[:] = np.split(point, (model.nv, states))
-        mujoco.mj_step(model, data, nstep=substeps)
-        return np.concatenate([data.qpos, data.qvel])
-
-    steps = 1e-5 * np.eye(states + controls)  # central differences
-    jacobian = np.stack([(after(step) - after(-step)) / 2e-5 for step in steps], axis=1)
-    a, b = jacobian[:, :states], jacobian[:, states:]
-    weights, cost = np.diag([1.0] * model.nv + [speed] * model.nv), effort * np.eye(controls)
-    value = solve_discrete_are(a, b, weights, cost)
-    return np.linalg.solve(cost + b.T @ value @ b, b.T @ value @ a)
-
-
-def bounded(action: np.ndarray, space: Any) -> np.ndarray:
-    """Within the bounds of a space, and of its dtype."""
-    return np.clip(action, space.low, space.high).astype(space.dtype)
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        total, dealer, usable_ace = (int(value) for value in observation)
+        if usable_ace:
+            return np.int64(total < 18 or (total == 18 and dealer in (1, 9, 10)))
+        if total >= 17 or (13 <= total <= 16 and 2 <= dealer <= 6) or (total == 12 and 4 <= dealer <= 6):
+            return np.int64(0)
+        return np.int64(1)

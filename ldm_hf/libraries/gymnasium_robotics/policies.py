@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 
 from ldm_hf.references.base import Reference
+from ldm_hf.references.search import cell_towards, steps_to
 
 ABOVE = np.array([0, 0, 0.1])  # metres
 
@@ -34,6 +35,7 @@ class _Gripper(Reference):
 class PickAndPlace(_Gripper):
     """Opens above the object, goes down, closes, and carries it to the goal."""
 
+    name = "pick_and_place"
     worlds = ("MujocoFetchPickAndPlaceEnv", "PandaPickAndPlaceEnv")
 
     @classmethod
@@ -58,6 +60,7 @@ class PickAndPlace(_Gripper):
 class Push(_Gripper):
     """Goes behind the object, seen from the goal, and pushes it there."""
 
+    name = "push"
     worlds = ("MujocoFetchPushEnv", "PandaPushEnv")
     behind = 0.07  # metres from the middle of the object to the gripper that begins to push
 
@@ -81,3 +84,48 @@ class Push(_Gripper):
         if np.linalg.norm((gripper - start)[:2]) < 0.02:
             return start, -1.0  # down
         return (start if away[2] > 0.05 else gripper) * [1, 1, 0] + (thing + ABOVE) * [0, 0, 1], -1.0
+
+
+class ReachGoal(Reference):
+    """Moves a gripper straight to the goal: proportional control of its position."""
+
+    name = "reach_goal"
+    worlds: tuple[str, ...] = ("MujocoFetchReachEnv", "PandaReachEnv")
+    gain = 10.0
+
+    @classmethod
+    def fits(cls, env: gymnasium.Env) -> bool:
+        return super().fits(env) and env.action_space.shape in ((3,), (4,))  # not where joints are moved
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        space: Any = env.action_space
+        action = np.zeros(space.shape, space.dtype)
+        action[:3] = np.clip(self.gain * (observation["desired_goal"] - observation["achieved_goal"]), -1, 1)
+        return action
+
+
+class MazeRunner(Reference):
+    """Rolls a ball through a maze (Fu et al. 2020): shortest way over cells, then proportional-derivative control to the next of them.
+
+    Args:
+        env: a PointMaze.
+        gains: on the distance to the next cell and on the speed.
+    """
+
+    name = "maze_runner"
+    method = "planner"
+    worlds = ("PointMazeEnv",)
+
+    def __init__(self, env: gymnasium.Env, gains: tuple[float, float] = (10.0, 2.0)) -> None:
+        self.gains = gains
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        maze: Any = env.unwrapped.maze  # type: ignore[attr-defined]
+        place, goal, speed = observation["achieved_goal"], observation["desired_goal"], observation["observation"][2:4]
+        here, there = ((int(i), int(j)) for i, j in map(maze.cell_xy_to_rowcol, (place, goal)))
+        distances = steps_to(maze.maze_map, there)
+        target = goal
+        if here != there and here in distances:
+            target = maze.cell_rowcol_to_xy(np.array(cell_towards(distances, here, there)))
+        force = self.gains[0] * (target - place) - self.gains[1] * speed
+        return np.clip(force, env.action_space.low, env.action_space.high).astype(env.action_space.dtype)  # type: ignore[attr-defined]

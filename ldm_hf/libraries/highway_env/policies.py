@@ -22,6 +22,8 @@ class LaneChanger(Reference):
         lanes: of the road.
     """
 
+    name = "lane_changer"
+
     def __init__(self, env: gymnasium.Env, gap: float = 25.0, lanes: int = 3) -> None:
         self.gap, self.lanes = gap, lanes
 
@@ -55,6 +57,8 @@ class LaneKeeper(Reference):
         env: lane-keeping-v0.
         gains: on lateral deviation, heading, lateral speed and yaw rate.
     """
+
+    name = "lane_keeper"
 
     def __init__(self, env: gymnasium.Env, gains: tuple[float, ...] = (0.1, 1.0, 0.05, 0.2)) -> None:
         self.gains = np.asarray(gains)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections import deque
+from functools import cache
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from ldm_hf.references.base import Reference
+from ldm_hf.references.search import FORWARD, LEFT, RIGHT, turn_or_go
 
 MOST_STATES = 50_000
 PICKUP, DROP, TOGGLE = 3, 4, 5
-NONE, FORWARD, LEFT, RIGHT = range(4)  # of `turn_or_go`
-AHEAD = ((0, -1), (1, 0), (0, 1), (-1, 0))  # up, right, down, left
 
 
 class MazeSearch(Reference):
@@ -23,6 +23,7 @@ class MazeSearch(Reference):
     The plan is followed as long as the world goes as planned, and made anew after a foreign action.
     """
 
+    name = "maze_search"
     method = "planner"
     worlds = ("MiniGridEnv",)
 
@@ -132,6 +133,7 @@ def _path(came_from: dict, state: Any, last: int) -> deque[int]:
 class ObstacleDodger(Reference):
     """Walks round MiniGrid's moving obstacles by the way that is free now, and waits, turning, where there is none: whoever does not walk into one is safe."""
 
+    name = "obstacle_dodger"
     method = "planner"
     worlds = ("DynamicObstaclesEnv",)
 
@@ -146,102 +148,71 @@ class ObstacleDodger(Reference):
         return np.int64({LEFT: 0, RIGHT: 1, FORWARD: 2}.get(action or LEFT, 0))
 
 
-class MazeRunner(Reference):
-    """Rolls a ball through a maze (Fu et al. 2020): shortest way over cells, then proportional-derivative control to the next of them.
+MOST_SEARCHES = 100  # of the BabyAI bot for one action; ten at the most were seen where a plan ends
 
-    Args:
-        env: a PointMaze.
-        gains: on the distance to the next cell and on the speed.
-    """
 
-    method = "planner"
-    worlds = ("PointMazeEnv",)
+@cache
+def _bot_class() -> type:
+    from minigrid.utils.baby_ai_bot import BabyAIBot as Bot
 
-    def __init__(self, env: gymnasium.Env, gains: tuple[float, float] = (10.0, 2.0)) -> None:
-        self.gains = gains
+    class LimitedBot(Bot):  # type: ignore[misc]
+        """In some mazes of locked doors, the bot replaces one subgoal by another for ever."""
+
+        def replan(self, action_taken: Any = None) -> Any:
+            self.last_search = self.bfs_counter + MOST_SEARCHES
+            return super().replan(action_taken)
+
+        def _breadth_first_search(self, *args: Any, **kwargs: Any) -> Any:
+            if self.bfs_counter >= self.last_search:
+                raise EndlessPlanError
+            return super()._breadth_first_search(*args, **kwargs)
+
+    return LimitedBot
+
+
+class EndlessPlanError(Exception):
+    """The bot goes round in circles."""
+
+
+class BabyAIBot(Reference):
+    """The bot of Chevalier-Boisvert et al. 2019; it re-plans after foreign actions and starts over where that confuses it."""
+
+    name = "babyai_bot"
+    method = "scripted"
+    worlds = ("RoomGridLevel",)
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.bot: Any = None
+        self.last: Any = None
+        self.lost = False
+
+    def executed(self, action: Any) -> None:
+        self.last = action
 
     def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        maze: Any = env.unwrapped.maze  # type: ignore[attr-defined]
-        place, goal, speed = observation["achieved_goal"], observation["desired_goal"], observation["observation"][2:4]
-        here, there = ((int(i), int(j)) for i, j in map(maze.cell_xy_to_rowcol, (place, goal)))
-        distances = _distances(maze.maze_map, there)
-        target = goal
-        if here != there and here in distances:
-            target = maze.cell_rowcol_to_xy(np.array(_following(distances, here, there)))
-        force = self.gains[0] * (target - place) - self.gains[1] * speed
-        return np.clip(force, env.action_space.low, env.action_space.high).astype(env.action_space.dtype)  # type: ignore[attr-defined]
+        world: Any = env.unwrapped
+        action = world.actions.forward  # where there is no plan (the goal was carried off): the mission is lost anyway
+        if not self.lost:
+            try:
+                action = self._planned(env, world)
+            except EndlessPlanError:
+                self.lost = True  # it would take as long at every step
+            except Exception:
+                pass
+        self.last = np.int64(action)
+        return self.last
 
-
-class PointRunner(Reference):
-    """Moves OGBench's point (Park et al. 2025) along the shortest way over cells, round the teleporters, one of whose ends is a trap."""
-
-    method = "planner"
-    reach = 0.2  # metres that it moves in a step
-
-    @classmethod
-    def fits(cls, env: gymnasium.Env) -> bool:
-        return {"MazeEnv", "PointEnv"} <= {base.__name__ for base in type(env.unwrapped).__mro__}
-
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        maze: Any = env.unwrapped
-        place, goal = maze.get_xy(), maze.cur_goal_xy
-        walls = maze.maze_map.copy()
-        for cell in (maze._teleport_info or {}).get("teleport_in_ijs", ()):
-            walls[cell] = 1
-        here, there = maze.xy_to_ij(place), maze.xy_to_ij(goal)
-        following = _following(_distances(walls, there), here, there)
-        target = goal if here == there else np.array(maze.ij_to_xy(following))
-        return np.clip((target - place) / self.reach, -1, 1).astype(np.float32)
-
-
-def _following(
-    distances: dict[tuple[int, int], int], here: tuple[int, int], there: tuple[int, int]
-) -> tuple[int, int]:
-    """The cell beside this one that is nearest to the goal; the goal itself if there is none."""
-    beside = [(here[0] + i, here[1] + j) for i, j in ((0, 1), (1, 0), (0, -1), (-1, 0))]
-    return min((cell for cell in beside if cell in distances), key=lambda cell: distances[cell], default=there)
-
-
-def _distances(walls: Any, goal: tuple[int, int]) -> dict[tuple[int, int], int]:
-    """Steps to the goal from every cell that is no wall (1)."""
-    found, frontier = {goal: 0}, deque([goal])
-    while frontier:
-        i, j = frontier.popleft()
-        for cell in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
-            inside = 0 <= cell[0] < len(walls) and 0 <= cell[1] < len(walls[0])
-            if inside and walls[cell[0]][cell[1]] != 1 and cell not in found:
-                found[cell] = found[i, j] + 1
-                frontier.append(cell)
-    return found
-
-
-def turn_or_go(blocked: np.ndarray, start: tuple[int, int], direction: int, goals: set[tuple[int, int]]) -> int | None:
-    """The first action of the shortest way, turns included: none, forward, left or right.
-
-    Args:
-        blocked: ``(rows, columns)``.
-        start: column and row.
-        direction: index into `AHEAD`.
-        goals: columns and rows.
-
-    Returns:
-        None if there is no way.
-    """
-    frontier = deque([(start, direction)])
-    first: dict[tuple, int] = {(start, direction): NONE}
-    while frontier:
-        state = frontier.popleft()
-        (x, y), facing = state
-        if (x, y) in goals:
-            return first[state]
-        right, down = AHEAD[facing]
-        ahead = x + right, y + down
-        inside = 0 <= ahead[1] < blocked.shape[0] and 0 <= ahead[0] < blocked.shape[1]
-        following = [(LEFT, ((x, y), (facing - 1) % 4)), (RIGHT, ((x, y), (facing + 1) % 4))]
-        if inside and not blocked[ahead[1], ahead[0]]:
-            following.insert(0, (FORWARD, (ahead, facing)))
-        for action, after in following:
-            if after not in first:
-                first[after] = first[state] or action
-                frontier.append(after)
-    return None
+    def _planned(self, env: gymnasium.Env, world: Any) -> Any:
+        if self.bot is not None:
+            try:
+                return self.bot.replan(int(self.last))
+            except EndlessPlanError:
+                raise
+            except Exception:  # the bot asserts that the world is as it left it; a new one looks anew
+                self.bot = None
+                if world.carrying is not None and world.grid.get(*world.front_pos) is None:
+                    return world.actions.drop  # a new bot would not look for the goal in its hand
+        bot = _bot_class()(env)
+        action = bot.replan()
+        self.bot = bot
+        return action

@@ -38,7 +38,6 @@ SLOW = {  # their reference searches the maze: steps to collect
     "MiniGrid-KeyCorridorS3R3-v0": 4000,
     "MiniGrid-MultiRoom-N4-S5-v0": 12000,
 }
-
 BABYAI = {
     "ActionObjDoor": "Do what the mission says with an object or a door.",
     "BlockedUnlockPickup": "Clear the way, unlock the door and pick up the object behind it.",
@@ -76,28 +75,10 @@ BABYAI = {
     "UnlockPickup": "Unlock the door and pick up the object behind it.",
     "UnlockToUnlock": "Unlock a door to get the key of the next one, and pick up the ball behind that.",
 }
-
 BOT_FAILS = ("BabyAI-KeyInBox-v0",)  # it does not look into boxes
 
-POPGYM = {
-    "Autoencode": "Watch a deck of cards and then repeat it from the last card to the first.",
-    "Battleship": "Sink the hidden ships; what was shot at is not shown again.",
-    "Concentration": "Turn over pairs of equal cards from memory.",
-    "CountRecall": "Say how often the asked card was seen so far.",
-    "HigherLower": "Guess whether the next card is higher or lower, with the cards seen in mind.",
-    "MineSweeper": "Uncover all fields without mines from the numbers seen so far.",
-    "MultiarmedBandit": "Find out which arm pays most and play it.",
-    "NoisyPositionOnlyCartPole": "Balance the pole from noisy positions without speeds.",
-    "NoisyPositionOnlyPendulum": "Swing the pendulum up from noisy positions without speeds.",
-    "PositionOnlyCartPole": "Balance the pole from positions without speeds.",
-    "PositionOnlyPendulum": "Swing the pendulum up from positions without speeds.",
-    "RepeatFirst": "Repeat the first card again and again.",
-    "RepeatPrevious": "Repeat the card seen a number of steps ago.",
-    "VelocityOnlyCartpole": "Balance the pole from speeds without positions.",
-}
 
-
-def minigrid() -> Iterator[dict[str, Any]]:
+def groups() -> Iterator[dict[str, Any]]:
     """MiniGrid's and BabyAI's registered levels, with missions as text."""
     shared = {"domain": "grid_world", "wrappers": ["text_mission"]}
     rows = rows_of(registered("minigrid", "BabyAI-"), lambda name: by_prefix(BABYAI, name.removeprefix("BabyAI-")))
@@ -113,22 +94,3 @@ def minigrid() -> Iterator[dict[str, Any]]:
             if row["name"] in SLOW:
                 row["max_steps"] = SLOW[row["name"]]
         yield shared | {"domain": domain, "rows": rows}
-
-
-def popgym() -> Iterator[dict[str, Any]]:
-    """POPGym's games of memory in three sizes (Morad et al. 2023)."""
-    references = {"RepeatFirst": "repeat_first", "RepeatPrevious": "repeat_previous"}
-    groups: dict[str | None, list[str]] = {}
-    for name in registered("popgym", "popgym-"):
-        family = name.removeprefix("popgym-")
-        fitting = next((policy for prefix, policy in references.items() if family.startswith(prefix)), None)
-        groups.setdefault(fitting, []).append(name)
-    for reference, ids in groups.items():
-        yield (
-            {"domain": "memory"}
-            | ({"reference": reference} if reference else {})
-            | {"rows": rows_of(ids, lambda name: by_prefix(POPGYM, name.removeprefix("popgym-")))}
-        )
-
-
-GENERATORS = {"minigrid": minigrid, "popgym": popgym}

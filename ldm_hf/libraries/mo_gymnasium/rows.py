@@ -8,49 +8,6 @@ from typing import Any
 
 from ldm_hf.environments.generating import by_prefix, newest, registered, rows_of
 
-HIGHWAY = {
-    "exit": "Leave the highway at the exit.",
-    "highway": "Drive fast on the highway and do not collide.",
-    "intersection": "Cross the intersection without a collision.",
-    "lane-keeping": "Keep to the centre of the lane.",
-    "merge": "Pass the ramp and let others merge.",
-    "parking": "Park the car in the marked space.",
-    "parking-parked": "Park the car in the marked space between parked ones.",
-    "racetrack": "Follow the race track and do not collide.",
-    "racetrack-large": "Follow the large race track and do not collide.",
-    "racetrack-oval": "Follow the oval race track and do not collide.",
-    "roundabout": "Drive through the roundabout to the exit ahead.",
-    "two-way": "Overtake on a road with oncoming traffic.",
-    "u-turn": "Make a U-turn between other cars.",
-}
-LIMITS = {
-    "exit": 18,
-    "highway": 40,
-    "intersection": 13,
-    "lane-keeping": 200,
-    "merge": 20,
-    "parking": 100,
-    "racetrack": 300,
-    "roundabout": 11,
-    "two-way": 15,
-    "u-turn": 10,
-}  # steps
-
-MOTORS = {
-    "DFIM": "doubly fed induction motor",
-    "EESM": "externally excited synchronous motor",
-    "ExtExDc": "externally excited DC motor",
-    "PMSM": "permanent magnet synchronous motor",
-    "PermExDc": "permanently excited DC motor",
-    "SCIM": "squirrel cage induction motor",
-    "SIXPMSM": "six-phase permanent magnet synchronous motor",
-    "SeriesDc": "DC series motor",
-    "ShuntDc": "DC shunt motor",
-    "SynRM": "synchronous reluctance motor",
-}
-CONTROLLED = {"CC": "currents", "SC": "speed", "TC": "torque"}
-CONVERTER = {"Cont": "continuous duty cycles", "Finite": "a choice of switching states"}
-
 OBJECTIVES = {
     "breakable-bottles": "Carry bottles to their destination quickly and drop none; time, delivery and breakage count alike.",
     "deep-sea-treasure": "Dive for a treasure; its value and the time it takes count alike.",
@@ -75,43 +32,7 @@ LOCOMOTION = r"mo-(ant|halfcheetah|hopper|humanoid|swimmer|walker2d)"
 DOMAINS = {"minecart": "inventory", "fishwood": "toy_text", "water-reservoir": "energy", "mo-reacher": "robotics"}
 
 
-def highway() -> Iterator[dict[str, Any]]:
-    """highway-env (Leurent 2018); what drives several cars at once is left out. A version is another kind of road or of control there, no edition."""
-    ids = [
-        name
-        for name in registered("highway-env")
-        if re.match(f"({'|'.join(HIGHWAY)})-", name) and "multi-agent" not in name
-    ]
-    for prefix, limit in LIMITS.items():
-        chosen = [name for name in ids if name.startswith(f"{prefix}-")]
-        yield {
-            "domain": "driving",
-            "max_episode_steps": limit,
-            "max_steps": 2000,  # it steps slowly
-            "rows": rows_of(chosen, lambda name: by_prefix(HIGHWAY, name)),
-        }
-
-
-def electric_motor() -> Iterator[dict[str, Any]]:
-    """gym-electric-motor (Traue et al. 2020): ten motors, three controlled quantities, two kinds of converter."""
-
-    def task(name: str) -> str:
-        converter, controlled, motor, _ = name.split("-")
-        return (
-            f"Follow the reference of the {CONTROLLED[controlled]} of a {MOTORS[motor]} with {CONVERTER[converter]}."
-        )
-
-    yield {
-        "domain": "energy",
-        "max_episode_steps": 500,
-        "wrappers": ["unbounded", "seed_every_reset"],
-        "rows": rows_of(
-            registered("gym-electric-motor", "(Cont|Finite)-(CC|SC|TC)-"), task, lambda name: f"GEM-{name}"
-        ),
-    }
-
-
-def objectives() -> Iterator[dict[str, Any]]:
+def groups() -> Iterator[dict[str, Any]]:
     """MO-Gymnasium (Felten et al. 2023) with the sum of its objectives as reward."""
     known = f"({'|'.join(OBJECTIVES)})"
     ids = [
@@ -132,6 +53,3 @@ def objectives() -> Iterator[dict[str, Any]]:
             "max_episode_steps": 500,
             "rows": rows_of(members, lambda name: by_prefix(OBJECTIVES, name)),
         }
-
-
-GENERATORS = {"highway-env": highway, "gym-electric-motor": electric_motor, "mo-gymnasium": objectives}

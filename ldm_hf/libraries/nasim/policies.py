@@ -22,6 +22,7 @@ class AttackPlanner(Reference):
     Only where that leads nowhere (hosts have firewalls of their own), all hosts are searched. Plans are kept, since a network has few states that matter.
     """
 
+    name = "attack_planner"
     method = "planner"
     worlds = ("NASimEnv",)
 

@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 
 from ldm_hf.references.base import Reference
+from ldm_hf.references.search import cell_towards, steps_to
 
 CUBE = 0.04  # metres, the length of an edge
 NEAR = 0.03  # metres; a cube this close to its target need not be moved, 0.04 counts as success
@@ -21,6 +22,7 @@ LONGEST_MOVE = 120  # steps; then something else is tried
 class CubeArranger(Reference):
     """Puts one cube after the other in its place: those below first, and out of the way what lies on others or where they belong."""
 
+    name = "cube_arranger"
     method = "scripted"
     worlds = ("CubeEnv",)
 
@@ -98,6 +100,7 @@ def _above(places: np.ndarray, place: np.ndarray, but: int) -> np.ndarray:
 class LightsOut(Reference):
     """Presses the fewest buttons that turn the lights as the task wants them: linear equations modulo 2 (Anderson & Feil 1998)."""
 
+    name = "lights_out"
     method = "scripted"
     worlds = ("PuzzleEnv",)
 
@@ -181,3 +184,26 @@ def fewest_presses(matrix: np.ndarray, wanted: np.ndarray, idle: np.ndarray) -> 
             solution[column] = reduced[row, -1]
     candidates = solution ^ idle
     return candidates[candidates.sum(1).argmin()]
+
+
+class PointRunner(Reference):
+    """Moves OGBench's point (Park et al. 2025) along the shortest way over cells, round the teleporters, one of whose ends is a trap."""
+
+    name = "point_runner"
+    method = "planner"
+    reach = 0.2  # metres that it moves in a step
+
+    @classmethod
+    def fits(cls, env: gymnasium.Env) -> bool:
+        return {"MazeEnv", "PointEnv"} <= {base.__name__ for base in type(env.unwrapped).__mro__}
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        maze: Any = env.unwrapped
+        place, goal = maze.get_xy(), maze.cur_goal_xy
+        walls = maze.maze_map.copy()
+        for cell in (maze._teleport_info or {}).get("teleport_in_ijs", ()):
+            walls[cell] = 1
+        here, there = maze.xy_to_ij(place), maze.xy_to_ij(goal)
+        following = cell_towards(steps_to(walls, there), here, there)
+        target = goal if here == there else np.array(maze.ij_to_xy(following))
+        return np.clip((target - place) / self.reach, -1, 1).astype(np.float32)

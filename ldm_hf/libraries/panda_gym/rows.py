@@ -15,7 +15,7 @@ PANDA = {
 }
 
 
-def panda() -> Iterator[dict[str, Any]]:
+def groups() -> Iterator[dict[str, Any]]:
     """panda-gym (Gallouédec et al. 2021); the flip's texture does not load, stacked cubes do not follow from the seed."""
     pattern = f"({'|'.join(PANDA)})"
 
@@ -29,6 +29,3 @@ def panda() -> Iterator[dict[str, Any]]:
         "wrappers": ["unbounded", "seed_every_reset"],
         "rows": rows_of(registered("panda-gym", pattern), task),
     }
-
-
-GENERATORS = {"panda-gym": panda}

@@ -14,6 +14,7 @@ from ldm_hf.references.base import Reference
 class HiddenCartPole(CartPole):
     """`CartPole` on the whole state, a part of which is hidden or noisy in the observation."""
 
+    name = "hidden_cartpole"
     worlds = ("PositionOnlyCartPole", "VelocityOnlyCartPole")
 
     @classmethod
@@ -27,6 +28,7 @@ class HiddenCartPole(CartPole):
 class HiddenPendulum(Pendulum):
     """`Pendulum` on the whole state."""
 
+    name = "hidden_pendulum"
     worlds = ("PositionOnlyPendulum",)
 
     @classmethod
@@ -54,6 +56,7 @@ class Game(Reference):
 class Autoencode(Game):
     """The cards seen, from the last to the first."""
 
+    name = "autoencode"
     worlds = ("Autoencode",)
 
     def move(self, game: Any, observation: Any) -> Any:
@@ -63,6 +66,7 @@ class Autoencode(Game):
 class CountRecall(Game):
     """How often the asked card was seen."""
 
+    name = "count_recall"
     worlds = ("CountRecall",)
 
     def move(self, game: Any, observation: Any) -> Any:
@@ -72,6 +76,7 @@ class CountRecall(Game):
 class HigherLower(Game):
     """Counts the cards that are left above and below."""
 
+    name = "higher_lower"
     worlds = ("HigherLower",)
 
     def move(self, game: Any, observation: Any) -> Any:
@@ -82,6 +87,7 @@ class HigherLower(Game):
 class MultiarmedBandit(Game):
     """Plays the arm of the highest upper bound, given the wins so far (in the manner of Auer et al. 2002)."""
 
+    name = "multiarmed_bandit"
     worlds = ("MultiarmedBandit",)
     optimism = 0.5
 
@@ -104,6 +110,7 @@ class MultiarmedBandit(Game):
 class Concentration(Game):
     """Turns over a pair if it has seen both cards, else cards that it has not seen."""
 
+    name = "concentration"
     worlds = ("Concentration",)
 
     def reset(self, env: gymnasium.Env) -> None:
@@ -125,6 +132,7 @@ class Concentration(Game):
 class Battleship(Game):
     """Shoots beside hits, else at every second field."""
 
+    name = "battleship"
     worlds = ("Battleship",)
 
     def move(self, game: Any, observation: Any) -> Any:
@@ -140,6 +148,7 @@ class Battleship(Game):
 class MineSweeper(Game):
     """Uncovers what the numbers seen so far prove to be free, else the field of the least risk that a single number tells."""
 
+    name = "mine_sweeper"
     worlds = ("MineSweeper",)
 
     def move(self, game: Any, observation: Any) -> Any:
@@ -161,3 +170,27 @@ class MineSweeper(Game):
                     )
         risk[mines] = 2.0
         return np.unravel_index(risk.argmin(), risk.shape)
+
+
+class RepeatPrevious(Reference):
+    """POPGym's RepeatPrevious (Morad et al. 2023): the suit seen k - 1 steps before."""
+
+    name = "repeat_previous"
+    method = "scripted"
+    worlds = ("RepeatPrevious",)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        deck, k = env.unwrapped.deck, env.unwrapped.k  # type: ignore[attr-defined]
+        hand = deck["player"]
+        return np.int64(deck.suits_idx[hand[-min(k, len(hand))]])
+
+
+class RepeatFirst(Reference):
+    """POPGym's RepeatFirst: the first suit of the episode."""
+
+    name = "repeat_first"
+    method = "scripted"
+    worlds = ("RepeatFirst",)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        return np.int64(env.unwrapped.card)  # type: ignore[attr-defined]

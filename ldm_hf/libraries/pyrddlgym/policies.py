@@ -31,6 +31,7 @@ class RDDLPlanner(Reference):
         depth: steps to look ahead, `DEEPEST` at the most.
     """
 
+    name = "rddl_planner"
     method = "planner"
     worlds = ("RDDLEnv",)
 

@@ -7,13 +7,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ldm_hf.libraries.pvlib.environment import HOURS, LOAD
 from ldm_hf.references.base import Reference
 
 
 class BaseStock(Reference):
     """Orders up to the level that is optimal for Poisson demand over lead time plus one period; from stockpyl."""
 
+    name = "base_stock"
     worlds = ("BaseStockEnv",)
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -32,6 +32,7 @@ class BaseStock(Reference):
 class ReorderPoint(Reference):
     """The optimal (s, S) policy: at or below s, order up to S. Exact algorithm of Zheng & Federgruen (1991) from stockpyl."""
 
+    name = "reorder_point"
     worlds = ("FixedOrderCostEnv",)
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -54,6 +55,7 @@ class EchelonBaseStock(Reference):
     Its exact algorithm (stockpyl 1.0.2) does not run on NumPy 2; the heuristic's costs are within a few percent of it.
     """
 
+    name = "echelon_base_stock"
     worlds = ("SerialSupplyChainEnv",)
 
     def __init__(self, env: gymnasium.Env) -> None:
@@ -79,119 +81,3 @@ class EchelonBaseStock(Reference):
         second = self.levels[1] - (stock + to_first + upstream + to_second)
         space: Any = env.action_space
         return np.clip(np.array([first, second], np.float32), space.low, space.high)
-
-
-class NetworkBaseStock(Reference):
-    """Every node of a supply network (Perez et al. 2021) orders up to the demand of its lead time and one period more, from all its suppliers alike.
-
-    Demand is what the markets have asked for on average so far; a node's share of it follows from the network.
-
-    Args:
-        env: a network of gym-invmgmt.
-        cover: how many times that demand.
-    """
-
-    worlds = ("CoreEnv",)
-
-    def __init__(self, env: gymnasium.Env, cover: float = 1.2) -> None:
-        network: Any = env.unwrapped.network  # type: ignore[attr-defined]
-        self.cover = cover
-        self.suppliers: dict[Any, list[int]] = {}  # numbers of the links that a node orders by
-        for number, (_, buyer) in enumerate(network.reorder_links):
-            self.suppliers.setdefault(buyer, []).append(number)
-        self.shares = {node: self._share(network, node) for node in self.suppliers}
-
-    def _share(self, network: Any, node: Any) -> float:
-        """How many markets a node supplies, parts of them included."""
-        markets = sum(seller == node for seller, _ in network.retail_links)
-        buyers = [buyer for seller, buyer in network.reorder_links if seller == node]
-        return markets + sum(self._share(network, buyer) / len(self.suppliers[buyer]) for buyer in buyers)
-
-    @classmethod
-    def fits(cls, env: gymnasium.Env) -> bool:
-        return super().fits(env) and hasattr(env.unwrapped, "demand_engine")
-
-    @classmethod
-    def variants(cls, env: gymnasium.Env) -> list[dict[str, Any]]:
-        return [{"cover": cover} for cover in (0.8, 1.0, 1.2, 1.5, 2.0)]
-
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        world: Any = env.unwrapped
-        network, period = world.network, world.period
-        demand = world.D[:period].mean() if period else world.demand_engine.base_mu
-        orders = np.zeros(len(network.reorder_links))
-        for node, links in self.suppliers.items():
-            owed = [number for number, (seller, _) in enumerate(network.retail_links) if seller == node]
-            position = world.X[period, network.node_map[node]] + world.Y[period, links].sum()
-            if period:
-                position -= world.U[period - 1, owed].sum()
-            lead = max(network.lead_times[network.reorder_links[link]] for link in links)
-            orders[links] = max(0.0, self.cover * demand * self.shares[node] * (lead + 1) - position) / len(links)
-        space: Any = env.action_space
-        return np.clip(orders, space.low, space.high).astype(space.dtype)
-
-
-class BatteryProgram(Reference):
-    """Dynamic programming over hour and charge with expected load and sun, then one exact step with the load and sun of this hour.
-
-    Args:
-        env: the home.
-        discount: per hour.
-        sweeps: days of backward induction.
-    """
-
-    method = "planner"
-    worlds = ("HomeBatteryEnv",)
-
-    def __init__(self, env: gymnasium.Env, discount: float = 0.999, sweeps: int = 15) -> None:
-        model: Any = env.unwrapped
-        self.model, self.discount = model, discount
-        self.charges = np.linspace(0, model.capacity, 33)
-        self.powers = np.linspace(-1, 1, 41) * model.power
-        expected_clearness = float(
-            (1 / (1 + np.exp(-1.5 * np.random.default_rng(0).normal(size=10_000) - 0.5))).mean()
-        )
-        net_load = LOAD * np.exp(0.2**2 / 2) - model.solar * expected_clearness
-        self.values = np.zeros((HOURS, len(self.charges)))
-        for hour in [*range(HOURS - 1, -1, -1)] * sweeps:
-            self.values[hour] = self._costs(self.charges[:, None], net_load[hour], hour).min(1)
-
-    def _costs(self, charge: Any, net_load: float, hour: int) -> np.ndarray:
-        """Cost of every power now plus the value of what follows."""
-        bought, after = self.model.transition(charge, self.powers, net_load)
-        return self.model.cost(bought, hour) + self.discount * np.interp(
-            after, self.charges, self.values[(hour + 1) % HOURS]
-        )
-
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        charge, load, panels, _ = (float(value) for value in observation["state"])
-        costs = self._costs(charge, load - panels, int(observation["hour"]))
-        # Among powers that cost the same (the battery is full or empty) the smallest is meant.
-        tied = np.flatnonzero(costs <= costs.min() + 1e-6)
-        best = tied[np.abs(self.powers[tied]).argmin()]
-        return np.array([self.powers[best] / self.model.power], np.float32)
-
-
-class Trader(Reference):
-    """Holds the stock when the next price change is expected to be positive, given the process that the prices follow."""
-
-    worlds = ("SimulatedStocksEnv",)
-
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        from ldm_hf.libraries.gym_anytrading.environment import MEAN_PRICE
-
-        price, change = observation[-1]
-        rising = price < MEAN_PRICE if env.unwrapped.process == "reverting" else change > 0  # type: ignore[attr-defined]
-        return np.int64(rising)
-
-
-class MostWorkRemaining(Reference):
-    """Job shop: of the jobs that may be started, the one with the most work before it (a dispatching rule, Panwalkar & Iskander 1977)."""
-
-    worlds = ("JobShopEnv",)
-
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        shop: Any = env.unwrapped._shop  # type: ignore[attr-defined]
-        left = np.asarray(shop.jobs_length) - np.asarray(shop.total_perform_op_time_jobs)
-        legal = np.asarray(shop.legal_actions[:-1], bool)
-        return np.int64(np.where(legal, left, -1).argmax() if legal.any() else shop.jobs)  # the last action waits

@@ -23,6 +23,7 @@ class MaxPressure(Reference):
         margin: by which another phase has to exceed the one that is green, since every change costs a yellow phase.
     """
 
+    name = "max_pressure"
     method = "heuristic"
 
     def __init__(self, env: gymnasium.Env, counted: str = "vehicles", margin: float = 0.0) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from ...errors import CheckpointError, LDMError, MissingExtraError
 from ...spaces import describe_difference, space_from_json, space_to_json
-from ...trajectories.schema import write_atomically
+from ...utils.files import write_atomically
 from ..base import Reference
 from .algorithms import policy_class
 from .spaces import Adapter

@@ -16,7 +16,9 @@ import numpy as np
 from ...environments import EnvironmentSpec, make
 from ...environments.making import quiet
 from ...errors import MissingExtraError
-from ...rollouts.measuring import ReferencePolicy, rollout
+from ...rollouts import ReferencePolicy
+from ...rollouts.measuring import rollout
+from ...rollouts.returns import SELECTION_SEED
 from .algorithms import configurations, library_of, make_model, vary
 from .policy import ReinforcementLearned, amend_record, training_record
 from .spaces import Adapted, Adapter
@@ -26,7 +28,6 @@ SLICES = 8  # of a configuration that is never stopped
 SHARE = 2 * SLICES  # of the budget that one slice gets: a whole configuration, and the beginnings of the others
 PATIENCE = 4  # slices of a configuration without a better policy
 EVALUATION_EPISODES = 10
-EVALUATION_SEED = 2_000_000  # neither of those that measure the finished policy nor of those that are collected
 JOURNAL = "study.log"
 
 
@@ -191,7 +192,7 @@ class _Competition:
         reference = ReinforcementLearned.of_model(model, self.adapter)
         policy = ReferencePolicy(lambda: reference)
         returns = rollout(
-            lambda: make(self.spec), policy, EVALUATION_EPISODES, EVALUATION_SEED, num_envs=1, name=self.spec.name
+            lambda: make(self.spec), policy, EVALUATION_EPISODES, SELECTION_SEED, num_envs=1, name=self.spec.name
         )
         return float(returns.mean())
 

@@ -1,0 +1,1 @@
+"""Environments of flappy-bird-gymnasium."""

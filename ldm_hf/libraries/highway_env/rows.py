@@ -1,0 +1,56 @@
+"""Rows of highway-env."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ldm_hf.environments.generating import by_prefix, registered, rows_of
+
+HIGHWAY = {
+    "exit": "Leave the highway at the exit.",
+    "highway": "Drive fast on the highway and do not collide.",
+    "intersection": "Cross the intersection without a collision.",
+    "lane-keeping": "Keep to the centre of the lane.",
+    "merge": "Pass the ramp and let others merge.",
+    "parking": "Park the car in the marked space.",
+    "parking-parked": "Park the car in the marked space between parked ones.",
+    "racetrack": "Follow the race track and do not collide.",
+    "racetrack-large": "Follow the large race track and do not collide.",
+    "racetrack-oval": "Follow the oval race track and do not collide.",
+    "roundabout": "Drive through the roundabout to the exit ahead.",
+    "two-way": "Overtake on a road with oncoming traffic.",
+    "u-turn": "Make a U-turn between other cars.",
+}
+
+
+LIMITS = {
+    "exit": 18,
+    "highway": 40,
+    "intersection": 13,
+    "lane-keeping": 200,
+    "merge": 20,
+    "parking": 100,
+    "racetrack": 300,
+    "roundabout": 11,
+    "two-way": 15,
+    "u-turn": 10,
+}  # steps
+
+
+def groups() -> Iterator[dict[str, Any]]:
+    """highway-env (Leurent 2018); what drives several cars at once is left out. A version is another kind of road or of control there, no edition."""
+    ids = [
+        name
+        for name in registered("highway-env")
+        if re.match(f"({'|'.join(HIGHWAY)})-", name) and "multi-agent" not in name
+    ]
+    for prefix, limit in LIMITS.items():
+        chosen = [name for name in ids if name.startswith(f"{prefix}-")]
+        yield {
+            "domain": "driving",
+            "max_episode_steps": limit,
+            "max_steps": 2000,  # it steps slowly
+            "rows": rows_of(chosen, lambda name: by_prefix(HIGHWAY, name)),
+        }

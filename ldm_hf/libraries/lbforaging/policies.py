@@ -1,0 +1,59 @@
+"""A team of foragers that one policy leads."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ldm_hf.references.base import Reference
+
+NONE, NORTH, SOUTH, WEST, EAST, LOAD = range(6)
+
+
+MOVES = {NORTH: (-1, 0), SOUTH: (1, 0), WEST: (0, -1), EAST: (0, 1)}
+
+
+class Foraging(Reference):
+    """Level-based foraging (Papoudakis et al. 2021): all go to the food nearest to all of them, and load it once they are strong enough."""
+
+    name = "foraging"
+    worlds = ("ForagingEnv",)
+
+    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+        world: Any = env.unwrapped
+        food = np.argwhere(world.field > 0)
+        if not len(food):
+            return tuple(np.int64(NONE) for _ in world.players)
+        places = np.array([player.position for player in world.players])
+        target = food[np.abs(food[:, None] - places[None]).sum((1, 2)).argmin()]
+        level = world.field[tuple(target)]
+        beside = np.abs(places - target).sum(1) == 1
+        enough = sum(player.level for player, near in zip(world.players, beside, strict=True) if near) >= level
+        taken = {tuple(place) for place in places}
+        actions = []
+        for place, near in zip(places, beside, strict=True):
+            action = (
+                (LOAD if enough else NONE) if near else self._step(world.field, tuple(place), tuple(target), taken)
+            )
+            if action in MOVES:
+                taken.add((place[0] + MOVES[action][0], place[1] + MOVES[action][1]))  # nobody else goes there
+            actions.append(np.int64(action))
+        return tuple(actions)
+
+    def _step(self, field: np.ndarray, start: tuple, target: tuple, taken: set[tuple]) -> int:
+        """The first step of the shortest way to a free cell beside the food; standing still if there is none."""
+        frontier, first = deque([start]), {start: NONE}
+        while frontier:
+            cell = frontier.popleft()
+            if abs(cell[0] - target[0]) + abs(cell[1] - target[1]) == 1:
+                return first[cell]
+            for action, (down, right) in MOVES.items():
+                after = (cell[0] + down, cell[1] + right)
+                inside = 0 <= after[0] < field.shape[0] and 0 <= after[1] < field.shape[1]
+                if inside and field[after] == 0 and after not in taken and after not in first:
+                    first[after] = first[cell] or action
+                    frontier.append(after)
+        return NONE
