@@ -24,7 +24,7 @@ from torch import nn
 from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
-from ldm_hf.processing_ldm import EnvironmentLayout
+from ldm_hf.layout_ldm import EnvironmentLayout, Sizes
 from ldm_hf.spaces import stack
 from ldm_hf.utils.installed import versions
 
@@ -153,7 +153,7 @@ def sized(hidden: int, layers: int, window: int) -> LDMConfig:
 
 def random_segments(config: LDMConfig, rows: int, steps: int, labels: bool = True) -> dict[str, torch.Tensor]:
     """A batch of random steps in HalfCheetah's spaces."""
-    layout = EnvironmentLayout(LDMProcessor.from_config(config), OBSERVATION, ACTION)
+    layout = EnvironmentLayout(Sizes.of(config), OBSERVATION, ACTION)
     rng = np.random.default_rng(0)
     actions = stack(ACTION, list(rng.uniform(-1, 1, (steps, 6))))
     encoded = layout.encode_segment(

@@ -12,9 +12,9 @@ from torch import nn
 
 from ldm_hf import LDMForActionPrediction, agent, modeling_ldm, processing_ldm
 from ldm_hf.configuration_ldm import NO_LABEL
+from ldm_hf.layout_ldm import EnvironmentLayout
 from ldm_hf.modeling_ldm import LDMColumns, LDMNumericStem, symlog
 from ldm_hf.observations_ldm import ObservationEncoder
-from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.statistics_ldm import RunningStatistics
 
 NEXT_WEIGHT = 0.0
@@ -220,10 +220,10 @@ def squared_weight(weight: float):
 @contextmanager
 def two_tokens():
     """A token for what was done and one for what was seen then; the second one predicts."""
-    encode_history = EnvironmentLayout.encode_history
+    encode_previous = EnvironmentLayout.encode_previous
 
     def negative(self, *args, **kwargs):
-        ids, numeric, feedback = encode_history(self, *args, **kwargs)
+        ids, numeric, feedback = encode_previous(self, *args, **kwargs)
         return -ids, numeric, feedback  # told apart from the observation's ids by their sign
 
     def forward(
@@ -265,7 +265,7 @@ def two_tokens():
         return outputs
 
     with (
-        patch.object(EnvironmentLayout, "encode_history", negative),
+        patch.object(EnvironmentLayout, "encode_previous", negative),
         patch.object(modeling_ldm.LDMModel, "forward", forward),
     ):
         yield

@@ -11,7 +11,7 @@ from common import parser, seconds, show
 from gymnasium import spaces
 
 from ldm_hf import LDMConfig, LDMProcessor
-from ldm_hf.processing_ldm import EnvironmentLayout
+from ldm_hf.layout_ldm import EnvironmentLayout
 
 STEPS = 8192
 GOALS = {"17 numbers": 1_000_000, "7x7x3 symbols, direction": 200_000}
@@ -30,7 +30,7 @@ def main() -> None:
     }
     rows = []
     for name, (observation_space, action_space, observation) in cases.items():
-        layout = EnvironmentLayout(processor, observation_space, action_space)
+        layout = EnvironmentLayout(processor.sizes, observation_space, action_space)
         actions = np.stack([action_space.sample() for _ in range(STEPS)])
         steps = {
             "observation": observation,

@@ -5,7 +5,6 @@ The same code encodes a step in training, in evaluation and in a user's agent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -13,253 +12,11 @@ import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
 
-from .actions_ldm import ActionCodec
 from .configuration_ldm import NO_LABEL, LDMConfig
-from .errors import CheckpointError, NonFiniteError, UnknownEnvironmentError
-from .hashing import bucket, key, text_ids
-from .observations_ldm import CLIP, Encoded, ObservationEncoder, ObservationLimits
-from .spaces import leaves, space_from_json, space_to_json
-from .statistics_ldm import prefix_rms, prefix_standardise, spread, standardise, to_lists
-
-SHARED = (  # what the processor and the model must agree on
-    "num_choices",
-    "max_numeric",
-    "max_action_numeric",
-    "max_text_tokens",
-    "bag_buckets",
-    "element_buckets",
-    "grid_buckets",
-    "grid_size",
-    "image_size",
-)
-SIGNATURE_LEAVES = 32  # leaves beyond this no longer tell layouts apart
-
-
-@dataclass
-class EncodedSteps:
-    """Encoded steps of one environment, ``N`` on the leading axis: time in a segment, lanes in a roll-out.
-
-    Attributes:
-        layout: how they were encoded.
-        observation: the arrays of the observations.
-        categorical: ``(N, k)`` ids of observation and previous action.
-        action_numeric: ``(N, m)`` continuous part of the previous action.
-        feedback: ``(N, 6)``, see `EnvironmentLayout.encode_history`.
-        task: ``(k,)`` ids, zeros if there is none.
-        labels: ``(N, E)`` positions of the reference's action, None in a roll-out.
-        length: N.
-    """
-
-    layout: EnvironmentLayout
-    observation: Encoded
-    categorical: np.ndarray
-    action_numeric: np.ndarray
-    feedback: np.ndarray
-    task: np.ndarray
-    labels: np.ndarray | None = None
-    length: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.length = len(self.feedback)
-
-
-class EnvironmentLayout:
-    """How steps of one pair of spaces are encoded. Made by [`LDMProcessor`][].
-
-    Args:
-        processor: gives the sizes.
-        observation_space: of a single environment.
-        action_space: of a single environment.
-        name: of the environment, for messages.
-        statistics: ``{"observation": {path: {"mean": [...], "std": [...]}}, "reward": {"mean", "std"}}`` or None.
-        task: task text or None.
-    """
-
-    def __init__(
-        self,
-        processor: LDMProcessor,
-        observation_space: gymnasium.Space,
-        action_space: gymnasium.Space,
-        name: str = "the environment",
-        statistics: dict[str, Any] | None = None,
-        task: str | None = None,
-    ) -> None:
-        self.name, self.observation_space, self.action_space = name, observation_space, action_space
-        limits = ObservationLimits(
-            bag_buckets=processor.bag_buckets,
-            grid_buckets=processor.grid_buckets,
-            grid_size=processor.grid_size,
-            image_size=processor.image_size,
-            max_numeric=processor.max_numeric,
-            max_text_tokens=processor.max_text_tokens,
-        )
-        self._limits, self._max_action_numeric = limits, processor.max_action_numeric
-        self.observations = ObservationEncoder(observation_space, limits)
-        self.actions = ActionCodec(
-            action_space, processor.num_choices, processor.bag_buckets, processor.element_buckets
-        )
-        self.signature = self._signature()
-        self.mean: np.ndarray | None = None
-        self.spread: np.ndarray | None = None
-        self.reward_rms: float | None = None
-        if statistics is not None:
-            columns = [statistics["observation"][leaf.path] for leaf in self.observations.numeric]
-            self.mean, std = (
-                np.concatenate([np.reshape(c[part], -1) for c in columns] or [np.zeros(0)]) for part in ("mean", "std")
-            )
-            self.spread = spread(self.mean, std, self.observations.precision)
-            self.reward_rms = float(np.hypot(statistics["reward"]["mean"], statistics["reward"]["std"]))
-        self.task_ids = self.encode_task(task)
-
-    def encode_task(self, task: str | None) -> np.ndarray:
-        """Ids of a task text, zeros for None."""
-        length = self._limits.max_text_tokens
-        return (
-            np.zeros(length, np.int64) if not task else text_ids(task, key("task"), self._limits.bag_buckets, length)
-        )
-
-    def _signature(self) -> np.ndarray:
-        """Ids that tell which body this is: per leaf its exact space and, coarser, its kind and shape."""
-        names: list[tuple] = []
-        for role, space in (("observation", self.observation_space), ("action", self.action_space)):
-            for leaf in leaves(space)[: SIGNATURE_LEAVES // 2]:
-                names.append((role, leaf.path, space_to_json(leaf.space)))
-                names.append((role, type(leaf.space).__name__, leaf.space.shape))
-        return np.array(
-            [bucket(key("signature", *name), 0, self._limits.bag_buckets) for name in names], np.int64
-        ).reshape(-1)
-
-    def _check_finite(self, parts: dict[str, np.ndarray]) -> None:
-        """Raises `NonFiniteError` that names the leaf, also for pixels that are real numbers."""
-        numeric, pixels = self.observations.numeric, self.observations.pixels
-        for path in [*(leaf.path for leaf in numeric), *(leaf.path for leaf in pixels)]:
-            if parts[path].dtype.kind == "f" and not np.isfinite(parts[path]).all():
-                raise NonFiniteError(
-                    f"{self.name}: the observation at leaf '{path or '(root)'}' has NaN or infinite values; "
-                    "repair or drop these episodes before training."
-                )
-
-    def encode_history(
-        self,
-        positions: np.ndarray,
-        reward: np.ndarray,
-        reward_scale: np.ndarray | float,
-        terminated: np.ndarray,
-        truncated: np.ndarray,
-        has_previous: np.ndarray,
-        reward_known: np.ndarray | bool = True,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the previous step adds to ``N`` tokens.
-
-        Args:
-            positions: ``(N, E)`` of the previous action's elements.
-            reward: ``(N,)`` of the previous step.
-            reward_scale: its root mean square.
-            terminated: ``(N,)``.
-            truncated: ``(N,)``.
-            has_previous: ``(N,)`` False at the start of a stream.
-            reward_known: False where nobody tells the rewards.
-
-        Returns:
-            ids ``(N, k)``, continuous action ``(N, m)``, feedback ``(N, 6)``.
-        """
-        ids, numbers = self.actions.previous(positions)
-        everywhere = has_previous.all()
-        if not everywhere:
-            ids, numbers = ids * has_previous[:, None], numbers * has_previous[:, None]
-        if numbers.shape[1] > self._max_action_numeric:
-            folds = np.array_split(
-                numbers, range(self._max_action_numeric, numbers.shape[1], self._max_action_numeric), axis=1
-            )
-            padded = [np.pad(part, ((0, 0), (0, self._max_action_numeric - part.shape[1]))) for part in folds]
-            numbers = sum(part * (-1) ** index for index, part in enumerate(padded))
-        known = has_previous & reward_known
-        scaled = np.divide(reward, reward_scale, out=np.zeros(len(reward)), where=known & (reward_scale > 0))
-        scaled = scaled.clip(-CLIP, CLIP)
-        feedback = np.empty((len(reward), 6), np.float32)
-        feedback[:, 0] = np.tanh(scaled)
-        feedback[:, 1] = np.copysign(np.log1p(np.abs(scaled)), scaled)
-        feedback[:, 2], feedback[:, 3], feedback[:, 4], feedback[:, 5] = known, terminated, truncated, has_previous
-        if not everywhere:
-            feedback[~has_previous] = 0
-        return ids, numbers.astype(np.float32, copy=False), feedback
-
-    def encode_segment(
-        self,
-        steps: dict[str, Any],
-        past: int = 0,
-        known_statistics: bool = True,
-        with_task: bool = True,
-        with_reward: bool = True,
-    ) -> EncodedSteps:
-        """Encodes consecutive steps of a stream for training.
-
-        Args:
-            steps: as `EnvironmentTrajectories.slice` gives them: observation, action, label ``{path: (T, *shape)}``, reward,
-                terminated, truncated ``(T,)``.
-            past: how many of them lead up to the segment and get no token of their own. The last of these is the history of the first
-                token; all of them count for the statistics of the stream so far.
-            known_statistics: standardise by the statistics of the data; otherwise by those of the stream so far, as an agent does in an
-                unknown environment.
-            with_task: with the task text.
-            with_reward: with rewards and termination signals told apart; otherwise only the starts of episodes are told.
-
-        Raises:
-            NonFiniteError: for NaN or infinity in an observation, action or reward.
-        """
-        reward = np.asarray(steps["reward"], np.float64)
-        if not np.isfinite(reward).all():
-            raise NonFiniteError(
-                f"{self.name}: rewards have NaN or infinite values; repair or drop these episodes before training."
-            )
-        self._check_finite(steps["observation"])
-        length = len(reward) - past
-        parts = {path: values[past:] for path, values in steps["observation"].items()}
-        if known_statistics and self.mean is not None and self.spread is not None:
-            numbers = self.observations.numbers(parts, length)
-            standardised = standardise(numbers, self.mean, self.spread)
-        else:
-            numbers = self.observations.numbers(steps["observation"], len(reward))
-            standardised = prefix_standardise(numbers, self.observations.precision, past)
-            numbers = numbers[past:]
-        observation = self.observations.encode(parts, numbers, standardised)
-        # what was known before each step: of the step before it, and nothing (a row of zeros) at the start of the stream
-        first, starts = max(past - 1, 0), past == 0
-        scale: np.ndarray | float
-        if known_statistics and self.reward_rms is not None:
-            scale = self.reward_rms
-        else:
-            scale = _before(prefix_rms(reward), first, starts)
-        reward, terminated, truncated = (
-            _before(values, first, starts) for values in (reward, steps["terminated"], steps["truncated"])
-        )
-        if not with_reward:
-            terminated = truncated = np.logical_or(terminated, truncated)
-        # both at once: with short segments, calls cost more than what they compute
-        told = {
-            path: np.concatenate([_before(values, first, starts), steps["label"][path][past:]])
-            for path, values in steps["action"].items()
-        }
-        encoded = self.actions.positions(told, self.name, 2 * length)
-        follows = np.ones(length, bool)
-        follows[:1] = not starts
-        ids, numeric, feedback = self.encode_history(
-            encoded[:length], reward, scale, terminated, truncated, has_previous=follows, reward_known=with_reward
-        )
-        return EncodedSteps(
-            layout=self,
-            observation=observation,
-            categorical=np.concatenate([observation.categorical, ids], axis=1),
-            action_numeric=numeric,
-            feedback=feedback,
-            task=self.task_ids if with_task else np.zeros_like(self.task_ids),
-            labels=encoded[length:],
-        )
-
-
-def _before(values: np.ndarray, first: int, starts: bool) -> np.ndarray:
-    """All but the last from ``first`` on; what stands before the start of a stream does not count."""
-    return np.concatenate([values[:1], values[:-1]]) if starts else values[first:-1]
+from .errors import CheckpointError, UnknownEnvironmentError
+from .layout_ldm import EncodedSteps, EnvironmentLayout, Sizes
+from .spaces import space_from_json, space_to_json
+from .statistics_ldm import to_lists
 
 
 class LDMProcessor(ProcessorMixin):
@@ -316,19 +73,24 @@ class LDMProcessor(ProcessorMixin):
         self._layouts: dict[str, EnvironmentLayout] = {}
         super().__init__()
 
+    @property
+    def sizes(self) -> Sizes:
+        """What this processor and its model must agree on."""
+        return Sizes.of(self)
+
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in super().to_dict().items() if not name.startswith("_")}
 
     @classmethod
     def from_config(cls, config: LDMConfig) -> LDMProcessor:
         """A processor with the sizes of a model and no known environments."""
-        return cls(**{name: getattr(config, name) for name in SHARED})
+        return cls(**{name: getattr(config, name) for name in Sizes.names()})
 
     def check_model(self, config: LDMConfig) -> None:
         """Raises `CheckpointError` if a model has other sizes than this processor."""
         wrong = [
             f"{name}: model {getattr(config, name)}, processor {getattr(self, name)}"
-            for name in SHARED
+            for name in Sizes.names()
             if getattr(config, name) != getattr(self, name)
         ]
         if wrong:
@@ -365,7 +127,7 @@ class LDMProcessor(ProcessorMixin):
                 )
             entry = self.environments[name]
             self._layouts[name] = EnvironmentLayout(
-                self,
+                self.sizes,
                 space_from_json(entry["observation_space"]),
                 space_from_json(entry["action_space"]),
                 name=name,
@@ -475,4 +237,4 @@ def _lanes(encoded: EncodedSteps) -> dict[str, Any]:
     return batch
 
 
-__all__ = ["EncodedSteps", "EnvironmentLayout", "LDMProcessor"]
+__all__ = ["LDMProcessor"]

@@ -10,8 +10,8 @@ from ldm_hf import LDMConfig, LDMForActionPrediction, LDMModel
 from ldm_hf import cache_ldm as cache_module
 from ldm_hf.cache_ldm import RingBufferCache
 from ldm_hf.configuration_ldm import NO_LABEL, PRESETS
+from ldm_hf.layout_ldm import EnvironmentLayout
 from ldm_hf.modeling_ldm import SQUARED_WEIGHT
-from ldm_hf.processing_ldm import EnvironmentLayout
 
 from .conftest import TINY, random_steps
 
@@ -29,7 +29,7 @@ PER_STEP = ("feedback", "numeric", "raw_numeric", "categorical", "action_numeric
 
 
 def rich_batch(processor, length=40, rows=2, labels=True):
-    layout = EnvironmentLayout(processor, RICH, RICH_ACTION)
+    layout = EnvironmentLayout(processor.sizes, RICH, RICH_ACTION)
     encoded = [
         layout.encode_segment(random_steps(RICH, RICH_ACTION, length, seed), known_statistics=False)
         for seed in range(rows)
@@ -71,8 +71,8 @@ def test_a_very_long_stream_equals_a_fresh_run_of_what_the_model_can_see():
 
 @torch.no_grad()
 def test_a_row_does_not_depend_on_its_batch_or_padding(model, processor):
-    rich = EnvironmentLayout(processor, RICH, RICH_ACTION)
-    plain = EnvironmentLayout(processor, spaces.Box(-1, 1, (9,)), spaces.Discrete(3))
+    rich = EnvironmentLayout(processor.sizes, RICH, RICH_ACTION)
+    plain = EnvironmentLayout(processor.sizes, spaces.Box(-1, 1, (9,)), spaces.Discrete(3))
     first = rich.encode_segment(random_steps(RICH, RICH_ACTION, 15), known_statistics=False)
     second = plain.encode_segment(
         random_steps(plain.observation_space, plain.action_space, 40), known_statistics=False

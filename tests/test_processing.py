@@ -11,8 +11,8 @@ from ldm_hf import LDMProcessor
 from ldm_hf.actions_ldm import ActionCodec
 from ldm_hf.configuration_ldm import LDMConfig
 from ldm_hf.errors import CheckpointError, NonFiniteError, SpaceMismatchError, UnknownEnvironmentError
+from ldm_hf.layout_ldm import EnvironmentLayout
 from ldm_hf.observations_ldm import leaf_kind
-from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.spaces import stack, unflatten
 from ldm_hf.statistics_ldm import SINGLE, RunningStatistics, prefix_rms, prefix_standardise
 
@@ -23,7 +23,7 @@ from .strategies import action_spaces, observation_spaces
 @given(observation_spaces, action_spaces, st.integers(0, 50), st.booleans())
 def test_encode_model_decode_is_always_in_the_space(tiny, observation_space, action_space, seed, deterministic):
     model, processor = tiny
-    layout = EnvironmentLayout(processor, observation_space, action_space)
+    layout = EnvironmentLayout(processor.sizes, observation_space, action_space)
     encoded = layout.encode_segment(random_steps(observation_space, action_space, 3, seed), known_statistics=False)
     batch = processor([encoded, encoded])
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_encoding_many_steps_equals_encoding_each(processor):
             "x": spaces.Box(-1, 1, (40,)),  # more scalars than columns
         }
     )
-    layout = EnvironmentLayout(processor, observation_space, spaces.Discrete(2))
+    layout = EnvironmentLayout(processor.sizes, observation_space, spaces.Discrete(2))
     parts = random_steps(observation_space, spaces.Discrete(2), 6)["observation"]
     whole = encode_observations(layout.observations, parts)
     for step in range(6):
@@ -103,7 +103,7 @@ def test_encoding_many_steps_equals_encoding_each(processor):
 
 
 def test_different_values_of_a_leaf_never_share_an_id(processor):
-    layout = EnvironmentLayout(processor, spaces.Discrete(250), spaces.Discrete(2))
+    layout = EnvironmentLayout(processor.sizes, spaces.Discrete(250), spaces.Discrete(2))
     ids = encode_observations(layout.observations, {"": np.arange(250)}).categorical
     assert len(np.unique(ids)) == 250 and ids.min() >= 1
 
@@ -124,7 +124,7 @@ def test_running_statistics_equal_prefix_statistics():
 @pytest.mark.parametrize("value", [1e6, 1e-6, 2**40, 0.0])
 def test_standardised_numbers_are_finite_at_any_scale(processor, value):
     space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
-    layout = EnvironmentLayout(processor, space, spaces.Discrete(2))
+    layout = EnvironmentLayout(processor.sizes, space, spaces.Discrete(2))
     steps = random_steps(space, spaces.Discrete(2), 10)
     steps["observation"][""] = value * np.random.default_rng(0).normal(size=(10, 2))
     numeric = layout.encode_segment(steps, known_statistics=False).observation.numeric
@@ -134,7 +134,7 @@ def test_standardised_numbers_are_finite_at_any_scale(processor, value):
 
 
 def test_rewards_of_any_size_stay_finite(processor):
-    layout = EnvironmentLayout(processor, spaces.Discrete(2), spaces.Discrete(2))
+    layout = EnvironmentLayout(processor.sizes, spaces.Discrete(2), spaces.Discrete(2))
     steps = random_steps(spaces.Discrete(2), spaces.Discrete(2), 10)
     steps["reward"] = np.array([1e9, -1e9] * 5)
     feedback = layout.encode_segment(steps).feedback
@@ -143,7 +143,7 @@ def test_rewards_of_any_size_stay_finite(processor):
 
 @pytest.mark.parametrize("space", [spaces.Discrete(2), spaces.Box(-1, 1, (3,)), spaces.Text(3, charset="ab")])
 def test_the_first_token_of_a_stream_tells_of_no_step_before(processor, space):
-    layout = EnvironmentLayout(processor, spaces.Discrete(2), space)
+    layout = EnvironmentLayout(processor.sizes, spaces.Discrete(2), space)
     steps = random_steps(spaces.Discrete(2), space, 3)
     steps["reward"], steps["terminated"] = np.ones(3), np.array([True, False, False])  # an episode of one step
     encoded = layout.encode_segment(steps)
@@ -156,7 +156,7 @@ def test_the_first_token_of_a_stream_tells_of_no_step_before(processor, space):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 def test_raw_numbers_are_as_exact_as_single_precision_and_never_overflow(processor, dtype):
     low, high = (-(2**62), 2**62) if dtype == np.int64 else (-np.finfo(dtype).max / 2, np.finfo(dtype).max / 2)
-    layout = EnvironmentLayout(processor, spaces.Box(low, high, (2,), dtype), spaces.Discrete(2))
+    layout = EnvironmentLayout(processor.sizes, spaces.Box(low, high, (2,), dtype), spaces.Discrete(2))
     values = np.array([[low, high], [3, 2**31]], dtype)
     numbers = layout.observations.numbers({"": values}, 2)
     raw = layout.observations.encode({"": values}, numbers, np.zeros_like(numbers)).raw_numeric
@@ -177,7 +177,7 @@ def test_nan_in_real_pixels_is_named_too(processor):
     steps = random_steps(space, spaces.Discrete(2), 3)
     steps["observation"]["camera"][1, 0, 0, 0] = np.inf
     with pytest.raises(NonFiniteError, match="'camera'"):
-        EnvironmentLayout(processor, space, spaces.Discrete(2)).encode_segment(steps)
+        EnvironmentLayout(processor.sizes, space, spaces.Discrete(2)).encode_segment(steps)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -186,7 +186,7 @@ def test_a_segment_continues_its_stream(processor, past, known):
     """What leads up to a segment is history and statistics, and gets no token."""
     space = spaces.Dict({"x": spaces.Box(-1, 1, (2,)), "d": spaces.Discrete(4)})
     statistics = {"observation": {"x": {"mean": np.ones(2), "std": np.ones(2)}}, "reward": {"mean": 0.5, "std": 2.0}}
-    layout = EnvironmentLayout(processor, space, spaces.Discrete(5), statistics=statistics)
+    layout = EnvironmentLayout(processor.sizes, space, spaces.Discrete(5), statistics=statistics)
     steps = random_steps(space, spaces.Discrete(5), 12)
     whole = layout.encode_segment(steps, known_statistics=known)
     later = layout.encode_segment(steps, past=past, known_statistics=known)

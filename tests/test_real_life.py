@@ -10,8 +10,8 @@ from gymnasium import spaces
 
 from ldm_hf import LDMAgent, LDMProcessor
 from ldm_hf.errors import DatasetError, NonFiniteError
+from ldm_hf.layout_ldm import EnvironmentLayout
 from ldm_hf.observations_ldm import leaf_kind
-from ldm_hf.processing_ldm import EnvironmentLayout
 from ldm_hf.spaces import flatten, space_to_json, stack, unflatten
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter
 
@@ -59,7 +59,7 @@ def check(model, processor, observation_space, action_space, change=lambda steps
     """Trains on and acts after steps of these spaces."""
     steps = random_steps(observation_space, action_space, 12)
     change(steps)
-    layout = EnvironmentLayout(processor, observation_space, action_space)
+    layout = EnvironmentLayout(processor.sizes, observation_space, action_space)
     encoded = layout.encode_segment(steps, known_statistics=False)
     if encoded.observation.numeric.size:
         assert np.isfinite(encoded.observation.numeric).all()
@@ -122,7 +122,7 @@ def test_the_order_of_dict_keys_does_not_matter(model, processor):
     for order in (["a", "b"], ["b", "a"]):
         space = spaces.Dict([(name, parts[name]) for name in order])
         assert set(flatten(space, space.sample())) == set(steps["observation"])
-        encoded = EnvironmentLayout(processor, space, CHOICE).encode_segment(steps, known_statistics=False)
+        encoded = EnvironmentLayout(processor.sizes, space, CHOICE).encode_segment(steps, known_statistics=False)
         logits.append(model(**processor([encoded])).logits)
     assert torch.equal(*logits)
 
@@ -137,7 +137,7 @@ def layout():
     def make(observation_space=POINT, action_space=CHOICE, mean=None, std=None):
         statistics = {"observation": {"": {"mean": mean, "std": std}}, "reward": {"mean": 0.0, "std": 1.0}}
         return EnvironmentLayout(
-            LDMProcessor(), observation_space, action_space, statistics=statistics if std else None
+            LDMProcessor().sizes, observation_space, action_space, statistics=statistics if std else None
         )
 
     return make
@@ -413,8 +413,8 @@ def test_bounds_of_actions(layout, low, high, action, decoded):
 
 
 def test_an_action_without_elements_teaches_nothing(model, processor):
-    layout = EnvironmentLayout(processor, POINT, spaces.Dict({}))
-    with_elements = EnvironmentLayout(processor, POINT, CHOICE)
+    layout = EnvironmentLayout(processor.sizes, POINT, spaces.Dict({}))
+    with_elements = EnvironmentLayout(processor.sizes, POINT, CHOICE)
     rows = [made.encode_segment(random_steps(POINT, made.action_space, 5)) for made in (layout, with_elements)]
     output = model(**processor(rows))
     assert output.row_losses[0].isnan() and output.loss == output.row_losses[1]

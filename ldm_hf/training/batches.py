@@ -9,7 +9,8 @@ import numpy as np
 from torch.utils.data import Dataset
 from transformers import BatchFeature
 
-from ..processing_ldm import EncodedSteps, LDMProcessor
+from ..layout_ldm import EncodedSteps
+from ..processing_ldm import LDMProcessor
 from ..trajectories import WindowSampler
 from ..trajectories.streams import Stream
 
