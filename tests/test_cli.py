@@ -73,7 +73,7 @@ def model(collected):
 def test_neither_torch_nor_transformers_is_imported_before_it_is_needed():
     code = (
         "import sys, ldm_hf, ldm_hf.cli\n"
-        "ldm_hf.cli.app(['envs', 'list'], standalone_mode=False)\n"
+        "ldm_hf.cli.app.app(['envs', 'list'], standalone_mode=False)\n"
         "assert {'torch', 'transformers'}.isdisjoint(sys.modules), 'imported'\n"
         "ldm_hf.LDMConfig\n"
         "assert 'transformers' in sys.modules"
@@ -288,7 +288,7 @@ def test_collect_everything_has_to_be_said(tmp_path):
 
 def test_collect_lets_a_model_act(collected, model, tmp_path):
     arguments = ("--ids", "FrozenLake-v1", "--steps-per-env", "100", "--jobs", "1", "--output", tmp_path)
-    result = ldm("collect", *arguments, "--behaviour", model, "--mix", "0.25")
+    result = ldm("collect", *arguments, "--student", model, "--mix", "0.25")
     assert result.exit_code == 0, result.stdout
     table = pq.read_table(tmp_path / "FrozenLake-v1" / "train-00000.parquet", columns=["behaviour"])
     assert set(table["behaviour"].to_pylist()) == {"student-0.25"}

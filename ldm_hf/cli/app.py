@@ -6,18 +6,16 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from ..errors import LDMError
-from .collect import collect
-from .dataset import dataset, import_data, push
+from .collect import collect_command
+from .dataset import dataset, import_data
 from .envs import envs
-from .model import card, export
-from .options import Ids, Jobs, References, console
-from .reference import reference
+from .model import card, evaluate, export, play, push
+from .reference import reference_command
 
 app = typer.Typer(
     help="Large Decision Models: environments, reference policies, trajectories, evaluation.",
@@ -26,90 +24,15 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(envs, name="envs")
-app.command()(collect)
+app.command("reference")(reference_command)
+app.command("collect")(collect_command)
+app.command("import")(import_data)
+app.add_typer(dataset, name="dataset")
+app.command()(evaluate)
+app.command()(play)
 app.command()(export)
 app.command()(card)
-app.add_typer(dataset, name="dataset")
-app.command("import")(import_data)
 app.command()(push)
-app.command()(reference)
-
-
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Option(help="Folder or Hub id of a pretrained LDM.")],
-    ids: Ids = None,
-    output: Annotated[Path, typer.Option(help="JSON; the threshold curve lies beside it as PNG.")] = Path(
-        "outputs/results.json"
-    ),
-    dataset: Annotated[
-        Path | None, typer.Option(help="Trajectories whose scores of random and reference are reused.")
-    ] = None,
-    references: References = Path("outputs/references"),
-    episodes: Annotated[int, typer.Option(min=1, help="Per policy and environment.")] = 20,
-    num_envs: Annotated[int, typer.Option(min=1, help="Environments in lock step.")] = 10,
-    jobs: Jobs = 1,
-    incognito: Annotated[
-        bool,
-        typer.Option("--incognito", help="Do not tell the model which environment it is in: no stored statistics."),
-    ] = False,
-    seed: Annotated[
-        int | None, typer.Option(help="Of the first episode; by default far from those of collection.")
-    ] = None,
-    force: Annotated[bool, typer.Option(help="Measure again what the output tells already.")] = False,
-) -> None:
-    """Scores a model against random actions and reference policies, with its task text and from history alone."""
-    from ..evaluation import evaluate as evaluate_model
-    from ..evaluation import markdown_report, print_report, threshold_curve
-    from ..rollouts import HELD_OUT_SEED
-
-    results = evaluate_model(
-        model,
-        [name for part in ids or [] for name in part.split(",")] or None,
-        references,
-        episodes=episodes,
-        seed=HELD_OUT_SEED if seed is None else seed,
-        num_envs=num_envs,
-        jobs=jobs,
-        dataset=dataset,
-        output=output,
-        incognito=incognito,
-        force=force,
-    )
-    print_report(results)
-    threshold_curve(results, output.with_suffix(".png"))
-    output.with_suffix(".md").write_text(markdown_report(results), encoding="utf-8")
-    console.print(f"Results in {output}; the tables and the curve beside it as .md and .png")
-    if "failures" in results:
-        raise typer.Exit(1)
-
-
-@app.command()
-def play(
-    model: Annotated[str, typer.Option(help="Folder or Hub id of a pretrained LDM.")],
-    env: Annotated[
-        str, typer.Option(help="Name in the catalogue or Gymnasium id; several, separated by commas, side by side.")
-    ],
-    video: Annotated[Path | None, typer.Option(help="MP4 or GIF to write; without it a window opens.")] = None,
-    episodes: Annotated[int, typer.Option(min=1)] = 1,
-    seed: int = 0,
-) -> None:
-    """Lets a model play and shows it."""
-    from ..evaluation.playing import play as play_episodes
-    from ..evaluation.playing import play_grid
-
-    names = env.split(",")
-    if len(names) > 1:
-        if video is None:
-            raise LDMError("several environments side by side are a video; name it: --video grid.mp4")
-        for failure in play_grid(model, names, video, seed=seed).values():
-            console.print(f"left out: {failure}", markup=False, highlight=False)
-        console.print(f"video in {video}")
-        return
-    returns = play_episodes(model, env, video, episodes, seed)
-    console.print(f"returns: {', '.join(f'{value:.4g}' for value in returns)}")
-    if video:
-        console.print(f"video in {video}")
 
 
 def run(command: Callable[..., Any]) -> None:

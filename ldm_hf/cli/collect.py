@@ -27,7 +27,7 @@ class ExecutorName(StrEnum):
     ray = "ray"
 
 
-def collect(
+def collect_command(
     ids: Ids = None,
     domain: Domain = None,
     library: Library = None,
@@ -37,8 +37,9 @@ def collect(
     ),
     steps_per_env: Annotated[int, typer.Option(min=1, help="Steps of each environment.")] = 20_000,
     references: References = Path("outputs/references"),
-    behaviour: Annotated[
-        str | None, typer.Option(help="Folder or Hub id of an LDM that acts; the reference labels all the same.")
+    student: Annotated[
+        str | None,
+        typer.Option(help="Folder or Hub id of an LDM that acts while the reference policy labels every step."),
     ] = None,
     mix: Annotated[
         float,
@@ -64,7 +65,7 @@ def collect(
     if not (everything or ids or domain or library):
         raise LDMError("nothing to collect: choose by --ids, --domain or --library, or say --all")
     rows = [row for row in select(ids, domain, library) if ids or method_of(row) != "none"]
-    plan = Plan(str(output.absolute()), str(references.absolute()), steps_per_env, seed, behaviour, mix)
+    plan = Plan(str(output.absolute()), str(references.absolute()), steps_per_env, seed, student, mix)
     run: Any = local_executor
     if executor is ExecutorName.ray:
         from ..utils.ray import on_ray

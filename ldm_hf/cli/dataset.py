@@ -1,4 +1,4 @@
-"""``ldm import``, ``ldm dataset`` and ``ldm push``: data of others, its quality, and the Hub."""
+"""``ldm import`` and ``ldm dataset``: data of others, and the quality of a dataset."""
 
 from __future__ import annotations
 
@@ -177,17 +177,6 @@ def mixture(
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(yaml.safe_dump(mixed, sort_keys=False), encoding="utf-8")
     console.print(f"Train by it with: --dataset {output}", highlight=False)
-
-
-def push(
-    folder: Annotated[Path, typer.Argument(help="Of a model or a dataset.")],
-    repo_id: Annotated[str, typer.Argument(help="organisation/name on the Hub.")],
-    private: Annotated[bool, typer.Option("--private", help="If the repo is new: only its owners see it.")] = False,
-) -> None:
-    """Uploads a model or a dataset to the Hugging Face Hub."""
-    from ..hub.publishing import push as push_folder
-
-    console.print(push_folder(folder, repo_id, private), highlight=False)
 
 
 def _names(ids: list[str] | None) -> list[str] | None:

@@ -29,7 +29,7 @@ def seconds(text: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
-def reference(
+def reference_command(
     ids: Ids = None,
     domain: Domain = None,
     library: Library = None,

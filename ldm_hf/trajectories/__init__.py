@@ -1,9 +1,9 @@
 """Trajectories: how they are stored, written, read and cut into windows."""
 
 from .card import write_readme
+from .dataset import open_dataset
 from .describing import Summary, describe, draw_returns
 from .mixture import MixedDataset, Mixture, open_mixture
-from .opening import open_dataset
 from .reader import EnvironmentTrajectories
 from .schema import EnvironmentInfo
 from .selection import SelectedTrajectories, select_by_return

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..errors import MissingExtraError
-from .opening import open_dataset
+from .dataset import open_dataset
 from .streams import Stream
 from .validation import agreement
 
