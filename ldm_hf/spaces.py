@@ -9,13 +9,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from .errors import SpaceMismatchError, UnsupportedSpaceError
+
+Observation = Any
+"""A member of an observation space, or a batch of members as a vector environment lays it out."""
+Action = Any
+"""A member of an action space, or a batch of members."""
+Info = dict[str, Any]
+"""What an environment tells beside its observations."""
+Arrays = dict[str, np.ndarray]
+"""Values by the path of their leaf, ``{path: (N, *shape)}``; N is time, lanes or episodes."""
+Statistics = dict[str, Any]
+"""``{"observation": {path: {"mean", "std"}}, "reward": {"mean", "std"}}`` of the data of an environment, as JSON or as arrays."""
+SpaceJson = dict[str, Any]
+"""A space as JSON, see `space_to_json`."""
+
+
+class Steps(TypedDict):
+    """Consecutive steps of a stream.
+
+    Attributes:
+        observation: ``{path: (T, *shape)}``, the observation that each action was chosen in.
+        action: ``{path: (T, *shape)}``, what was executed.
+        label: ``{path: (T, *shape)}``, what the reference policy would have done.
+        reward: ``(T,)`` float32.
+        terminated: ``(T,)`` bool.
+        truncated: ``(T,)`` bool.
+    """
+
+    observation: Arrays
+    action: Arrays
+    label: Arrays
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+
 
 PRIMITIVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Text)
 

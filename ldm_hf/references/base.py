@@ -10,6 +10,11 @@ METHODS = ("tabular", "scripted", "heuristic", "planner", "rl")
 """In the order in which they are tried: of increasing cost."""
 
 
+def inside(env: gymnasium.Env) -> Any:
+    """The environment inside of all wrappers, as its library defines it: policies look into what only that library knows."""
+    return env.unwrapped
+
+
 class Reference:
     """A task-specific policy that says at any step what to do, also after other actions than its own.
 

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from ..errors import LDMError
+
+HELD_OUT_SEED = 1_000_000
+"""Seed of the first episode that measures a policy: far from the seeds of collected episodes."""
+SELECTION_SEED = 2_000_000
+"""Seed of the first episode that chooses among policies: neither those that measure the finished policy nor those that are collected."""
+
+
+class Measurement(TypedDict, total=False):
+    """How good a policy is in one environment.
+
+    Attributes:
+        mean: of the undiscounted returns.
+        std: of the returns.
+        ci: half of the 95 % interval of the mean, where it was measured by `ldm reference`.
+        episodes: how many.
+        seed: of the first episode.
+        returns: of all episodes, in the order of their seeds.
+    """
+
+    mean: float
+    std: float
+    ci: float
+    episodes: int
+    seed: int
+    returns: list[float]
+
+
+Scores = dict[str, Measurement]
+"""Measurements by policy: ``random`` and ``reference``."""
 
 
 def measurement(returns: np.ndarray, seed: int) -> dict[str, Any]:
@@ -50,12 +79,3 @@ def normalised_score(score: Any, random: float, reference: float, name: str = "e
             "so there is no scale for a normalised score; train the reference longer"
         )
     return (score - random) / (reference - random)
-
-
-HELD_OUT_SEED = 1_000_000
-
-
-"""Of the first episode that measures a policy: far from the seeds of collected episodes."""
-
-
-SELECTION_SEED = 2_000_000  # neither of those that measure the finished policy nor of those that are collected

@@ -25,13 +25,25 @@ import pyarrow as pa
 from gymnasium import spaces
 
 from ..errors import DatasetError
-from ..spaces import leaves, space_from_json
+from ..spaces import Steps, leaves, space_from_json
 from ..utils.files import write_atomically
 
 FORMAT_VERSION = 2
 BYTES = 64  # uint8 numbers of a step from which on they are one binary: written 5 to 20 times as fast as a list, and smaller
 ROLES = ("observation", "action", "label")
 PER_STEP = {"reward": np.float32, "terminated": np.bool_, "truncated": np.bool_}
+
+
+class Episode(Steps):
+    """A whole episode, as `TrajectoryWriter.write` takes it.
+
+    Attributes:
+        behaviour: who acted: ``clean``, ``perturbed-0.3``, ``student-0.5``, or a name of the source's.
+        seed: that the environment was reset with.
+    """
+
+    behaviour: str
+    seed: int
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Records what the published model is shown and does, for tests/test_golden.py; run after a new model is published.
 
-    python tests/data/make_golden.py
+python tests/data/make_golden.py
 """
 
 import json
