@@ -18,6 +18,8 @@ from sybil.parsers.markdown import CodeBlockParser
 from yaml import safe_load
 
 from ldm_hf.environments import catalogue
+from ldm_hf.environments.library_folders import read_library
+from ldm_hf.environments.specs import expand
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -59,7 +61,10 @@ def bash(example):
 def yaml(example):
     path = Path(FILE.match(example.parsed)[1])
     path.write_text(example.parsed)
-    if not isinstance(safe_load(example.parsed), list):  # no table of environments
+    told = safe_load(example.parsed)
+    if "rows" in told:  # a library
+        assert expand(read_library(path).rows)
+    if not isinstance(told, list):  # no table of environments
         return
     known = set(catalogue())
     os.environ["LDM_HF_CATALOGUE"] = str(path)
@@ -135,7 +140,7 @@ def test_examples_in_docstrings(path, workplace):
 
 PUBLIC = [  # packages say what is public in them; in plain modules it is whatever has no underscore
     *("ldm_hf", "ldm_hf.environments", "ldm_hf.evaluation", "ldm_hf.references", "ldm_hf.trajectories"),
-    *("ldm_hf.importers", "ldm_hf.hub"),
+    *("ldm_hf.importers", "ldm_hf.hub", "ldm_hf.rollouts"),
     *("ldm_hf.collection", "ldm_hf.training", "ldm_hf.errors"),
 ]
 
