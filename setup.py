@@ -34,6 +34,7 @@ extras = {
         "gym-invmgmt>=0.2",
         "or-gymnasium>=0.1",
         "JSSEnv>=1.1",
+        "evcrl>=0.0.1",
     ],
     # Environment libraries that share the interpreter, too, but are large or overwrite other packages' files; no part of "all".
     "envs-extra": [
