@@ -49,7 +49,5 @@ def test_a_wheel_built_from_the_source_distribution_plays_elsewhere(tmp_path):
     installed = tmp_path / "elsewhere"
     run(*pip, "install", "--no-deps", "--target", installed, wheel)
     environment = os.environ | {"PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1"}
-    played = run(
-        sys.executable, "-c", PLAY, installed, ROOT / "model_cards/ldm-nano", cwd=tmp_path, env=environment
-    )
+    played = run(sys.executable, "-c", PLAY, installed, ROOT / "model_cards/ldm-nano", cwd=tmp_path, env=environment)
     assert float(played.split()[-1]) == 500
