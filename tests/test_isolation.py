@@ -201,7 +201,7 @@ def test_a_text_that_is_too_long_is_refused(closing):
 FAULTS = {
     "raises": "ValueError: the plant is on fire",
     "exits": "SystemExit: goodbye",
-    "dies": r"its process died: SIGSEGV; it said last: half a li",
+    "dies": r"its process died: SIGSEGV; its last output: half a li",
     "leaves": "its process died: exit code 7",
     "outside": r"leaf 'x': array\(\[1.5, 1.5\].*outside Box",
     "nan": r"leaf 'x': array\(\[nan, nan\].*outside Box",

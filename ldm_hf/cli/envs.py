@@ -115,7 +115,9 @@ def split(
     if hold_out:
         select(None, library=hold_out)  # refuses an unknown one
     scores = reference_scores()
-    rows = [row for row in select(None) if row.name in kept or scores.get(row.name, {}).get("beats_random")]
+    rows = [
+        row for row in select(None) if row.name in kept or (row.name in scores and scores[row.name]["beats_random"])
+    ]
     parts = dict(zip(("train", "held-out"), split_rows(rows, hold_out, share, seed, kept), strict=True))
     output.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
