@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import gymnasium
 import numpy as np
@@ -18,7 +18,7 @@ from ..environments import get_spec, make
 from ..errors import EnvironmentFailure, LDMError, MissingExtraError
 from ..rollouts.lane import Lane
 
-CAPTION = 14  # pixels under a tile
+CAPTION = 14  # height in pixels of the name under a picture
 GRID_FPS = 20
 
 
@@ -28,20 +28,21 @@ def play(
     video: str | Path | None = None,
     episodes: int = 1,
     seed: int = 0,
-    show: Callable[[str], Any] = print,
+    show: Callable[[str], object] = print,
 ) -> list[float]:
-    """Lets a model play.
+    """Lets a model play in one environment.
 
     Args:
-        model: folder or Hub id.
-        name: of the environment, in the catalogue or Gymnasium's registry.
-        video: file to write (``.mp4`` or ``.gif``); None opens a window, or shows the texts of an environment that has no picture.
-        episodes: how many; the model's history goes on across them.
-        seed: of the first episode.
-        show: takes these texts.
+        model: Folder or Hub id of a pretrained LDM.
+        name: Name of the environment in the catalogue or Gymnasium's registry.
+        video: File to write (``.mp4`` or ``.gif``); None opens a window, or shows the texts of an environment that has
+            no picture.
+        episodes: Number of episodes; the model's history goes on across them.
+        seed: Seed of the first episode.
+        show: Receives these texts.
 
     Returns:
-        Return of each episode.
+        The return of each episode.
 
     Raises:
         LDMError: if the environment cannot be drawn.
@@ -58,7 +59,7 @@ def play(
         returns[episode] += reward
         if told:
             show(str(frame))
-        elif frame is not None:
+        elif isinstance(frame, np.ndarray):
             frames.append(frame)
     fps = env.metadata.get("render_fps") or 30
     env.close()
@@ -73,15 +74,15 @@ def play_grid(
     """Lets a model play in several environments and writes one video of all, side by side.
 
     Args:
-        model: folder or Hub id.
-        names: of the environments.
-        video: file to write.
-        steps: of each environment; ended episodes are followed by new ones.
-        side: of a picture, in pixels.
-        seed: of the first episode of each.
+        model: Folder or Hub id of a pretrained LDM.
+        names: Names of the environments.
+        video: File to write.
+        steps: Steps in each environment; ended episodes are followed by new ones.
+        side: Width and height of a picture in pixels.
+        seed: Seed of the first episode in each environment.
 
     Returns:
-        The environments that have no picture, by name; they are left out.
+        Errors by the name of the environment, where it has no picture; it is left out.
 
     Raises:
         LDMError: if none of them has a picture.
@@ -97,7 +98,9 @@ def play_grid(
             agent = make_agent(*loaded, get_spec(name).name, get_spec(name).task or None, env)
             endless = _steps(Lane(env, name), agent, None, seed, draw=True)
             tiles[name] = [
-                _tile(frame, name, side) for _, frame, _ in itertools.islice(endless, steps) if frame is not None
+                _tile(frame, name, side)
+                for _, frame, _ in itertools.islice(endless, steps)
+                if isinstance(frame, np.ndarray)
             ]
             env.close()
         except LDMError as error:
@@ -121,7 +124,7 @@ def _drawn_environment(name: str, modes: tuple[str, ...] = ("rgb_array",)) -> gy
         try:
             env = make(spec, render_mode=mode)
         except EnvironmentFailure:
-            make(spec).close()  # if it can be made without: its constructor does not know the mode
+            make(spec).close()  # if this works, its constructor just does not know the mode
             continue
         if mode in env.metadata.get("render_modes", []):
             return env
@@ -131,19 +134,18 @@ def _drawn_environment(name: str, modes: tuple[str, ...] = ("rgb_array",)) -> gy
 
 def _steps(
     lane: Lane, agent: LDMAgent, episodes: int | None, seed: int, draw: bool
-) -> Iterator[tuple[int, Any, float]]:
-    """Number of the episode, picture (or text) before the step, and reward of every step; without end if ``episodes`` is None."""
-    feedback: tuple[Any, Any, Any] = (None, None, None)
+) -> Iterator[tuple[int, np.ndarray | str | None, float]]:
+    """Plays: episode number, picture (or text) before the step, and reward of each step; endless if ``episodes`` is None."""
+    feedback: tuple[float | None, bool | None, bool | None] = (None, None, None)
     for episode in itertools.count() if episodes is None else range(episodes):
         lane.begin(seed + episode)
         over = False
         while not over:
-            frame: Any = None
+            frame: np.ndarray | str | None = None
             if draw:
                 with lane.named("render"):  # also where the machine cannot draw
-                    frame = lane.env.render()
-            if not isinstance(frame, str | None):
-                frame = _pixels(frame)
+                    drawn = lane.env.render()
+                frame = drawn if isinstance(drawn, str | None) else _pixels(drawn)
             action = agent.act(lane.observation, *feedback, lane.info)
             over = lane.step(action)
             # the agent sees how an episode ended together with the first observation of the next
@@ -151,14 +153,14 @@ def _steps(
             yield episode, frame, lane.reward
 
 
-def _pixels(frame: Any) -> np.ndarray:
-    """uint8; real numbers are taken to lie between 0 and 1."""
-    frame = np.asarray(frame)
+def _pixels(drawn: object) -> np.ndarray:
+    """A picture as uint8; real numbers are taken to be between 0 and 1."""
+    frame = np.asarray(drawn)
     return frame if frame.dtype == np.uint8 else (255 * np.clip(frame, 0, 1)).astype(np.uint8)
 
 
 def _tile(frame: np.ndarray, name: str, side: int) -> np.ndarray:
-    """A picture ``(side + CAPTION, side, 3)`` with its name below."""
+    """A picture ``(side + CAPTION, side, 3)`` with the name of its environment below."""
     from PIL import Image, ImageDraw  # comes with imageio
 
     picture = Image.fromarray(frame).convert("RGB")
@@ -179,7 +181,7 @@ def _write(path: Path, frames: list[np.ndarray], fps: float) -> None:
         _imageio().imwrite(path, frames, fps=fps, macro_block_size=2)
 
 
-def _imageio() -> Any:
+def _imageio() -> ModuleType:
     try:
         import imageio.v3
     except ImportError as error:
