@@ -135,7 +135,7 @@ def _drawn_environment(name: str, modes: tuple[str, ...] = ("rgb_array",)) -> gy
 def _steps(
     lane: Lane, agent: LDMAgent, episodes: int | None, seed: int, draw: bool
 ) -> Iterator[tuple[int, np.ndarray | str | None, float]]:
-    """Plays: episode number, picture (or text) before the step, and reward of each step; endless if ``episodes`` is None."""
+    """Episode number, picture (or text) before the step, and reward of each step; endless if ``episodes`` is None."""
     feedback: tuple[float | None, bool | None, bool | None] = (None, None, None)
     for episode in itertools.count() if episodes is None else range(episodes):
         lane.begin(seed + episode)
