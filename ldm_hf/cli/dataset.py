@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -16,6 +16,8 @@ from .options import Ids, console, names_of
 
 if TYPE_CHECKING:
     import gymnasium
+
+    from ..spaces import Action, Observation
 
 dataset = typer.Typer(help="Checks, describes and documents a trajectory dataset.", no_args_is_help=True)
 
@@ -61,7 +63,7 @@ def import_data(
     from ..importers.formats import takes_spaces
     from ..spaces import describe_difference
 
-    described: dict[str, object] = {"name": name, "task": task, "domain": domain, "licence": licence}
+    described: dict[str, Any] = {"name": name, "task": task, "domain": domain, "licence": licence}
     options: dict[str, object] = {"columns": columns, "config": config, "split": split, "image_size": image_size}
     options["shifted_rewards"] = shifted_rewards or None
     if not env:
@@ -82,7 +84,7 @@ def import_data(
     console.print(f"{info.name} is in {to / info.name}; check it with: ldm dataset validate {to}", highlight=False)
 
 
-def _environment(name: str) -> tuple[dict[str, object], tuple[gymnasium.Space, gymnasium.Space]]:
+def _environment(name: str) -> tuple[dict[str, object], tuple[gymnasium.Space[Observation], gymnasium.Space[Action]]]:
     """The description of an environment of the catalogue or Gymnasium, and its observation and action space."""
     from ..environments import get_spec, make
 
@@ -102,7 +104,8 @@ def validate(
     reward_low: Annotated[float, typer.Option(help="Report rewards below this as errors.")] = -math.inf,
     reward_high: Annotated[float, typer.Option(help="Report rewards above this as errors.")] = math.inf,
     ignore: Annotated[
-        list[str] | None, typer.Option(help="Kind of finding not to report; the option may be repeated.")
+        list[str] | None,
+        typer.Option(help="Kind of finding not to report, such as duplicates; the option may be repeated."),
     ] = None,
 ) -> None:
     """Checks every step: values outside their space, NaN, ends of episodes, duplicates, rewards, labels.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -183,7 +184,6 @@ def _write(path: Path, frames: list[np.ndarray], fps: float) -> None:
 
 def _imageio() -> ModuleType:
     try:
-        import imageio.v3
+        return importlib.import_module("imageio.v3")
     except ImportError as error:
         raise MissingExtraError("imageio", extra="eval") from error
-    return imageio.v3

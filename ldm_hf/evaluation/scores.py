@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from types import ModuleType
 from typing import Literal, NotRequired, TypedDict, cast
 
@@ -100,10 +101,9 @@ def interquartile_mean(scores: np.ndarray, axis: int = 0) -> np.ndarray:
 def _stats() -> ModuleType:
     # SciPy and not rliable: rliable 1.2 imports arch<8, which fails on import with pandas 3. SciPy has what it calls.
     try:
-        from scipy import stats
+        return importlib.import_module("scipy.stats")
     except ImportError as error:
         raise MissingExtraError("scipy", extra="eval") from error
-    return stats
 
 
 def interval(returns: list[np.ndarray], confidence: float = 0.95, seed: int = 0) -> list[float] | None:

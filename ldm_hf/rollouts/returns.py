@@ -38,7 +38,7 @@ Scores = dict[str, Measurement]
 """Measurements by policy: ``random`` and ``reference``."""
 
 
-def measurement(returns: np.ndarray, seed: int) -> dict[str, Any]:
+def measurement(returns: np.ndarray, seed: int) -> Measurement:
     """Mean, standard deviation and all of the returns ``(episodes,)`` of episodes ``seed``, ``seed + 1``, ..."""
     return {
         "mean": float(np.mean(returns)),
