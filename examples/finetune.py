@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Fine-tunes a pretrained LDM on trajectories of environments, also of spaces that it has never seen.
 
-    python examples/finetune.py --model outputs/ldm-nano --dataset outputs/mine --environments Thermostat-v0 --output_dir outputs/thermostat
+    python examples/finetune.py --model outputs/ldm-nano --dataset outputs/mine --environments Thermostat-v0 \\
+        --output_dir outputs/thermostat
 
-Some episodes are held out for early stopping. The result is an ordinary model; it still knows the environments of the pretrained one, but plays
-them worse the longer it was trained on others.
+Some episodes are held out, and training ends when the loss on them no longer falls. The result is a model like any
+other; it still knows the environments of the pretrained one, and plays them worse the longer it was trained on others.
 """
 
 from __future__ import annotations
@@ -35,31 +36,31 @@ from ldm_hf.trajectories.streams import Stream
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT_BATCHES = 4  # at every measurement
+HELD_OUT_BATCHES = 4  # batches per measurement of the held-out loss
 
 
 @dataclass(kw_only=True)
 class Arguments(TrainingRun):
-    """What to train on what, for how long."""
+    """Options of fine-tuning."""
 
     model: str = field(metadata={"help": "folder or Hub id of the pretrained LDM"})
     method: str = option(
         "full",
-        "train all weights, freeze the decoder, or add low-rank adapters to it",
+        "what to train: all weights, all but the decoder, or low-rank adapters (LoRA) of the decoder",
         choices=["full", "frozen", "lora"],
     )
     lora_rank: int = option(8, "rank of the adapters of --method lora")
-    episodes: int | None = option(None, "train on the first N demonstrations of each environment; all by default")
-    held_out: float = option(0.1, "share of episodes held out for early stopping; 0: no early stopping")
+    episodes: int | None = option(None, "use only the first so many episodes of each environment; all by default")
+    held_out: float = option(0.1, "share of episodes held out for early stopping; 0 switches it off")
     evaluation_steps: int = option(50, "updates between two measurements of the held-out loss")
-    patience: int = option(6, "stop after this many measurements without improvement")
-    max_steps: int = option(1000, "largest number of updates")
+    patience: int = option(6, "measurements without improvement before training stops")
+    max_steps: int = option(1000, "most training updates")
     learning_rate: float = option(5e-4, "peak learning rate")
     warmup_steps: int = option(20, "linear warm-up steps")
 
 
 def split(stream: Stream, episodes: int | None, held_out: float) -> tuple[Stream, Stream | None]:
-    """Episodes to train on, and those held out: the last ones; none of fewer than five."""
+    """Splits episodes into those to train on and the last ones, which are held out; none of fewer than five."""
     count = min(episodes or stream.num_episodes, stream.num_episodes)
     held = max(1, round(held_out * count)) if held_out and count >= 5 else 0
     return stream.part(0, count - held), stream.part(count - held, count) if held else None
@@ -72,7 +73,7 @@ def early_stopping(
     args: Arguments,
     window: int,
 ) -> EarlyStopping:
-    """Early stopping on batches of the held-out streams, encoded with task texts, rewards and stored statistics."""
+    """Early stopping by the loss on held-out streams, encoded with all that is known of their environments."""
     sampler = WindowSampler(
         {name: stream.num_steps for name, stream in streams.items()},
         args.segment or 4 * window,
@@ -88,7 +89,7 @@ def early_stopping(
 
 
 def main(args: Arguments) -> None:
-    """Trains and saves."""
+    """Fine-tunes the model on the dataset and saves it."""
     accelerator = make_accelerator(args)
     streams = open_dataset(args.dataset, args.environments or None, args.min_return_percentile)
     parts = {name: split(stream, args.episodes, args.held_out) for name, stream in streams.items()}

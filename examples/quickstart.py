@@ -21,7 +21,7 @@ from ldm_hf.cli.app import run
 from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec
 from ldm_hf.errors import LDMError
-from ldm_hf.evaluation import evaluate, markdown_report, print_report, threshold_curve
+from ldm_hf.evaluation import EvaluationOptions, evaluate, markdown_report, print_report, threshold_curve
 from ldm_hf.evaluation.playing import play_grid
 
 ENVIRONMENTS = (
@@ -90,7 +90,8 @@ def main() -> None:
         raise LDMError("pretraining failed; its message stands above")
 
     console.rule("3. Load it back and evaluate: random, reference, LDM, on the same held-out seeds")
-    results = evaluate(model, args.environments, episodes=args.episodes, jobs=2, dataset=data, output=results_file)
+    measuring = EvaluationOptions(episodes=args.episodes)
+    results = evaluate(model, args.environments, measuring, dataset=data, output=results_file, jobs=2)
     print_report(results, console)
     threshold_curve(results, args.output / "curve.png")
     (args.output / "results.md").write_text(markdown_report(results), encoding="utf-8")

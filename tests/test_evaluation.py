@@ -14,7 +14,15 @@ from rich.console import Console
 
 from ldm_hf import LDMAgent
 from ldm_hf.errors import CheckpointError, DatasetError, EnvironmentFailure, LDMError, NonFiniteError
-from ldm_hf.evaluation import Target, evaluate, markdown_report, print_report, summarise, threshold_curve
+from ldm_hf.evaluation import (
+    EvaluationOptions,
+    Target,
+    evaluate,
+    markdown_report,
+    print_report,
+    summarise,
+    threshold_curve,
+)
 from ldm_hf.evaluation.scores import interval
 from ldm_hf.rollouts import AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
 from ldm_hf.trajectories.schema import EnvironmentInfo
@@ -221,7 +229,8 @@ def test_interval_narrows_with_episodes():
 def test_evaluate_measures_all_policies_on_the_same_seeds_and_reports_failures(saved, tmp_path):
     output = tmp_path / "results" / "results.json"
     names = ["Broken-v0", "CartPole-v1", "Other-v0", "Worse-v0"]
-    results = evaluate(saved, names, episodes=4, seed=50, num_envs=3, output=output, progress=False, find=find)
+    options = EvaluationOptions(episodes=4, seed=50, num_envs=3)
+    results = evaluate(saved, names, options, output=output, progress=False, find=find)
     assert json.loads(output.read_text()) == results
     assert list(results["environments"]) == ["CartPole-v1", "Other-v0"]
     assert "bad physics" in results["failures"]["Broken-v0"]
@@ -249,9 +258,10 @@ def test_an_interrupted_evaluation_goes_on_unless_it_measures_otherwise(saved, t
             raise KeyboardInterrupt
         return find(name, folder)
 
-    def measure(**options):
+    def measure(force=False, **options):
         asked_before = len(asked)
-        results = evaluate(saved, names, output=output, progress=False, find=spy, **{"episodes": 3} | options)
+        options = EvaluationOptions(**{"episodes": 3} | options)
+        results = evaluate(saved, names, options, output=output, force=force, progress=False, find=spy)
         return results, asked[asked_before:]
 
     with pytest.raises(KeyboardInterrupt):
@@ -290,12 +300,14 @@ def test_incognito_the_model_acts_without_what_is_stored(saved, monkeypatch):
 
     monkeypatch.setattr(sys.modules[evaluate.__module__], "LDMAgent", Spy)
     for incognito in (False, True):
-        evaluate(saved, episodes=1, progress=False, find=find, incognito=incognito)
+        options = EvaluationOptions(episodes=1, incognito=incognito)
+        evaluate(saved, options=options, progress=False, find=find)
     assert known == ["CartPole-v1"] * 2 + ["the environment"] * 2
 
 
 def test_evaluate_takes_the_environments_that_the_model_knows(saved):
-    results = evaluate(saved, episodes=1, progress=False, find=find, command="ldm evaluate")
+    options = EvaluationOptions(episodes=1)
+    results = evaluate(saved, options=options, progress=False, find=find, command="ldm evaluate")
     assert list(results["environments"]) == ["CartPole-v1"]
     assert results["command"] == "ldm evaluate"
 
@@ -306,7 +318,8 @@ def test_scores_of_the_dataset_are_used_if_the_seeds_are_the_same(saved, tmp_pat
     recorded = {"mean": 1.0, "std": 0.5, "episodes": 20, "seed": 50}
     scores = {"random": recorded, "reference": recorded | {"seed": 51}}
     EnvironmentInfo("CartPole-v1", "CartPole-v1", {}, {}, scores=scores).save(folder)
-    results = evaluate(saved, episodes=2, seed=50, dataset=folder.parent, progress=False, find=find)
+    options = EvaluationOptions(episodes=2, seed=50)
+    results = evaluate(saved, options=options, dataset=folder.parent, progress=False, find=find)
     assert results["environments"]["CartPole-v1"]["random"] == recorded
     assert results["environments"]["CartPole-v1"]["reference"]["mean"] == 60
 
@@ -323,8 +336,9 @@ def test_bad_arguments(saved, tmp_path):
 @pytest.mark.slow
 def test_processes_measure_the_same(saved):
     names = ["Broken-v0", "CartPole-v1", "Other-v0"]
+    options = EvaluationOptions(episodes=3)
     alone, parallel = (
-        evaluate(saved, names, episodes=3, jobs=jobs, progress=False, find=find, command="") for jobs in (1, 2)
+        evaluate(saved, names, options, jobs=jobs, progress=False, find=find, command="") for jobs in (1, 2)
     )
     assert alone["failures"] == parallel["failures"]
     assert list(parallel["environments"]) == ["CartPole-v1", "Other-v0"]

@@ -111,7 +111,8 @@ def test_a_dataset_folder_is_a_dataset_repo(tmp_path, hub):
         ours = open_dataset("someone/toys")["Toy-v0"]
         stream = load_dataset("someone/toys", "Toy-v0", split="train", streaming=True)
         rows = list(stream)
-        print(ours.num_steps, ours.num_episodes, len(rows), float(ours.slice(7, 12)["reward"].sum()), sum(rows[1]["reward"]))
+        print(ours.num_steps, ours.num_episodes, len(rows))
+        print(float(ours.slice(7, 12)["reward"].sum()), sum(rows[1]["reward"]))
         """,
         tmp_path,
         hub,
@@ -227,7 +228,8 @@ def test_training_on_a_dataset_of_the_hub_is_training_on_its_folder(tmp_path, hu
     for place, output in (("someone/toys", "model"), ("data", "same")):
         options = ["--dataset", place, "--output_dir", output, "--max_steps", "2", "--batch_size", "2"]
         options += ["--num_workers", str(workers)]
-        code = f"import runpy, sys; sys.argv = {[str(script), *options]}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+        code = f"import runpy, sys; sys.argv = {[str(script), *options]}\n"
+        code += "runpy.run_path(sys.argv[0], run_name='__main__')"
         python(code, tmp_path, hub)
     weights = [(tmp_path / output / "model.safetensors").read_bytes() for output in ("model", "same")]
     assert weights[0] == weights[1]

@@ -105,7 +105,7 @@ FOUND = (
 
 
 def rows() -> list:
-    """Names whose reference needs no training, of `representatives`, `VARIANTS` and `FOUND`; those of slow libraries are marked."""
+    """Names of `representatives`, `VARIANTS`, `FOUND` whose reference needs no training; slow libraries are marked."""
     names = representatives()
     return [
         pytest.param(name, marks=[pytest.mark.slow] if get_spec(name).library in SLOW_LIBRARIES else [])

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import typer
 
@@ -18,7 +17,7 @@ from .model import card, evaluate, export, play, push
 from .reference import reference_command
 
 app = typer.Typer(
-    help="Large Decision Models: environments, reference policies, trajectories, evaluation.",
+    help="Large Decision Models: environments, reference policies, trajectories, models and their evaluation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -35,8 +34,8 @@ app.command()(card)
 app.command()(push)
 
 
-def run(command: Callable[..., Any]) -> None:
-    """Runs a command; an error that a user can cure becomes one line without a stack trace."""
+def run(command: Callable[[], object]) -> None:
+    """Runs a command; an error that a user can cure is printed as one line without a stack trace."""
     logging.basicConfig(format="%(levelname)s %(message)s")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:

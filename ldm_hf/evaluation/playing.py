@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -25,20 +24,21 @@ def play(
     video: str | Path | None = None,
     episodes: int = 1,
     seed: int = 0,
-    show: Callable[[str], Any] = print,
+    show: Callable[[str], object] = print,
 ) -> list[float]:
-    """Lets a model play.
+    """Lets a model play in one environment.
 
     Args:
-        model: folder or Hub id.
-        name: of the environment, in the catalogue or Gymnasium's registry.
-        video: file to write (``.mp4`` or ``.gif``); None opens a window, or shows the texts of an environment that has no picture.
-        episodes: how many; the model's history goes on across them.
-        seed: of the first episode.
-        show: takes these texts.
+        model: Folder or Hub id of a pretrained LDM.
+        name: Name of the environment in the catalogue or Gymnasium's registry.
+        video: File to write (``.mp4`` or ``.gif``); None opens a window, or shows the texts of an environment that has
+            no picture.
+        episodes: Number of episodes; the model's history goes on across them.
+        seed: Seed of the first episode.
+        show: Receives these texts.
 
     Returns:
-        Return of each episode.
+        The return of each episode.
 
     Raises:
         LDMError: if the environment cannot be drawn.
@@ -56,7 +56,7 @@ def play(
         returns[episode] += reward
         if told:
             show(str(frame))
-        elif frame is not None:
+        elif isinstance(frame, np.ndarray):
             frames.append(frame)
     fps = env.metadata.get("render_fps") or 30
     env.close()
@@ -77,16 +77,16 @@ def play_grid(
     """Lets a model play in several environments and writes one video of all, side by side, each at its own speed (its ``render_fps``).
 
     Args:
-        model: folder or Hub id.
-        names: of the environments.
-        video: file to write.
-        seconds: length of the video; ended episodes are followed by new ones.
-        side: of a picture, in pixels.
-        fps: frames of the video per second. A faster environment is not drawn at every step, a slower one stands still for some frames.
-        seed: of the first episode of each.
+        model: Folder or Hub id of a pretrained LDM.
+        names: Names of the environments.
+        video: File to write.
+        seconds: Length of the video; ended episodes are followed by new ones.
+        side: Width and height of a picture in pixels.
+        fps: Frames per second of the video. A faster environment is not drawn at every step, a slower one stands still for some frames.
+        seed: Seed of the first episode in each environment.
 
     Returns:
-        The environments that have no picture, by name; they are left out.
+        Errors by the name of the environment, where it has no picture; it is left out.
 
     Raises:
         LDMError: if none of them has a picture.
@@ -104,7 +104,7 @@ def play_grid(
             agent = make_agent(*loaded, get_spec(name).name, get_spec(name).task or None, env)
             speed = env.metadata.get("render_fps") or fps
             skipped, held = max(1, round(speed / fps)), max(1, round(fps / speed))
-            drawn = (f for _, f, _ in _steps(Lane(env, name), agent, None, seed, draw=skipped) if f is not None)
+            drawn = (f for _, f, _ in _steps(Lane(env, name), agent, None, seed, draw=skipped) if isinstance(f, np.ndarray))
             pictures = [tile(frame, name, side) for frame in itertools.islice(drawn, -(-length // held))]
             tiles[name] = [picture for picture in pictures for _ in range(held)][:length]
             env.close()
@@ -123,7 +123,7 @@ def _drawn_environment(name: str, modes: tuple[str, ...] = ("rgb_array",)) -> gy
         try:
             env = make(spec, render_mode=mode)
         except EnvironmentFailure:
-            make(spec).close()  # if it can be made without: its constructor does not know the mode
+            make(spec).close()  # if this works, its constructor just does not know the mode
             continue
         if mode in env.metadata.get("render_modes", []):
             return env
@@ -133,12 +133,12 @@ def _drawn_environment(name: str, modes: tuple[str, ...] = ("rgb_array",)) -> gy
 
 def _steps(
     lane: Lane, agent: LDMAgent, episodes: int | None, seed: int, draw: int
-) -> Iterator[tuple[int, Any, float]]:
-    """Number of the episode, picture (or text) before the step, and reward of every step; without end if ``episodes`` is None.
+) -> Iterator[tuple[int, np.ndarray | str | None, float]]:
+    """Episode number, picture (or text) before the step, and reward of each step; endless if ``episodes`` is None.
 
     Only every ``draw``-th step has a picture; none has one if it is 0.
     """
-    feedback: tuple[Any, Any, Any] = (None, None, None)
+    feedback: tuple[float | None, bool | None, bool | None] = (None, None, None)
     step = itertools.count()
     for episode in itertools.count() if episodes is None else range(episodes):
         lane.begin(seed + episode)
@@ -152,10 +152,10 @@ def _steps(
             yield episode, frame, lane.reward
 
 
-def _draw(lane: Lane) -> Any:
+def _draw(lane: Lane) -> np.ndarray | str | None:
     """A picture, or the text of an environment that has none; also where the machine cannot draw, the error names the environment."""
     try:
-        frame: Any = lane.env.render()
+        frame = lane.env.render()
     except Exception as error:
         raise drawing_error(lane.name, error) or lane.failure("render", error) from error
     return frame if isinstance(frame, str | None) else pixels(frame)

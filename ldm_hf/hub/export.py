@@ -54,7 +54,7 @@ def export_model(model: str | Path, folder: str | Path) -> Path:
 def write_code(folder: Path) -> None:
     """Writes the modelling files beside a saved model, and where its classes are into its configuration, for ``trust_remote_code``."""
     for module in (modeling_ldm, processing_ldm):
-        for source in (str(module.__file__), *get_relative_import_files(module.__file__)):
+        for source in (str(module.__file__), *get_relative_import_files(str(module.__file__))):
             shutil.copyfile(source, folder / Path(source).name)
     for name, auto_map in AUTO_MAPS.items():
         if (folder / name).exists():

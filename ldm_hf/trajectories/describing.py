@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..errors import MissingExtraError
+from ..utils.figures import png_figure
 from .dataset import open_dataset
 from .streams import Stream
 from .validation import agreement
@@ -65,19 +65,11 @@ def draw_returns(summary: Summary, path: str | Path) -> None:
     Raises:
         MissingExtraError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "eval") from error
-    figure = Figure(figsize=(5, 3), layout="constrained")  # not pyplot: no state and no display
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.hist(summary.returns, bins=min(40, max(5, summary.episodes // 5)), color="0.6")
-    for number, (name, value) in enumerate(summary.scores.items()):
-        axes.axvline(value, color=f"C{number}", label=f"{name}: {value:.4g}")
-    axes.set(title=f"{summary.name}: {summary.episodes:,} episodes", xlabel="return", ylabel="episodes")
-    if summary.scores:
-        axes.legend()
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with png_figure(path, (5, 3), dpi=120) as figure:
+        axes = figure.subplots()
+        axes.hist(summary.returns, bins=min(40, max(5, summary.episodes // 5)), color="0.6")
+        for number, (name, value) in enumerate(summary.scores.items()):
+            axes.axvline(value, color=f"C{number}", label=f"{name}: {value:.4g}")
+        axes.set(title=f"{summary.name}: {summary.episodes:,} episodes", xlabel="return", ylabel="episodes")
+        if summary.scores:
+            axes.legend()

@@ -3,8 +3,8 @@
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import constants
 
@@ -19,7 +19,7 @@ def environments_folder() -> Path:
     return Path(os.environ.get("LDM_HF_ENVIRONMENTS", cache_folder() / "environments"))
 
 
-def save_json(results: dict[str, Any], path: str | Path) -> None:
+def save_json(results: Mapping[str, object], path: str | Path) -> None:
     """Writes results as JSON, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
