@@ -111,7 +111,7 @@ def test_the_card_says_what_was_measured(trained, tmp_path, results):
     )
     assert "2. And on, next-action prediction, 7 steps" in text_of_two and "--model someone/ldm" in text_of_two
     assert "held out of its training" in text_of_two and "nasim-tiny (50 %)" in text_of_two
-    assert 'src="replay.mp4"' in text and "Not told which of these environments it is in" in text
+    assert 'src="replay.mp4"' in text and "Without knowing which of these environments it is in" in text
 
 
 @pytest.mark.parametrize(("missing", "cure"), [("results.json", "ldm evaluate"), ("model.safetensors", "ldm export")])

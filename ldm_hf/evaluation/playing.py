@@ -104,7 +104,9 @@ def play_grid(
             agent = make_agent(*loaded, get_spec(name).name, get_spec(name).task or None, env)
             speed = env.metadata.get("render_fps") or fps
             skipped, held = max(1, round(speed / fps)), max(1, round(fps / speed))
-            drawn = (f for _, f, _ in _steps(Lane(env, name), agent, None, seed, draw=skipped) if isinstance(f, np.ndarray))
+            drawn = (
+                f for _, f, _ in _steps(Lane(env, name), agent, None, seed, draw=skipped) if isinstance(f, np.ndarray)
+            )
             pictures = [tile(frame, name, side) for frame in itertools.islice(drawn, -(-length // held))]
             tiles[name] = [picture for picture in pictures for _ in range(held)][:length]
             env.close()

@@ -19,10 +19,11 @@ LEFT_HERE = ["checkpoint-*", "checkpoint-*/**", "unfinished-*", "unfinished-*/**
 
 
 def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
-    """Uploads a folder; the repo is made if there is none. Files that are there already are not sent again, so an interrupted upload goes on.
+    """Uploads a folder; the repo is made if there is none. Files that are there already are not sent again.
 
-    A model gets the code that runs without this package (``trust_remote_code``). A dataset gets its card anew, with loading code that
-    names the repo, and an index, so that training can begin before all of it is downloaded. Checkpoints and unfinished files stay here.
+    A model gets the code that runs without this package (``trust_remote_code``). A dataset gets a new card, with loading code
+    that names the repo, and an index, so that training can begin before all of it is downloaded. Checkpoints and unfinished
+    files are not uploaded.
 
     Args:
         folder: Folder of a model (``config.json``) or of a trajectory dataset.
@@ -44,7 +45,8 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
         write_readme(folder, repo_id=repo_id)
     else:
         raise LDMError(
-            f"{folder} is neither a model (no config.json) nor a trajectory dataset (no <environment>/environment.json)."
+            f"{folder} is neither a model (no config.json) nor a trajectory dataset "
+            "(no <environment>/environment.json)."
         )
     api = HfApi()
     try:
@@ -61,8 +63,8 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
                 )
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
         raise LDMError(
-            f"{repo_id} could not be uploaded: {str(error).strip().splitlines()[0]} Log in with `hf auth login`, and try again: "
-            "what was sent stays there."
+            f"{repo_id} could not be uploaded: {str(error).strip().splitlines()[0]} "
+            "Log in with `hf auth login`, and try again: what was sent stays there."
         ) from error
     return commit.commit_url
 
