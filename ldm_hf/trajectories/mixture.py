@@ -59,7 +59,7 @@ class MixedDataset:
 
 @dataclass(frozen=True)
 class Mixture:
-    """What a mixture file says.
+    """The content of a mixture file.
 
     Args:
         datasets: the datasets, at least one.

@@ -33,7 +33,7 @@ THREADS = 4  # fetch ahead; more keep the first batch waiting, since decoding ta
 
 
 class IndexEntry(TypedDict):
-    """What the index says of one environment.
+    """The entry of one environment in the index.
 
     Attributes:
         info: fields of `EnvironmentInfo`.
@@ -60,7 +60,7 @@ class RemoteTrajectories:
         repo_id: id of the dataset repo.
         revision: commit of the index.
         name: name of the config.
-        entry: what the index says of it.
+        entry: its entry in the index.
     """
 
     def __init__(self, repo_id: str, revision: str, name: str, entry: IndexEntry) -> None:

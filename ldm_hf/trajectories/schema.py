@@ -66,7 +66,7 @@ class Facts(TypedDict, total=False):
 
 @dataclass
 class EnvironmentInfo:
-    """What is known about the environment of a config; kept in ``environment.json``.
+    """Facts about the environment of a config, kept in ``environment.json``.
 
     Args:
         name: name of the config, unique in a dataset.

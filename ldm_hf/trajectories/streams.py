@@ -1,4 +1,4 @@
-"""Where a dataset is, and the streams in it."""
+"""Finds a dataset in a folder or on the Hub, and opens its streams."""
 
 from __future__ import annotations
 

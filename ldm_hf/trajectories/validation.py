@@ -1,4 +1,4 @@
-"""What is wrong with a dataset: everything, not only the first thing."""
+"""Validation of a dataset: finds every flaw, not only the first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ERROR, WARNING = "error", "warning"
 OTHERS_ACT = ("perturbed", "student")  # beginnings of behaviours in which not all actions are the reference's
 
 Found = Iterator[tuple[str, str] | tuple[str, str, str]]
-"""What a check finds: kind, problem and, unless it is an error, level of a `Finding`."""
+"""Findings of one check: kind, problem and, unless it is an error, level."""
 Value = TypeVar("Value", str, int)
 
 
