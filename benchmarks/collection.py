@@ -17,7 +17,7 @@ from common import Row, cpu_seconds, parser, show
 
 from ldm_hf.collection import Plan
 from ldm_hf.collection.actors import Perturbed
-from ldm_hf.collection.collecting import describe, open_lanes
+from ldm_hf.collection.collecting import environment_info, open_lanes
 from ldm_hf.collection.recording import LabelledLane, record
 from ldm_hf.environments import get_spec
 from ldm_hf.references import load_reference
@@ -71,7 +71,7 @@ def compare(name: str, references: str, budget: float, most: int) -> Row:
     """All contenders in the same episodes of one environment, in turns."""
     spec = get_spec(name)
     lanes = open_lanes(spec, lambda: load_reference(spec, references), several=False)
-    info = describe(spec, lanes[0], Plan("nowhere", references), {}, None)
+    info = environment_info(spec, lanes[0], Plan("nowhere", references), {}, None)
 
     def collect(steps: int) -> list[Episode]:
         with tempfile.TemporaryDirectory() as folder, TrajectoryWriter(folder, info) as writer:

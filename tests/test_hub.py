@@ -202,7 +202,7 @@ def test_an_environment_is_fetched_when_its_first_step_is_read(tmp_path, hub):
     repo["A-v0/train-00000.parquet"] = whole
     repo["index.json"] = repo["index.json"].replace(b'"steps": 16', b'"steps": 17', 1)
     code = code.replace("(16, 2, here.info)", "(17, 2, here.info)")
-    assert "has 16 steps, its index.json tells of 17" in python(code, tmp_path, hub).stdout
+    assert "has 16 steps, its index.json says 17" in python(code, tmp_path, hub).stdout
 
 
 @pytest.mark.parametrize(

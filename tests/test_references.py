@@ -11,7 +11,6 @@ import torch
 from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 
-from ldm_hf.collection.collecting import record_episode
 from ldm_hf.environments import EnvironmentSpec, get_spec, make
 from ldm_hf.errors import CheckpointError
 from ldm_hf.libraries.minigrid.policies import BabyAIBot
@@ -23,6 +22,7 @@ from ldm_hf.references.learned.training import train_reference
 from ldm_hf.rollouts import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
 
 from .catalogue_sample import representatives
+from .recorded import record_episode
 
 SLOW_LIBRARIES = (
     "metaworld",

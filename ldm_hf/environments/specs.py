@@ -79,6 +79,11 @@ class EnvironmentSpec:
         except metadata.PackageNotFoundError:
             return ""
 
+    def facts(self) -> dict[str, Any]:
+        """The fields of the row that a dataset keeps, as `EnvironmentInfo` names them."""
+        names = ("name", "env_id", "kwargs", "library", "version", "licence", "domain", "task")
+        return {name: getattr(self, name) for name in names}
+
 
 def shared_fields(group: Group) -> Row:
     """The fields that all rows of a group share."""

@@ -19,10 +19,10 @@ class Summary:
     """One environment in numbers.
 
     Args:
-        name: of the environment.
-        domain: that it belongs to.
-        episodes: how many.
-        steps: how many.
+        name: name of the environment.
+        domain: domain that it belongs to.
+        episodes: number of episodes.
+        steps: number of steps.
         returns: sum of rewards of every episode ``(episodes,)``.
         agreement: share of steps whose label is the action that was taken.
         scores: mean returns of random actions and of the reference, where they were measured.
@@ -59,8 +59,8 @@ def draw_returns(summary: Summary, path: str | Path) -> None:
     """Draws the returns of an environment's episodes as a histogram, with lines at the scores.
 
     Args:
-        summary: of the environment.
-        path: of the PNG.
+        summary: summary of the environment.
+        path: path of the PNG.
 
     Raises:
         MissingExtraError: if matplotlib is not installed.
