@@ -4,7 +4,7 @@ The public names are imported when they are first used, so that ``import ldm_hf`
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .agent import LDMAgent, LDMState
@@ -26,7 +26,7 @@ _MODULES = {
 __all__ = ["LDMAgent", "LDMConfig", "LDMForActionPrediction", "LDMModel", "LDMOutput", "LDMProcessor", "LDMState"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import_module(".auto", __name__)  # AutoConfig, AutoModel and AutoProcessor learn about LDM

@@ -1,36 +1,41 @@
-"""From an action space to elements and back: what the action head chooses, and what `env.step` gets.
+"""Converts between what the action head chooses (elements) and what `env.step` takes (actions).
 
-An *element* is one scalar of an action, at a *position*: the number of a choice, or, for continuous elements (size 0), a value from -1 to 1.
-A Discrete of more choices than the head has logits is written in several digits; one character of a Text is one element, too.
+An *element* is one scalar of an action, at a *position*: the number of a choice, or, for continuous elements (size 0),
+a value from -1 to 1. A Discrete with more choices than the head has logits is written in several digits; one character
+of a Text is one element, too.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from .errors import NonFiniteError, SpaceMismatchError
 from .hashing import bucket, key
-from .spaces import Leaf, leaf_array, leaves
+from .spaces import Arrays, Leaf, Space, leaf_array, leaves
 
 UNBOUNDED = 1e6  # a Box wider than this is squashed like an unbounded one
 SYMLOG_RANGE = math.log1p(1e4)  # |action| up to 10,000 in an unbounded direction
 
 
 def _symlog(x: np.ndarray) -> np.ndarray:
-    return np.sign(x) * np.log1p(np.abs(x))
+    compressed: np.ndarray = np.sign(x) * np.log1p(np.abs(x))
+    return compressed
 
 
 def _symexp(x: np.ndarray) -> np.ndarray:
-    return np.sign(x) * np.expm1(np.abs(x))
+    expanded: np.ndarray = np.sign(x) * np.expm1(np.abs(x))
+    return expanded
 
 
 class _ChoiceLeaf:
-    """Discrete, MultiDiscrete, MultiBinary, few-valued integer Box: scalars of ``n`` choices each, in digits of base ``base``."""
+    """Discrete, MultiDiscrete, MultiBinary or few-valued integer Box: scalars of ``n`` choices each, as digits.
+
+    With 101 logits, a Discrete of 500 choices is two elements: a leading digit of 5 values (0 to 4) and one of 101.
+    Choice 410 is 4 · 101 + 6, so its positions are 4 and 6.
+    """
 
     continuous = False
 
@@ -71,7 +76,10 @@ class _ChoiceLeaf:
         return np.where(self.leading, digits, digits % self.base).astype(np.float32)
 
     def limit(self, logits: np.ndarray, element: int, chosen: np.ndarray) -> np.ndarray:
-        """Forbids digits that would leave the range, given the digits ``chosen`` (N, element) before this one."""
+        """Forbids digits that would leave the range, given the digits ``chosen`` (N, element) before this one.
+
+        In the example above, after the leading digit 4 only 0 to 95 are left: 4 · 101 + 95 is choice 499.
+        """
         if self.leading[element]:
             return logits
         first = element - 1
@@ -83,7 +91,10 @@ class _ChoiceLeaf:
         return logits
 
     def only(self, logits: np.ndarray, element: int, chosen: np.ndarray, legal: np.ndarray) -> np.ndarray:
-        """Forbids digits from which no choice of ``legal`` (N, n) can be reached, given the digits ``chosen`` (N, element) before."""
+        """Forbids digits that no choice of ``legal`` (N, n) has after the digits ``chosen`` (N, element).
+
+        In the example above, if only 3 and 410 are legal, the leading digit is 0 or 4, and after 4 comes 6.
+        """
         first = element
         while not self.leading[first]:
             first -= 1
@@ -102,7 +113,7 @@ class _ChoiceLeaf:
 
 
 class _ContinuousLeaf:
-    """Box: bounded scalars linearly, unbounded ones through symlog, to [-1, 1]."""
+    """Box: maps bounded scalars linearly, unbounded ones through symlog, to [-1, 1]."""
 
     continuous = True
 
@@ -113,16 +124,15 @@ class _ContinuousLeaf:
         has_low, has_high = self.low > -UNBOUNDED, self.high < UNBOUNDED
         self.linear = has_low & has_high
         self.origin = np.where(has_low & ~has_high, self.low, np.where(has_high & ~has_low, self.high, 0.0))
-        self.sign = np.where(
-            has_low & ~has_high, 1.0, np.where(has_high & ~has_low, -1.0, 0.0)
-        )  # 0: open on both sides
+        # 0: open on both sides
+        self.sign = np.where(has_low & ~has_high, 1.0, np.where(has_high & ~has_low, -1.0, 0.0))
         self.width = np.where(self.linear & (self.high > self.low), self.high - self.low, 1.0)
         self.is_linear = bool(self.linear.all())
         self.bottom, self.scale = _common(np.where(self.linear, self.low, 0)), _common(2 / self.width)
         self.sizes = np.zeros(len(self.low), np.int64)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """``(N, *shape)`` -> positions ``(N, n)`` in [-1, 1]."""
+        """Positions ``(N, n)`` in [-1, 1] of actions ``(N, *shape)``."""
         flat = np.asarray(values, np.float64).reshape(len(values), -1)
         unit = (flat - self.bottom) * self.scale - 1
         if not self.is_linear:
@@ -140,7 +150,7 @@ class _ContinuousLeaf:
         )
         dtype, low, high = self.space.dtype, self.space.low, self.space.high
         if np.issubdtype(dtype, np.floating):
-            return np.clip(values.astype(dtype), low, high)
+            return values.astype(dtype).clip(low, high)
         # Rounding near 2^63 would overflow in the cast: take the bound itself there.
         rounded = np.round(values)
         inside = (rounded > low.astype(np.float64)) & (rounded < high.astype(np.float64))
@@ -149,9 +159,9 @@ class _ContinuousLeaf:
         ).astype(dtype)
 
 
-def _common(values: np.ndarray) -> Any:
-    """One number in place of many equal ones, which computes several times as fast with rows of a few."""
-    return values[0] if len(values) and (values == values[0]).all() else values
+def _common(values: np.ndarray) -> np.ndarray | np.float64:
+    """One number in place of many equal ones, which computes several times as fast with short rows."""
+    return np.float64(values[0]) if len(values) and (values == values[0]).all() else values
 
 
 class _TextLeaf(_ChoiceLeaf):
@@ -162,12 +172,12 @@ class _TextLeaf(_ChoiceLeaf):
         assert isinstance(text, spaces.Text)
         self.text, self.characters = text, sorted(text.character_set)
         self.index = {character: number for number, character in enumerate(self.characters)}
-        # Before min_length is reached, the end is no choice.
+        # a text that is shorter than min_length must not end
         choices = [len(self.characters) + (place >= text.min_length) for place in range(text.max_length)]
         super().__init__(Leaf(leaf.path, spaces.MultiDiscrete(choices)), base)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        codes = np.array(self.n, np.int64)[None].repeat(len(values), 0) - 1  # the last choice: end
+        codes = np.array(self.n, np.int64)[None].repeat(len(values), 0) - 1  # the last choice is the end
         for row, value in enumerate(values):
             codes[row, : len(value)] = [self.index[character] for character in value]
         return super().encode(codes)
@@ -186,7 +196,7 @@ def _action_leaf(leaf: Leaf, choices: int) -> _ChoiceLeaf | _ContinuousLeaf | _T
     if isinstance(space, spaces.Text):
         return _TextLeaf(leaf, choices)
     if isinstance(space, spaces.Box):
-        # object: differences of 64-bit bounds overflow
+        # as Python's integers: differences of 64-bit bounds overflow
         width = np.asarray(space.high.astype(object) - space.low.astype(object))
         if np.issubdtype(space.dtype, np.floating) or (width >= choices).any():
             return _ContinuousLeaf(leaf)
@@ -194,15 +204,16 @@ def _action_leaf(leaf: Leaf, choices: int) -> _ChoiceLeaf | _ContinuousLeaf | _T
 
 
 class ActionCodec:
-    """Actions of one space <-> positions of its elements.
+    """Converts between actions of one space and the positions of their elements.
 
     Args:
         space: any Gymnasium action space whose leaves are supported.
         choices: logits of the model's head.
-        bag_buckets / element_buckets: sizes of the model's embedding tables for previous choices and for elements.
+        bag_buckets: size of the model's embedding table for previous choices.
+        element_buckets: size of the model's embedding table for elements.
     """
 
-    def __init__(self, space: gymnasium.Space, choices: int, bag_buckets: int, element_buckets: int) -> None:
+    def __init__(self, space: Space, choices: int, bag_buckets: int, element_buckets: int) -> None:
         self.space, self.choices, self.bag_buckets = space, choices, bag_buckets
         self.leaves = [_action_leaf(leaf, choices) for leaf in leaves(space)]
         self.sizes = (
@@ -220,19 +231,25 @@ class ActionCodec:
             [key("previous", *names[index]) % (bag_buckets - 1) for index in self._choices], np.int64
         )
 
-    def positions(self, parts: dict[str, Any], environment: str = "the environment", count: int = 1) -> np.ndarray:
-        """Actions ``{path: (N, *shape)}`` -> positions ``(N, E)`` float32.
+    def positions(self, parts: Arrays, environment: str = "the environment", count: int = 1) -> np.ndarray:
+        """Positions ``(N, E)`` float32 of actions ``{path: (N, *shape)}``.
+
+        Args:
+            parts: the actions by leaf.
+            environment: name of the environment, for messages.
+            count: N, for a space without leaves.
 
         Raises:
             NonFiniteError: if an action is NaN or infinite.
         """
-        count = len(next(iter(parts.values()))) if parts else count  # told where there is no leaf to tell it
+        count = len(next(iter(parts.values()))) if parts else count
         columns = []
         for leaf in self.leaves:
             values = parts[leaf.path]
             if leaf.continuous and not np.isfinite(values).all():
                 raise NonFiniteError(
-                    f"{environment}: the action at leaf '{leaf.path or '(root)'}' is NaN or infinite; repair or drop these episodes."
+                    f"{environment}: the action at leaf '{leaf.path or '(root)'}' is NaN or infinite; "
+                    "repair or drop these episodes."
                 )
             columns.append(leaf.encode(values))
         return (
@@ -240,7 +257,7 @@ class ActionCodec:
         )
 
     def previous(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How an executed action enters the next token: ids of its choices ``(N, k)`` and its continuous part ``(N, m)`` in [-1, 1]."""
+        """Ids ``(N, k)`` of the choices and the continuous part ``(N, m)`` of an action, as the next token has them."""
         if self.continuous.all():
             return np.zeros((len(positions), 0), np.int64), positions
         ids = (self._starts + positions.take(self._choices, axis=1).astype(np.int64)) % (self.bag_buckets - 1) + 1
@@ -259,17 +276,18 @@ class ActionCodec:
         """Chooses a position for every element.
 
         Args:
-            logits: ``(N, E, choices)``; places beyond an element's size are ignored.
-            means: ``(N, E)`` of continuous elements.
-            deviations: ``(N, E)`` their expected absolute error.
-            deterministic: the most likely choice, or the mean; otherwise a sample (of continuous elements from a Laplace distribution).
-            temperature: of the sampling.
-            rng: needed for sampling.
-            mask: legal choices, ``(N, n)`` bool for a single Discrete or ``(N, sum(nvec))`` for a MultiDiscrete (Gymnasium's / sb3-contrib's
-                ``action_mask``); ignored rows are all-False rows.
+            logits: scores of the choices, ``(N, E, choices)``; entries beyond an element's size are ignored.
+            means: means of continuous elements, ``(N, E)``.
+            deviations: expected absolute errors of the means, ``(N, E)``.
+            deterministic: take the most likely choice or the mean; otherwise sample (continuous elements from a
+                Laplace distribution).
+            temperature: sampling temperature.
+            rng: random generator, needed for sampling.
+            mask: legal choices, ``(N, n)`` bool for a single Discrete or ``(N, sum(nvec))`` for a MultiDiscrete
+                (Gymnasium's / sb3-contrib's ``action_mask``); rows that are all False are ignored.
 
         Returns:
-            ``(N, E)`` float32.
+            Positions ``(N, E)`` float32.
         """
         logits = np.asarray(logits, np.float64)[:, : len(self.sizes)].copy()
         logits[:, np.arange(self.choices) >= self.sizes[:, None]] = -np.inf
@@ -280,7 +298,7 @@ class ActionCodec:
             scores = logits / temperature + rng.gumbel(size=logits.shape)  # the largest is a sample
         best = scores.argmax(axis=2)
         for element, (leaf, index) in enumerate(self.owner):
-            # A digit depends on those before it, and so does what a mask leaves of it.
+            # which digits are possible, and legal, depends on the digits before
             if isinstance(leaf, _ChoiceLeaf) and (legal is not None or not leaf.leading[index]):
                 chosen = best[:, element - index : element]
                 possible = leaf.limit(scores[:, element], index, chosen)
@@ -294,11 +312,12 @@ class ActionCodec:
         return np.where(self.continuous, values.clip(-1, 1), best.astype(np.float32))
 
     def _legal(self, mask: np.ndarray, lanes: int) -> list[np.ndarray]:
-        """Legal choices ``(N, n)`` of every element's scalar; a mask that allows nothing says nothing."""
+        """Legal choices ``(N, n)`` of every element's scalar; a row that allows nothing counts as no mask."""
         counts = [n for leaf in self.leaves if isinstance(leaf, _ChoiceLeaf) for n in leaf.n]
         if mask.shape != (lanes, sum(counts)) or self.continuous.any():
             raise SpaceMismatchError(
-                f"action_mask has shape {mask.shape}, expected {(lanes, sum(counts))}: one entry for each choice of {self.space}"
+                f"action_mask has shape {mask.shape}, expected {(lanes, sum(counts))}: one entry for each choice of "
+                f"{self.space}"
             )
         parts = np.split(mask.astype(bool), np.cumsum(counts)[:-1], axis=1)
         digits = [digits for leaf in self.leaves if isinstance(leaf, _ChoiceLeaf) for digits in leaf.digits]
@@ -308,8 +327,8 @@ class ActionCodec:
             for _ in range(count)
         ]
 
-    def decode(self, positions: np.ndarray) -> dict[str, np.ndarray]:
-        """Positions ``(N, E)`` -> actions ``{path: (N, *shape)}``, each a member of its leaf's space."""
+    def decode(self, positions: np.ndarray) -> Arrays:
+        """Actions ``{path: (N, *shape)}``, each a member of its leaf's space, of positions ``(N, E)``."""
         parts, start = {}, 0
         for leaf in self.leaves:
             stop = start + len(leaf.sizes)

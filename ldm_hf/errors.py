@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class LDMError(Exception):
-    """Base of every error a user can cure; the command-line tools print it without a stack trace."""
+    """Base of every error that a user can cure; the command-line tools print it without a stack trace."""
 
-    def __reduce__(self) -> tuple:  # survives the way back from a worker process, whatever its constructor takes
+    # errors survive the way back from a worker process, whatever their constructors take
+    def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
-def _rebuild(kind: type[LDMError], arguments: tuple, attributes: dict[str, Any]) -> LDMError:
+def _rebuild(kind: type[LDMError], arguments: tuple[object, ...], attributes: dict[str, object]) -> LDMError:
     error = kind.__new__(kind, *arguments)
     error.__dict__.update(attributes)
     return error
@@ -31,7 +30,7 @@ class NonFiniteError(LDMError):
 
 
 class UnknownEnvironmentError(LDMError):
-    """No environment of this name in the catalogue or in Gymnasium's registry."""
+    """There is no environment of this name in the catalogue or in Gymnasium's registry."""
 
 
 class MissingExtraError(LDMError):
@@ -46,7 +45,8 @@ class NotInstalledError(LDMError):
 
     def __init__(self, library: str) -> None:
         super().__init__(
-            f"{library} has a virtual environment of its own, which is not installed. Install it with: ldm envs install {library}"
+            f"{library} has a virtual environment of its own, which is not installed. "
+            f"Install it with: ldm envs install {library}"
         )
 
 
@@ -64,7 +64,7 @@ class EnvironmentFailure(LDMError):
 
 
 class DatasetError(LDMError):
-    """A folder is no trajectory dataset, or one of its files is damaged or does not match."""
+    """A folder is not a trajectory dataset, or one of its files is damaged or does not match."""
 
 
 class CheckpointError(LDMError):

@@ -1,7 +1,8 @@
 """Stable keys for the model's hashed embedding tables: the same on every machine and in every process.
 
-Embedding ids start at 1; id 0 is padding everywhere. The values of one choice get *consecutive* ids from a hashed start, so that two states of
-the same leaf never share an id while the table is larger than the leaf (a plain hash would merge about 15 pairs of Taxi's 500 states).
+Embedding ids start at 1; id 0 is padding everywhere. The values of one choice get *consecutive* ids from a hashed
+start, so that two states of the same leaf never share an id while the table is larger than the leaf (a plain hash
+would merge about 15 pairs of Taxi's 500 states).
 """
 
 from __future__ import annotations
@@ -9,15 +10,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from typing import Any
 
 import numpy as np
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
-def key(*parts: Any) -> int:
-    """A 63-bit key of a tuple of values (strings, numbers, tuples), stable across processes and versions of Python."""
+def key(*parts: object) -> int:
+    """A 63-bit key of some values (strings, numbers, tuples), stable across processes and versions of Python."""
     digest = hashlib.blake2b("\x1f".join(str(part) for part in parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 

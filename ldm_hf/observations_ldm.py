@@ -1,31 +1,30 @@
-"""From the leaves of an observation space to the arrays that the stems of the model read, vectorised over lanes and time.
+"""Turns the leaves of an observation into the arrays that the stems of the model read, for many lanes or steps at once.
 
 Every leaf becomes one of five kinds, chosen by its shape and range (`leaf_kind`):
 
-=============  ==========================================================  =================================================
-kind           leaves                                                       array (N = lanes or time steps)
-=============  ==========================================================  =================================================
-numeric        float Box, integer Box of a large range                      scalars, standardised and raw, ``(N, n)``
-categorical    Discrete, few-valued integer Box, MultiDiscrete, MultiBinary  embedding ids ``(N, k)``
-text           Text                                                         embedding ids of words and word pairs ``(N, k)``
-grid           arrays of symbols: MiniGrid views, MinAtar, glyph maps       symbol ids in tiles ``(G, N, S, S, C)``
-pixels         image-like Box (uint8 or bounded float, both sides >= 16)    uint8 images ``(P, N, 3, size, size)``
-=============  ==========================================================  =================================================
+===========  ===========================================================  ============================================
+kind         leaves                                                       array (N = lanes or time steps)
+===========  ===========================================================  ============================================
+numeric      float Box, integer Box of a large range                      scalars, standardised and raw, ``(N, n)``
+categorical  Discrete, few-valued integer Box, MultiDiscrete, MultiBinary ids ``(N, k)``
+text         Text                                                         ids of words and word pairs, ``(N, k)``
+grid         arrays of symbols: MiniGrid views, MinAtar, glyph maps       symbol ids in tiles, ``(G, N, S, S, C)``
+pixels       image-like Box (uint8 or bounded float, both sides >= 16)    uint8 images, ``(P, N, 3, size, size)``
+===========  ===========================================================  ============================================
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
 
 from .hashing import bucket, key, text_ids
-from .spaces import Leaf, leaf_array, leaves
+from .spaces import Arrays, Leaf, Member, Space, leaf_array, leaves
 
 MAX_CATEGORICAL = 16  # more symbols than this in one leaf are a grid
 MIN_PIXELS = 16  # a smaller "image" (MiniGrid's 7x7x3 uint8) holds symbols
@@ -33,7 +32,7 @@ CLIP = 10.0  # standardised values beyond ten standard deviations carry no more 
 
 
 def _spatial(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The two axes (height, width) of an array of rank 2 to 4; the remaining axes are channels or stacked frames."""
+    """The axes (height, width) of an array of rank 2 to 4; the remaining axes are channels or stacked frames."""
     if len(shape) == 2:
         return (0, 1)
     return (len(shape) - 2, len(shape) - 1) if shape[-3] < shape[-1] else (len(shape) - 3, len(shape) - 2)
@@ -48,8 +47,8 @@ def _is_image(space: spaces.Box) -> bool:
     return bool(np.issubdtype(space.dtype, np.floating) and (low, high) in ((0, 1), (0, 255), (-1, 1)))
 
 
-def leaf_kind(space: gymnasium.Space) -> str:
-    """``"numeric"``, ``"categorical"``, ``"text"``, ``"grid"`` or ``"pixels"``, by the shape and range of a leaf."""
+def leaf_kind(space: Space) -> str:
+    """Chooses the kind of a leaf, one of the table above, by its shape and range."""
     if isinstance(space, spaces.Text):
         return "text"
     if isinstance(space, spaces.Discrete):
@@ -73,7 +72,7 @@ def leaf_kind(space: gymnasium.Space) -> str:
 
 @dataclass(frozen=True)
 class ObservationLimits:
-    """The sizes that the processor and the stems of the model share."""
+    """The sizes that the processor and the stems of the model share; see [`LDMConfig`][]."""
 
     bag_buckets: int
     grid_buckets: int
@@ -85,13 +84,23 @@ class ObservationLimits:
 
 @dataclass
 class Encoded:
-    """Arrays of one environment, ``N`` steps or lanes. ``grid_slots`` / ``pixel_slots`` tell the tiles / images of a step apart."""
+    """Encoded observations of one environment, ``N`` steps or lanes.
 
-    numeric: np.ndarray  # (N, n) float32, standardised
-    raw_numeric: np.ndarray  # (N, n) float32, arcsinh of the numbers as they came
-    categorical: np.ndarray  # (N, k) int64, 0 = padding
-    grid: np.ndarray | None = None  # (G, N, S, S, C) int32, 0 = padding
-    pixels: torch.Tensor | None = None  # (P, N, 3, size, size) uint8
+    Args:
+        numeric: standardised numbers, ``(N, n)`` float32.
+        raw_numeric: arcsinh of the unscaled numbers, ``(N, n)`` float32.
+        categorical: ids of choices and words, ``(N, k)`` int64; 0 is padding.
+        grid: ids of symbols in tiles, ``(G, N, S, S, C)`` int32; 0 is padding.
+        pixels: images, ``(P, N, 3, size, size)`` uint8.
+        grid_slots: keys that distinguish the tiles of a step, ``(G,)``.
+        pixel_slots: keys that distinguish the images of a step, ``(P,)``.
+    """
+
+    numeric: np.ndarray
+    raw_numeric: np.ndarray
+    categorical: np.ndarray
+    grid: np.ndarray | None = None
+    pixels: torch.Tensor | None = None
     grid_slots: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     pixel_slots: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -119,7 +128,8 @@ class _TextLeaf:
 
     def _ids(self, text: str) -> np.ndarray:
         if text not in self.known:
-            if len(self.known) >= 10_000:  # an environment that never repeats a text must not fill the memory
+            # an environment that never repeats a text must not fill the memory
+            if len(self.known) >= 10_000:
                 self.known.clear()
             self.known[text] = text_ids(text, self.start, self.limits.bag_buckets, self.limits.max_text_tokens)
         return self.known[text]
@@ -136,13 +146,13 @@ class _GridLeaf:
         space, self.path, self.tile = leaf.space, leaf.path, limits.grid_size
         shape = space.shape or ()
         if isinstance(space, spaces.Box):
-            low, values = int(space.low.min()), int(space.high.max()) - int(space.low.min()) + 1
-            self.low: Any = low
+            self.low = np.asarray(int(space.low.min()))
+            values = int(space.high.max()) - int(space.low.min()) + 1
         else:
             self.low = np.asarray(getattr(space, "start", 0))
             values = int(np.max(space.nvec)) if isinstance(space, spaces.MultiDiscrete) else 2
         self.axes = _spatial(shape) if len(shape) > 1 else None
-        # an array of rank 1 is written into rows as long as a tile
+        # an array of rank 1 fills rows as long as a tile
         height, width = (shape[axis] for axis in self.axes) if self.axes else (-(-shape[0] // self.tile), self.tile)
         self.area = (height, width)
         self.tiles = (-(-height // self.tile), -(-width // self.tile))
@@ -156,7 +166,7 @@ class _GridLeaf:
         self.slots = np.array([key("tile", leaf.path, index) for index in range(math.prod(self.tiles))], np.int64)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """``(N, *shape)`` -> ``(tiles, N, S, S, C)``."""
+        """Encodes ``(N, *shape)`` as ``(tiles, N, S, S, C)``."""
         count, (rows, columns), size = len(values), self.tiles, self.tile
         values = np.asarray(values).astype(np.int64) - self.low
         if self.axes is None:
@@ -187,7 +197,7 @@ class _PixelLeaf:
         self.slots = np.array([key("image", leaf.path, index) for index in range(self.images)], np.int64)
 
     def encode(self, values: np.ndarray) -> torch.Tensor:
-        """``(N, *shape)`` -> ``(images, N, 3, size, size)`` uint8."""
+        """Encodes ``(N, *shape)`` as ``(images, N, 3, size, size)`` uint8."""
         if not self.uint8:
             values = np.clip(
                 (np.asarray(values, np.float32) - self.low) * (255 / (self.high - self.low)), 0, 255
@@ -206,10 +216,10 @@ class _PixelLeaf:
         return pixels.reshape(len(values), self.images, 3, self.size, self.size).transpose(0, 1)
 
 
-def _precision(space: gymnasium.Space) -> np.ndarray:
+def _precision(space: Space) -> np.ndarray:
     """Relative precision of the scalars of a numeric leaf: a few units in the last place of floats, 0 for integers."""
-    floating = np.issubdtype(space.dtype, np.floating)
-    return np.full(math.prod(space.shape or ()), 8 * np.finfo(space.dtype).eps if floating else 0.0)  # type: ignore[type-var]
+    floating = space.dtype is not None and np.issubdtype(space.dtype, np.floating)
+    return np.full(math.prod(space.shape or ()), 8 * np.finfo(space.dtype).eps if floating else 0.0)
 
 
 class ObservationEncoder:
@@ -220,7 +230,7 @@ class ObservationEncoder:
         limits: table and image sizes shared with the model.
     """
 
-    def __init__(self, space: gymnasium.Space, limits: ObservationLimits) -> None:
+    def __init__(self, space: Space, limits: ObservationLimits) -> None:
         self.limits = limits
         by_kind: dict[str, list[Leaf]] = {"numeric": [], "categorical": [], "text": [], "grid": [], "pixels": []}
         for leaf in leaves(space):
@@ -228,7 +238,7 @@ class ObservationEncoder:
         self.numeric = by_kind["numeric"]
         self.precision = np.concatenate([np.zeros(0), *(_precision(leaf.space) for leaf in self.numeric)])
         self.num_numeric = len(self.precision)
-        # only float64 goes beyond float32's range; its digits, which integers may need, do not show in an arcsinh
+        # only float64 exceeds float32's range; its precision, which integers may need, does not show in an arcsinh
         self._range = np.float64 if any(leaf.space.dtype == np.float64 for leaf in self.numeric) else np.float32
         self.ids: list[_CategoricalLeaf | _TextLeaf] = [
             _CategoricalLeaf(leaf, limits) for leaf in by_kind["categorical"]
@@ -240,18 +250,21 @@ class ObservationEncoder:
         self._column = folds % limits.max_numeric
         self._sign = np.where((folds // limits.max_numeric) % 2, -1.0, 1.0).astype(np.float32)
 
-    def numbers(self, parts: dict[str, np.ndarray], count: int) -> np.ndarray:
-        """All numeric scalars of ``N = count`` observations, unscaled: ``(N, num_numeric)`` float64 (float32 would merge integers over 2^24)."""
+    def numbers(self, parts: Arrays, count: int) -> np.ndarray:
+        """All numeric scalars of ``N = count`` observations, unscaled: ``(N, num_numeric)`` float64.
+
+        Float32 would merge integers over 2^24.
+        """
         columns = [np.asarray(parts[leaf.path], np.float64).reshape(count, -1) for leaf in self.numeric]
         return columns[0] if len(columns) == 1 else np.concatenate([np.zeros((count, 0)), *columns], axis=1)
 
-    def encode(self, parts: dict[str, np.ndarray], numbers: np.ndarray, standardised: np.ndarray) -> Encoded:
+    def encode(self, parts: Arrays, numbers: np.ndarray, standardised: np.ndarray) -> Encoded:
         """Encodes ``N`` observations.
 
         Args:
-            parts: ``{path: (N, *leaf shape)}``, as `spaces.flatten` gives them.
-            numbers: ``(N, num_numeric)``, as `numbers` gives them.
-            standardised: the same after standardisation.
+            parts: leaf values ``{path: (N, *leaf shape)}``, from `as_parts`.
+            numbers: their numeric scalars ``(N, num_numeric)``, from `numbers`.
+            standardised: the same scalars after standardisation, ``(N, num_numeric)``.
         """
         count = len(numbers)
         ids = [leaf.encode(parts[leaf.path]) for leaf in self.ids]
@@ -269,7 +282,7 @@ class ObservationEncoder:
         )
 
     def _fold(self, values: np.ndarray) -> np.ndarray:
-        """More scalars than ``max_numeric`` share columns with alternating signs (feature hashing, Weinberger et al. 2009)."""
+        """Scalars beyond ``max_numeric`` share columns, with alternating signs (Weinberger et al. 2009)."""
         values = values.astype(np.float32, copy=False)
         if self.num_numeric <= self.limits.max_numeric:
             return values
@@ -278,6 +291,6 @@ class ObservationEncoder:
         return folded
 
 
-def as_parts(space: gymnasium.Space, parts: dict[str, Any]) -> dict[str, np.ndarray]:
+def as_parts(space: Space, parts: Mapping[str, Member]) -> Arrays:
     """Leaf values of a batch as arrays of the leaf's dtype."""
     return {leaf.path: leaf_array(leaf.space, parts[leaf.path]) for leaf in leaves(space)}

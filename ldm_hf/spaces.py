@@ -1,13 +1,14 @@
 """Gymnasium spaces as data: walk them leaf by leaf, save them as JSON, say how two of them differ.
 
-A *leaf* is one primitive space (Box, Discrete, MultiDiscrete, MultiBinary, Text) inside a possibly nested one. Leaves are
-listed depth-first with the keys of a Dict sorted, so that the order in which a Dict was written does not matter. The path of a leaf joins
-keys and Tuple indices with dots (``"arm.image"``, ``"0"``); the path of a space that is itself a leaf is ``""``.
+A *leaf* is one primitive space (Box, Discrete, MultiDiscrete, MultiBinary, Text) inside a possibly nested one.
+Leaves are listed depth-first with the keys of a Dict sorted, so that the order in which a Dict was written does
+not matter. The path of a leaf joins keys and Tuple indices with dots (``"arm.image"``, ``"0"``); the path of a
+space that is itself a leaf is ``""``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -17,17 +18,23 @@ from gymnasium import spaces
 
 from .errors import SpaceMismatchError, UnsupportedSpaceError
 
-Observation = Any
-"""A member of an observation space, or a batch of members as a vector environment lays it out."""
-Action = Any
+Space = gymnasium.Space[Any]
+"""Any Gymnasium space."""
+Member = Any
+"""A member of a space, or a batch of members as a vector environment lays it out: its type depends on the space."""
+Observation = Member
+"""A member of an observation space, or a batch of members."""
+Action = Member
 """A member of an action space, or a batch of members."""
 Info = dict[str, Any]
-"""What an environment tells beside its observations."""
+"""What an environment returns beside its observations."""
 Arrays = dict[str, np.ndarray]
 """Values by the path of their leaf, ``{path: (N, *shape)}``; N is time, lanes or episodes."""
-Statistics = dict[str, Any]
-"""``{"observation": {path: {"mean", "std"}}, "reward": {"mean", "std"}}`` of the data of an environment, as JSON or as arrays."""
-SpaceJson = dict[str, Any]
+Json = Any
+"""A value that JSON can hold: None, bool, number, string, list or object."""
+Statistics = dict[str, Json]
+"""Moments of data, JSON or arrays: ``{"observation": {path: {"mean", "std"}}, "reward": {"mean", "std"}}``."""
+SpaceJson = dict[str, Json]
 """A space as JSON, see `space_to_json`."""
 
 
@@ -35,12 +42,12 @@ class Steps(TypedDict):
     """Consecutive steps of a stream.
 
     Attributes:
-        observation: ``{path: (T, *shape)}``, the observation that each action was chosen in.
-        action: ``{path: (T, *shape)}``, what was executed.
-        label: ``{path: (T, *shape)}``, what the reference policy would have done.
-        reward: ``(T,)`` float32.
-        terminated: ``(T,)`` bool.
-        truncated: ``(T,)`` bool.
+        observation: observations before each action, ``{path: (T, *shape)}``.
+        action: executed actions, ``{path: (T, *shape)}``.
+        label: what the reference policy would have done, ``{path: (T, *shape)}``.
+        reward: rewards for the actions, ``(T,)`` float32.
+        terminated: termination flags after the actions, ``(T,)`` bool.
+        truncated: truncation flags after the actions, ``(T,)`` bool.
     """
 
     observation: Arrays
@@ -59,23 +66,23 @@ class Leaf:
     """One primitive space and the path that leads to it."""
 
     path: str
-    space: gymnasium.Space
+    space: Space
 
 
-def _escape(key: Any) -> str:
-    """A dot inside a key must not look like a step of the path."""
+def _escape(key: object) -> str:
+    """Escapes a key, so that a dot inside it does not look like the next step of the path."""
     return str(key).replace("%", "%25").replace(".", "%2E")
 
 
-def _children(space: gymnasium.Space) -> list[tuple[Any, str, gymnasium.Space]]:
-    """(key, escaped key, space) of a Dict (keys sorted) or Tuple."""
+def _children(space: Space) -> list[tuple[object, str, Space]]:
+    """Lists (key, escaped key, space) of a Dict (keys sorted) or Tuple."""
     if isinstance(space, spaces.Dict):
         return [(key, _escape(key), space.spaces[key]) for key in sorted(space.spaces, key=str)]
     assert isinstance(space, spaces.Tuple)
     return [(index, str(index), child) for index, child in enumerate(space.spaces)]
 
 
-def _walk(space: gymnasium.Space, path: str) -> Iterator[Leaf]:
+def _walk(space: Space, path: str) -> Iterator[Leaf]:
     if isinstance(space, PRIMITIVES):
         yield Leaf(path, space)
     elif isinstance(space, spaces.Dict | spaces.Tuple):
@@ -83,13 +90,13 @@ def _walk(space: gymnasium.Space, path: str) -> Iterator[Leaf]:
             yield from _walk(child, f"{path}.{name}" if path else name)
     else:
         raise UnsupportedSpaceError(
-            f"{type(space).__name__} at leaf '{path or '(root)'}' is not supported. Supported: Box, Discrete, MultiDiscrete, "
-            "MultiBinary, Text, and Dict / Tuple of them. Wrap the environment (gymnasium.ObservationWrapper / ActionWrapper) so "
-            "that this leaf has one of these spaces."
+            f"{type(space).__name__} at leaf '{path or '(root)'}' is not supported. Supported: Box, Discrete, "
+            "MultiDiscrete, MultiBinary, Text, and Dict / Tuple of them. Wrap the environment "
+            "(gymnasium.ObservationWrapper / ActionWrapper) so that this leaf has one of these spaces."
         )
 
 
-def leaves(space: gymnasium.Space) -> list[Leaf]:
+def leaves(space: Space) -> list[Leaf]:
     """Lists the primitive spaces of ``space``, depth-first.
 
     Raises:
@@ -98,15 +105,15 @@ def leaves(space: gymnasium.Space) -> list[Leaf]:
     return list(_walk(space, ""))
 
 
-def flatten(space: gymnasium.Space, value: Any, path: str = "") -> dict[str, Any]:
-    """Takes a member of ``space`` (or a batch of members, as Gymnasium's vector environments lay it out) apart: ``{path: leaf value}``.
+def flatten(space: Space, value: Member, path: str = "") -> dict[str, Member]:
+    """Takes a member of ``space``, or a batch of members, apart: ``{path: leaf value}``.
 
     Raises:
         SpaceMismatchError: if a key of a Dict or an entry of a Tuple is missing.
     """
     if not isinstance(space, spaces.Dict | spaces.Tuple):
         return {path: value}
-    parts: dict[str, Any] = {}
+    parts: dict[str, Member] = {}
     for key, name, child in _children(space):
         below = f"{path}.{name}" if path else name
         try:
@@ -119,7 +126,7 @@ def flatten(space: gymnasium.Space, value: Any, path: str = "") -> dict[str, Any
     return parts
 
 
-def unflatten(space: gymnasium.Space, parts: dict[str, Any], path: str = "") -> Any:
+def unflatten(space: Space, parts: Mapping[str, Member], path: str = "") -> Member:
     """Puts together again what `flatten` took apart."""
     if isinstance(space, spaces.Dict):
         built = {
@@ -133,29 +140,29 @@ def unflatten(space: gymnasium.Space, parts: dict[str, Any], path: str = "") -> 
     return parts[path]
 
 
-def leaf_array(space: gymnasium.Space, values: Any) -> np.ndarray:
+def leaf_array(space: Space, values: Member) -> np.ndarray:
     """Values of one leaf as an array with its dtype; Text becomes an object array of ``str``."""
     if isinstance(space, spaces.Text):
         return np.asarray(values, dtype=object)
     return np.asarray(values, dtype=space.dtype)
 
 
-def stack(space: gymnasium.Space, values: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Stacks single samples: ``{path: (N, *leaf shape)}``."""
+def stack(space: Space, values: Sequence[Member]) -> Arrays:
+    """Stacks single members: ``{path: (N, *leaf shape)}``."""
     rows = [flatten(space, value) for value in values]
     return {leaf.path: leaf_array(leaf.space, [row[leaf.path] for row in rows]) for leaf in leaves(space)}
 
 
-def unstack(space: gymnasium.Space, batch: Any, count: int) -> list[Any]:
-    """The ``count`` single members in a batch, laid out as Gymnasium's vector environments do."""
+def unstack(space: Space, batch: Member, count: int) -> list[Member]:
+    """Splits a batch, laid out as Gymnasium's vector environments do, into its ``count`` members."""
     parts = flatten(space, batch)
     return [unflatten(space, {path: values[row] for path, values in parts.items()}) for row in range(count)]
 
 
-# --- JSON ------------------------------------------------------------------------------------------------------------------------
+# --- JSON ---
 
 
-def _number(value: Any) -> Any:
+def _number_to_json(value: np.bool_ | np.number | float) -> int | float | str:
     """A NumPy scalar as JSON; infinities as strings, since JSON has none."""
     if isinstance(value, np.bool_ | bool | np.integer | int):
         return int(value)
@@ -163,14 +170,14 @@ def _number(value: Any) -> Any:
     return number if np.isfinite(number) else repr(number)
 
 
-def _array_to_json(array: np.ndarray) -> Any:
+def _array_to_json(array: np.ndarray) -> Json:
     """An array as nested lists, or as one number where all entries are equal."""
     if array.size and (array == array.flat[0]).all():
-        return _number(array.flat[0])
-    return [_array_to_json(row) if np.ndim(row) else _number(row) for row in array]
+        return _number_to_json(array.flat[0])
+    return [_array_to_json(row) if np.ndim(row) else _number_to_json(row) for row in array]
 
 
-def _array_from_json(data: Any, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+def _array_from_json(data: Json, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
     """Inverse of `_array_to_json`. Integers stay exact (they never pass through float)."""
     if isinstance(data, list):
         rows = [_array_from_json(row, shape[1:], dtype) for row in data]
@@ -178,8 +185,8 @@ def _array_from_json(data: Any, shape: Sequence[int], dtype: np.dtype) -> np.nda
     return np.full(shape, float(data) if isinstance(data, str) else data, dtype)
 
 
-def space_to_json(space: gymnasium.Space) -> dict[str, Any]:
-    """Describes a space by plain JSON values; `space_from_json` is its inverse.
+def space_to_json(space: Space) -> SpaceJson:
+    """A space as plain JSON values; `space_from_json` is its inverse.
 
     Raises:
         UnsupportedSpaceError: for a leaf that is not supported.
@@ -216,11 +223,11 @@ def space_to_json(space: gymnasium.Space) -> dict[str, Any]:
     return kind | {"shape": list(space.shape)}
 
 
-def space_from_json(data: dict[str, Any]) -> gymnasium.Space:
-    """Builds the space that `space_to_json` described.
+def space_from_json(data: SpaceJson) -> Space:
+    """Builds a space from the output of `space_to_json`.
 
     Raises:
-        UnsupportedSpaceError: if ``data`` describes no known space.
+        UnsupportedSpaceError: if ``data`` has an unknown type of space.
     """
     kind = data.get("type")
     dtype = np.dtype(data.get("dtype", "int64"))
@@ -236,7 +243,8 @@ def space_from_json(data: dict[str, Any]) -> gymnasium.Space:
         low, high = (_array_from_json(data[bound], data["shape"], dtype) for bound in ("low", "high"))
         return spaces.Box(low, high, shape=tuple(data["shape"]), dtype=dtype.type)
     if kind == "Discrete":
-        other = {} if dtype == np.int64 else {"dtype": dtype.type}  # Gymnasium 1.2 knows int64 only
+        # Gymnasium 1.2 knows int64 only
+        other: dict[str, Any] = {} if dtype == np.int64 else {"dtype": dtype.type}
         return spaces.Discrete(data["n"], start=data["start"], **other)
     if kind == "MultiDiscrete":
         nvec, start = (_array_from_json(data[key], data["shape"], np.dtype("int64")) for key in ("nvec", "start"))
@@ -248,15 +256,15 @@ def space_from_json(data: dict[str, Any]) -> gymnasium.Space:
     )
 
 
-# --- differences -----------------------------------------------------------------------------------------------------------------
+# --- differences ---
 
 
-def _shorten(value: Any, limit: int = 60) -> str:
+def _shorten(value: object, limit: int = 60) -> str:
     text = str(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def describe_difference(expected: gymnasium.Space, found: gymnasium.Space, path: str = "") -> list[str]:
+def describe_difference(expected: Space, found: Space, path: str = "") -> list[str]:
     """Says in words how two spaces differ, leaf by leaf; an empty list when they are the same."""
     place = path or "(root)"
     first, second = space_to_json(expected), space_to_json(found)
@@ -281,8 +289,17 @@ def describe_difference(expected: gymnasium.Space, found: gymnasium.Space, path:
     ]
 
 
-def check_same(expected: gymnasium.Space, found: gymnasium.Space, what: str) -> None:
-    """Raises `SpaceMismatchError` that lists every difference between two spaces; ``what`` names the environment and which space it is."""
+def check_same(expected: Space, found: Space, what: str) -> None:
+    """Checks that two spaces are the same.
+
+    Args:
+        expected: the recorded space.
+        found: the environment's space.
+        what: the environment and which of its spaces this is, for the message.
+
+    Raises:
+        SpaceMismatchError: if they differ; lists every difference.
+    """
     differences = describe_difference(expected, found)
     if differences:
         raise SpaceMismatchError(f"{what} differs from what was recorded: " + "; ".join(differences))

@@ -1,40 +1,43 @@
 """Standardisation of numeric scalars: by statistics of the environment's data, or by those of the stream so far.
 
-Standardising decides more than the network does: on ten Meta-World tasks at equal budget, mean success was 0.75 with it and 0.54 without.
+Standardising decides more than the network does: on ten Meta-World tasks at equal budget, mean success was 0.75
+with it and 0.54 without.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+
+from .spaces import Json
 
 SINGLE = 8 * float(np.finfo(np.float32).eps)  # relative: what may be rounding noise in float32
 FLOOR = 1e-8
 
 
 def spread(mean: np.ndarray, std: np.ndarray, precision: np.ndarray | float = SINGLE) -> np.ndarray:
-    """The deviation to divide by: a scalar that varies less than its ``precision`` (relative) must not be blown up."""
-    return np.maximum(std, precision * np.abs(mean) + FLOOR)
+    """The deviation to divide by: noise of a scalar below its ``precision`` (relative) must not be blown up."""
+    deviation: np.ndarray = np.maximum(std, precision * np.abs(mean) + FLOOR)
+    return deviation
 
 
 def standardise(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """(x - mean) / deviation in float64, constants to 0; the deviation is the one of `spread`."""
-    centred = x - mean
+    """Computes ``(x - mean) / deviation`` in float64, 0 for constants; the deviation comes from `spread`."""
+    centred: np.ndarray = x - mean
     centred /= deviation
     return centred
 
 
-def to_lists(statistics: Any) -> Any:
-    """Statistics as JSON takes them: lists in place of arrays."""
+def to_lists(statistics: Json) -> Json:
+    """Statistics with lists in place of arrays, as JSON needs them."""
     if isinstance(statistics, dict):
         return {name: to_lists(item) for name, item in statistics.items()}
     return statistics.tolist() if isinstance(statistics, np.ndarray | np.generic) else statistics
 
 
 def prefix_standardise(x: np.ndarray, precision: np.ndarray | float = SINGLE, first: int = 0) -> np.ndarray:
-    """Standardises the steps from ``first`` on of ``(T, n)`` by the mean and deviation of all steps up to and including each of them."""
+    """Standardises the steps of ``(T, n)`` from ``first`` on, each by mean and deviation of all steps up to itself."""
     count = np.arange(first + 1, len(x) + 1)[:, None]
     shifted = x - x[:1]  # sums of squares of far-off values would cancel
     before, rest = shifted[:first], shifted[first:]
@@ -52,11 +55,11 @@ def prefix_rms(x: np.ndarray) -> np.ndarray:
 
 @dataclass
 class RunningStatistics:
-    """What `prefix_standardise` and `prefix_rms` compute, one step at a time on ``B`` lanes.
+    """Computes the same as `prefix_standardise` and `prefix_rms`, one step at a time on ``B`` lanes.
 
     Args:
-        lanes: B.
-        precision: ``(n,)``, see `spread`, of the numeric scalars of an observation.
+        lanes: number of lanes, B.
+        precision: relative precision of the numeric scalars of an observation, ``(n,)``, see `spread`.
     """
 
     lanes: int
@@ -68,7 +71,7 @@ class RunningStatistics:
         self.reward_count, self.reward_squares = np.zeros(self.lanes), np.zeros(self.lanes)
 
     def reset(self, lanes: np.ndarray) -> None:
-        """Forgets the lanes where ``lanes`` ``(B,)`` bool is True."""
+        """Forgets the lanes where ``lanes``, ``(B,)`` bool, is True."""
         for values in (self.count, self.total, self.squares, self.reward_count, self.reward_squares):
             values[lanes] = 0
 
