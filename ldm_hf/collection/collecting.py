@@ -8,11 +8,11 @@ what the reference would have done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tqdm.auto import tqdm
 
@@ -71,16 +71,19 @@ class Plan:
         return max(0, self.steps_of(spec) - stored(Path(self.folder) / spec.name)[1])
 
 
+Result = TypeVar("Result")
+
+
 class Executor(Protocol):
     """Calls the same function for many environments, as `parallel.run_tasks` does."""
 
     def __call__(
         self,
-        function: Callable[..., EnvironmentInfo],
-        tasks: dict[str, tuple[object, ...]],
+        function: Callable[..., Result],
+        tasks: Mapping[str, tuple[object, ...]],
         jobs: int,
         on_progress: Callable[[int], object],
-    ) -> Iterator[tuple[str, object | LDMError]]:
+    ) -> Iterator[tuple[str, Result | LDMError]]:
         """Yields the name and the result or error of each environment as they come."""
 
 
