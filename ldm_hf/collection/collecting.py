@@ -8,11 +8,11 @@ what the reference would have done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tqdm.auto import tqdm
 
@@ -36,6 +36,7 @@ LANES = 8  # environments where one call acts in several of them: a learned refe
 FLUSH_SECONDS = 300.0  # most work that is lost if the process is ended
 SILENT_SECONDS = 1800.0  # a process that ends no episode for so long is taken to hang
 local_executor = partial(run_tasks, silence=SILENT_SECONDS)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ class Executor(Protocol):
 
     def __call__(
         self,
-        function: Callable[..., EnvironmentInfo],
-        tasks: dict[str, tuple[object, ...]],
+        function: Callable[..., Result],
+        tasks: Mapping[str, tuple[object, ...]],
         jobs: int,
         on_progress: Callable[[int], object],
-    ) -> Iterator[tuple[str, object | LDMError]]:
+    ) -> Iterator[tuple[str, Result | LDMError]]:
         """Yields the name and the result or error of each environment as they come."""
 
 
@@ -104,7 +105,7 @@ def collect(
         Errors by environment; what was collected before an error is kept.
     """
     loaded_model.cache_clear()  # the folder of the student may hold another model than at the last call
-    tasks: dict[str, tuple[object, ...]] = {spec.name: (spec, plan) for spec in specs}
+    tasks = {spec.name: (spec, plan) for spec in specs}
     total = sum(plan.steps_of(spec) for spec in specs)
     failures = {}
     with tqdm(total=total, desc="collect", unit=" steps", unit_scale=True, disable=not progress) as bar:
