@@ -91,8 +91,7 @@ def _environment(name: str) -> tuple[dict[str, object], tuple[gymnasium.Space[Ob
     spec = get_spec(name)
     env = make(spec)
     try:
-        fields = ("name", "env_id", "kwargs", "library", "version", "licence", "domain", "task")
-        return {field: getattr(spec, field) for field in fields}, (env.observation_space, env.action_space)
+        return spec.facts(), (env.observation_space, env.action_space)
     finally:
         env.close()
 

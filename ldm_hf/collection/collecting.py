@@ -36,6 +36,7 @@ LANES = 8  # environments where one call acts in several of them: a learned refe
 FLUSH_SECONDS = 300.0  # most work that is lost if the process is ended
 SILENT_SECONDS = 1800.0  # a process that ends no episode for so long is taken to hang
 local_executor = partial(run_tasks, silence=SILENT_SECONDS)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def collect(
         Errors by environment; what was collected before an error is kept.
     """
     loaded_model.cache_clear()  # the folder of the student may hold another model than at the last call
-    tasks: dict[str, tuple[object, ...]] = {spec.name: (spec, plan) for spec in specs}
+    tasks = {spec.name: (spec, plan) for spec in specs}
     total = sum(plan.steps_of(spec) for spec in specs)
     failures = {}
     with tqdm(total=total, desc="collect", unit=" steps", unit_scale=True, disable=not progress) as bar:
