@@ -3,8 +3,8 @@
 
     python examples/finetune.py --model outputs/ldm-nano --dataset outputs/mine --environments Thermostat-v0 --output_dir outputs/thermostat
 
-Some episodes are held out, and training ends when they are no longer predicted better. The result is a model like any other; it still knows the
-environments of the pretrained one, and plays them worse the longer it was trained on others.
+Some episodes are held out for early stopping. The result is an ordinary model; it still knows the environments of the pretrained one, but plays
+them worse the longer it was trained on others.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ class Arguments(TrainingRun):
     model: str = field(metadata={"help": "folder or Hub id of the pretrained LDM"})
     method: str = option(
         "full",
-        "train all, leave the decoder frozen, or put low-rank adapters beside it",
+        "train all weights, freeze the decoder, or add low-rank adapters to it",
         choices=["full", "frozen", "lora"],
     )
-    lora_rank: int = option(8, "of the adapters of --method lora")
-    episodes: int | None = option(None, "demonstrations of each environment, the first ones; all by default")
-    held_out: float = option(0.1, "share of episodes that training stops early by; 0: trains to the end")
+    lora_rank: int = option(8, "rank of the adapters of --method lora")
+    episodes: int | None = option(None, "train on the first N demonstrations of each environment; all by default")
+    held_out: float = option(0.1, "share of episodes held out for early stopping; 0: no early stopping")
     evaluation_steps: int = option(50, "updates between two measurements of the held-out loss")
-    patience: int = option(6, "measurements without a better one that end the training")
-    max_steps: int = option(1000, "updates at the most")
-    learning_rate: float = option(5e-4, "at its highest")
-    warmup_steps: int = option(20, "updates until then")
+    patience: int = option(6, "stop after this many measurements without improvement")
+    max_steps: int = option(1000, "largest number of updates")
+    learning_rate: float = option(5e-4, "peak learning rate")
+    warmup_steps: int = option(20, "linear warm-up steps")
 
 
 def split(stream: Stream, episodes: int | None, held_out: float) -> tuple[Stream, Stream | None]:
@@ -72,7 +72,7 @@ def early_stopping(
     args: Arguments,
     window: int,
 ) -> EarlyStopping:
-    """On batches of the held-out streams, encoded with all that is known of their environments."""
+    """Early stopping on batches of the held-out streams, encoded with task texts, rewards and stored statistics."""
     sampler = WindowSampler(
         {name: stream.num_steps for name, stream in streams.items()},
         args.segment or 4 * window,

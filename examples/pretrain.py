@@ -4,7 +4,7 @@
     accelerate launch examples/pretrain.py --dataset outputs/trajectories --preset ldm-nano --output_dir outputs/ldm-nano --max_steps 2000
 
 The same command continues an interrupted run (``--resume_from_checkpoint latest``) with the losses that the uninterrupted one would have had.
-``--dry_run`` tells what it would need. Several devices: examples/accelerate/.
+``--dry_run`` reports what it would need. Several devices: examples/accelerate/.
 """
 
 from __future__ import annotations

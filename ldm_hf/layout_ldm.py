@@ -219,7 +219,7 @@ class EnvironmentLayout:
             known_statistics: standardise by the statistics of the data; otherwise by those of the stream so far, as an agent does in an
                 unknown environment.
             with_task: with the task text.
-            with_reward: with rewards and termination signals told apart; otherwise only the starts of episodes are told.
+            with_reward: if False, rewards are hidden and both end flags are merged.
 
         Raises:
             NonFiniteError: for NaN or infinity in an observation, action or reward.

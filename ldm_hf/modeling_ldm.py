@@ -307,9 +307,8 @@ class LDMModel(LDMPreTrainedModel):
             **kwargs,
         )
         cache.advance(active)
-        if (
-            not torch.compiler.is_compiling()
-        ):  # whoever compiled the model counts: a counter of Python's would part it in two
+        # `CompiledModel` calls `cache.count` itself; a Python counter here would split the graph.
+        if not torch.compiler.is_compiling():
             cache.count(getattr(self.backbone, "rotary_emb", None))
         return outputs
 
@@ -334,7 +333,7 @@ class LDMActionHead(nn.Module):
         x = F.gelu(self.hidden(hidden)[rows] + self.elements(ids)[:, None])
         logits = self.logits(x).float()
         beyond = torch.arange(logits.shape[-1], device=logits.device) >= sizes[:, None]
-        # How wrong the mean is does not shape the features that it is made of.
+        # Detached: the error estimate must not change the features behind the mean.
         deviations = self.deviations(x.detach())
         return (
             logits.masked_fill(beyond[:, None], torch.finfo(logits.dtype).min),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from ldm_hf.hub.export import shipped_code
+from ldm_hf.hub.export import write_code
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 
@@ -21,6 +21,7 @@ from .hub_server import serve
 from .test_model import rich_batch
 
 ROOT = Path(__file__).parents[1]
+PUBLISHED = ROOT / "model_cards" / "ldm-nano"
 pytestmark = pytest.mark.slow  # every test starts processes that import torch and transformers
 SPACES = (spaces.Box(-1, 1, (3,)), spaces.Discrete(4))
 
@@ -251,9 +252,9 @@ def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
     batch = rich_batch(processor, labels=False)
     torch.save(dict(batch), tmp_path / "batch.pt")
     torch.save(model(**batch).logits, tmp_path / "logits.pt")
-    with shipped_code():
-        model.save_pretrained(tmp_path / "model")
-        processor.save_pretrained(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    write_code(tmp_path / "model")
     code = """
         import torch
         from transformers import AutoModel, AutoProcessor
@@ -270,12 +271,15 @@ def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
     assert refused.returncode != 0 and "trust_remote_code" in refused.stderr
 
 
-def test_the_published_model_runs_without_the_package(tmp_path):
-    (tmp_path / "model").symlink_to(ROOT / "model_cards" / "ldm-nano")
+def test_the_published_model_runs_without_the_package(tmp_path, hub):
+    """What is pushed has the code, which the repo of this project need not hold."""
+    assert ldm(tmp_path, hub, "push", str(PUBLISHED), "someone/ldm-nano").returncode == 0
+    pushed = hub.repos["models", "someone/ldm-nano"]
+    assert {"modeling_ldm.py", "layout_ldm.py", "errors.py"} <= set(pushed) and not list(PUBLISHED.glob("*.py"))
     code = """
         from transformers import AutoModel, AutoProcessor
-        model = AutoModel.from_pretrained("model", trust_remote_code=True)
-        processor = AutoProcessor.from_pretrained("model", trust_remote_code=True)
+        model = AutoModel.from_pretrained("someone/ldm-nano", trust_remote_code=True)
+        processor = AutoProcessor.from_pretrained("someone/ldm-nano", trust_remote_code=True)
         print(type(model).__module__.startswith("ldm_hf"), model.dtype, "CartPole-v1" in processor.environments)
         """
-    assert python(code, tmp_path, hide=True).stdout.split() == ["False", "torch.float32", "True"]
+    assert python(code, tmp_path, hub, hide=True).stdout.split()[-3:] == ["False", "torch.float32", "True"]

@@ -16,7 +16,7 @@ from ldm_hf.environments import EnvironmentSpec, get_spec, make
 from ldm_hf.errors import CheckpointError
 from ldm_hf.libraries.minigrid.policies import BabyAIBot
 from ldm_hf.libraries.nasim.policies import AttackPlanner
-from ldm_hf.references import gait, load_reference, method_of
+from ldm_hf.references import general, load_reference, method_of
 from ldm_hf.references.general import Gait, value_iteration
 from ldm_hf.references.learned import training
 from ldm_hf.references.learned.training import train_reference
@@ -323,8 +323,8 @@ def test_the_freeway_planner_crosses_often():
 
 
 def test_a_gait_is_found_again_and_moves(monkeypatch):
-    monkeypatch.setattr(gait, "POPULATION", 6)
-    monkeypatch.setattr(gait, "GENERATIONS", 3)
+    monkeypatch.setattr(general, "POPULATION", 6)
+    monkeypatch.setattr(general, "GENERATIONS", 3)
     env = make(replace(get_spec("Swimmer-v5"), max_episode_steps=100))
     found, again = Gait.variants(env), Gait.variants(env)
     assert found == again

@@ -65,7 +65,10 @@ def play(
         str, typer.Option(help="Name in the catalogue or Gymnasium id; several, separated by commas, side by side.")
     ],
     video: Annotated[Path | None, typer.Option(help="MP4 or GIF to write; without it a window opens.")] = None,
-    episodes: Annotated[int, typer.Option(min=1)] = 1,
+    episodes: Annotated[int, typer.Option(min=1, help="In one environment.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of the video of several environments.")] = 8,
+    side: Annotated[int, typer.Option(min=16, help="Pixels of each of several environments.")] = 128,
+    fps: Annotated[int, typer.Option(min=1, help="Frames per second of the video of several environments.")] = 20,
     seed: int = 0,
 ) -> None:
     """Lets a model play and shows it."""
@@ -76,7 +79,7 @@ def play(
     if len(names) > 1:
         if video is None:
             raise LDMError("several environments side by side are a video; name it: --video grid.mp4")
-        for failure in play_grid(model, names, video, seed=seed).values():
+        for failure in play_grid(model, names, video, seconds, side, fps, seed).values():
             console.print(f"left out: {failure}", markup=False, highlight=False)
         console.print(f"video in {video}")
         return

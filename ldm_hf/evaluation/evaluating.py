@@ -272,7 +272,7 @@ def _usable(scores: Mapping[str, dict[str, Any]], measuring: Measuring) -> dict[
 
 
 def model_fingerprint(model: LDMForActionPrediction, processor: LDMProcessor) -> str:
-    """Of all that decides how a model acts, wherever it lies."""
+    """Hash of weights and processor; independent of the path."""
     digest = hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

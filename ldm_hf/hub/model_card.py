@@ -12,8 +12,13 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ..environments.specs import catalogue
 from ..errors import CheckpointError
 from ..evaluation.report import domain_rows
+from ..evaluation.scores import summarise
 from ..utils.tables import markdown_table
 
+METRICS = {  # of the header
+    "share_at_80_percent": "share of environments at 80 % of the reference",
+    "iqm_normalised_score": "interquartile mean of normalised scores",
+}
 SHORT = 0.8  # of the reference; environments below are named in the card
 NAMED = 10  # environments that a command is shown with; of more, how many
 
@@ -55,21 +60,22 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _metadata(name: str, results: dict[str, Any], datasets: list[str] | None, licence: str) -> ModelCardData:
-    """The header that the Hub reads: every environment with its mean return and normalised score."""
+    """The header that the Hub reads: two metrics for all environments and for each domain; those of every environment are in results.json."""
+    domains: dict[str, dict[str, Any]] = defaultdict(dict)
+    for environment, entry in results["environments"].items():
+        domains[entry["domain"]][environment] = entry
+    summaries = {domain: summarise(domains[domain], intervals=False) for domain in sorted(domains)}
     measured = [
         EvalResult(
             task_type="reinforcement-learning",
-            dataset_type=environment,
-            dataset_name=environment,
+            dataset_type=group,
+            dataset_name=f"{group}, {summary['n']} environments",
             metric_type=metric,
-            metric_name=metric.replace("_", " "),
-            metric_value=value,
+            metric_name=METRICS[metric],
+            metric_value=round(value, 3),
         )
-        for environment, entry in sorted(results["environments"].items())
-        for metric, value in (
-            ("mean_reward", f"{entry['ldm']['mean']:.2f} +/- {entry['ldm']['std']:.2f}"),
-            ("normalised_score", round(entry["normalised"], 3)),
-        )
+        for group, summary in ({"all": results["summary"]} | summaries).items()
+        for metric, value in zip(METRICS, (summary["at_least_80"] / summary["n"], summary["iqm"]), strict=True)
     ]
     return ModelCardData(
         model_name=name,
@@ -92,8 +98,8 @@ def _introduction(folder: Path, name: str, results: dict[str, Any]) -> str:
     millions = (folder / "model.safetensors").stat().st_size / 2e6
     text = f"""# {name}
 
-A Large Decision Model: one transformer of {millions:.1f} million parameters that acts in {summary["n"]} environments of {len(domains)} domains
-with one set of weights. It reads the history of observations, actions, rewards and termination signals, one token per step, and predicts what a
+A Large Decision Model: one transformer of {millions:.1f} million parameters that acts in {summary["n"]} Gymnasium environments of
+{len(domains)} domains with one set of weights, step after step. It reads the history of observations, actions, rewards and termination signals, one token per step, and predicts what a
 task-specific reference policy would do. Made with the package `ldm_hf`, after the idea of
 *Towards Scalable Multi-Task Reinforcement Learning with Large Decision Models* ([arXiv 2606.24962](https://arxiv.org/abs/2606.24962)).
 

@@ -286,7 +286,7 @@ class _Run:
     def end(self) -> None:
         """Lets go of the other processes."""
         self.accelerator.wait_for_everyone()
-        # If the wrapped model is the last owner of the process group, its end waits, holding the GIL, for a thread that may be waiting for the GIL.
+        # If the wrapped model were the last owner of the process group, its destructor would deadlock: it holds the GIL and waits for a thread that needs it.
         del self.model, self.optimizer
         self.accelerator.free_memory()
         self.accelerator.end_training()

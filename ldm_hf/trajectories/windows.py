@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-DRAWS = 256  # of an average environment, after which the turns of the environments repeat; weights are honoured to this share of one
+DRAWS = 256  # segments per average environment in one cycle of the schedule; weights are rounded to 1/256
 TURNS, LAPS = 0, 1  # kinds of random numbers
 GOLDEN = (math.sqrt(5) - 1) / 2
 
