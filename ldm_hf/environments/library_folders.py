@@ -164,10 +164,10 @@ class Library:
     @property
     def registration(self) -> Registration:
         """The library's own module, for `building.import_library`."""
-        own: Registration = {"module": self.module}
+        registration: Registration = {"module": self.module}
         if self.register:
-            own["register"] = self.register
-        return own
+            registration["register"] = self.register
+        return registration
 
     @property
     def additions(self) -> Registration:
