@@ -8,7 +8,7 @@ import gymnasium
 
 
 def make_super_mario(env_id: str, render_mode: str | None = None, **kwargs: Any) -> gymnasium.Env:
-    """A level with the library's seven simple moves."""
+    """Makes a level with the library's seven simple moves."""
     import gym
     import gym_super_mario_bros
     from gym_super_mario_bros.actions import SIMPLE_MOVEMENT

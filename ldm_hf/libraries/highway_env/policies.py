@@ -16,7 +16,7 @@ X_RANGE, Y_RANGE, LANE = 200.0, 12.0, 4.0
 class LaneChanger(Reference):
     """Drives fast if nothing is ahead; else overtakes on a free lane, or slows down.
 
-    A lane is free if there is a gap ahead that grows with the closing speed.
+    The gap that a lane needs to be free grows with the closing speed.
 
     Args:
         env: an environment with kinematic observations and discrete meta-actions.

@@ -80,7 +80,7 @@ SLOW = {
 
 
 def groups() -> Iterator[Group]:
-    """All registered levels that work and pay, with missions as text."""
+    """All registered levels whose files the wheel has and which give rewards, with missions as text."""
     shared = {"domain": "grid_world", "wrappers": ["text_mission"]}
     rows = rows_of(registered("minigrid", "BabyAI-"), lambda name: by_prefix(BABYAI, name.removeprefix("BabyAI-")))
     for row in rows:

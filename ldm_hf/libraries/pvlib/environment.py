@@ -14,9 +14,10 @@ Numbers = float | np.ndarray
 
 HOURS = 24
 # load in kW by hour of the day
-MORNING = [0.3, 0.25, 0.25, 0.25, 0.3, 0.4, 0.8, 1.0, 0.8, 0.6, 0.5, 0.5]
-AFTERNOON = [0.6, 0.6, 0.5, 0.6, 0.8, 1.2, 1.6, 1.7, 1.5, 1.2, 0.8, 0.5]
-LOAD = np.array(MORNING + AFTERNOON)
+LOAD = np.array([
+    0.3, 0.25, 0.25, 0.25, 0.3, 0.4, 0.8, 1.0, 0.8, 0.6, 0.5, 0.5,
+    0.6, 0.6, 0.5, 0.6, 0.8, 1.2, 1.6, 1.7, 1.5, 1.2, 0.8, 0.5,
+])  # fmt: skip
 # per kWh bought, by hour of the day: night, day, evening peak
 PRICE = np.array([0.12] * 7 + [0.25] * 10 + [0.45] * 4 + [0.25] * 2 + [0.12])
 FEED_IN = 0.06  # per kWh sold
