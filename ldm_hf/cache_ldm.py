@@ -1,9 +1,11 @@
 """A ring-buffer cache: constant time and memory per step for streams of any length, with lanes that move independently.
 
-Attention does not care about the order of its keys, and rotary positions are applied before a key is written. So the newest key simply takes the
-place of the one that has just left the window, instead of shifting the whole buffer (what transformers' static sliding cache does).
+Attention does not depend on the order of its keys, and rotary positions are applied before a key is written. So the
+newest key simply replaces the one that has just left the window, instead of shifting the whole buffer (as transformers'
+static sliding cache does).
 
-Layers without attention (short convolutions, state spaces) keep a state of fixed size. A state of zeros is that of a stream that begins.
+Layers without attention (short convolutions, state spaces) keep a state of fixed size. A stream begins with a state of
+zeros.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLaye
 from .configuration_ldm import LDMConfig
 
 RECURRENT = ("conv", "linear_attention")  # types of layers without attention
-REBASE_INTERVAL = 1024  # steps between two re-basings; rotary angles of larger positions would lose float32 digits
+REBASE_INTERVAL = 1024  # steps; rotary angles of larger positions would lose float32 precision
 
 
 class RingBufferLayer(CacheLayerMixin):
-    """Keys and values ``(B, H, W, d)`` of one layer; row ``b`` is written at slot ``lengths[b] % W``."""
+    """Keys and values ``(B, H, W, d)`` of one layer; lane ``b`` is written at slot ``lengths[b] % W``."""
 
     is_sliding = True
     keys: torch.Tensor
@@ -40,7 +42,7 @@ class RingBufferLayer(CacheLayerMixin):
         self.is_initialized = True
 
     def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Writes one step ``(B, H, 1, d)`` and returns the whole buffers."""
         if key_states.shape[2] != 1:
@@ -69,14 +71,14 @@ class RecurrentLayer(LinearAttentionLayer):
 
     def __init__(self, cache: RingBufferCache) -> None:
         super().__init__()
-        self._before: dict[str, torch.Tensor] = {}  # the states as they were before the step
+        self._before: dict[str, torch.Tensor] = {}  # the states before the step
 
     def _states(self) -> dict[str, torch.Tensor]:
         states = {"conv": self.conv_states[0], "recurrent": self.recurrent_states[0]}
         return {name: state for name, state in states.items() if state is not None}
 
     def keep(self, active: torch.Tensor | None) -> None:
-        """Keeps the step in the lanes where ``active`` ``(B,)`` bool is True (all by default), takes it back in the others."""
+        """Keeps the step in lanes where ``active``, ``(B,)`` bool, is True (None: all), takes it back in the others."""
         for name, state in self._states().items():
             if name not in self._before:
                 self._before[name] = torch.zeros_like(state)
@@ -85,9 +87,10 @@ class RecurrentLayer(LinearAttentionLayer):
                 state.copy_(torch.where(active.view(-1, *[1] * (state.dim() - 1)), state, before))
             before.copy_(state)
 
-    @torch.inference_mode()  # states made in a roll-out under inference mode may be written there only
+    # states made in a roll-out under inference mode may be written there only
+    @torch.inference_mode()
     def clear(self, lanes: torch.Tensor | slice) -> None:
-        """Starts these lanes anew."""
+        """Resets the states of these lanes."""
         for state in (*self._states().values(), *self._before.values()):
             state[lanes] = 0
 
@@ -96,13 +99,12 @@ class RingBufferCache(Cache):
     """The cache of a roll-out on ``lanes`` environments.
 
     Args:
-        window: W, keys seen by attention.
-        layers: number of the backbone's layers, or the type of each: ``"conv"`` and ``"linear_attention"`` keep a state, all others attend.
-        lanes: environments stepped together.
-        device: where the model is.
+        window: number of keys that attention sees, W.
+        layers: number of the backbone's layers, or the type of each: ``"conv"`` and ``"linear_attention"`` keep a
+            state, all others attend.
+        lanes: number of environments stepped together, B.
+        device: device of the model.
     """
-
-    layers: list[Any]  # of RingBufferLayer and RecurrentLayer
 
     def __init__(
         self, window: int, layers: int | Sequence[str], lanes: int, device: torch.device | str = "cpu"
@@ -112,10 +114,12 @@ class RingBufferCache(Cache):
         self.lengths = torch.zeros(lanes, dtype=torch.long, device=device)
         self._steps = 0
         types = ["sliding_attention"] * layers if isinstance(layers, int) else layers
-        made: list[Any] = [(RecurrentLayer if kind in RECURRENT else RingBufferLayer)(self) for kind in types]
-        self._attending = [layer for layer in made if isinstance(layer, RingBufferLayer)]
-        self._recurrent = [layer for layer in made if isinstance(layer, RecurrentLayer)]
-        super().__init__(layers=made)
+        all_layers: list[Any] = [
+            RecurrentLayer(self) if kind in RECURRENT else RingBufferLayer(self) for kind in types
+        ]
+        self._attending = [layer for layer in all_layers if isinstance(layer, RingBufferLayer)]
+        self._recurrent = [layer for layer in all_layers if isinstance(layer, RecurrentLayer)]
+        super().__init__(layers=all_layers)
 
     @classmethod
     def from_config(cls, config: LDMConfig, lanes: int, device: torch.device | str = "cpu") -> RingBufferCache:
@@ -124,12 +128,12 @@ class RingBufferCache(Cache):
 
     @property
     def has_begun(self) -> bool:
-        """Has it taken in a step, and so made its buffers?"""
+        """Whether it has taken in a step, and so made its buffers."""
         return self._steps > 0
 
     @property
     def is_recurrent(self) -> bool:
-        """Has it layers without attention?"""
+        """Whether it has layers without attention."""
         return bool(self._recurrent)
 
     @property
@@ -138,27 +142,26 @@ class RingBufferCache(Cache):
         return self.lengths[:, None]
 
     def attention_mask(self, dtype: torch.dtype) -> torch.Tensor:
-        """Additive mask ``(B, 1, 1, W)``: a lane sees the slots written since its start, the step about to be written included."""
+        """Additive mask ``(B, 1, 1, W)``: a lane sees the slots written since its start and that of the next step."""
         seen = torch.arange(self.window, device=self.lengths.device) <= self.lengths[:, None]
-        return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)[
-            :, None, None
-        ]
+        mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
+        return mask[:, None, None]
 
     def advance(self, active: torch.Tensor | None) -> None:
         """Moves on after a step.
 
         Args:
-            active: ``(B,)`` bool; a lane that is not active forgets the step just written. None: all are.
+            active: lanes that keep the step just written, ``(B,)`` bool; the others forget it. None: all keep it.
         """
         for layer in self._recurrent:
             layer.keep(active)
         self.lengths += 1 if active is None else active.to(self.lengths)
 
     def count(self, rotary: nn.Module | None) -> None:
-        """The part of moving on that Python decides: re-bases positions from time to time.
+        """Counts the steps and re-bases positions from time to time: the part of `advance` that cannot be compiled.
 
         Args:
-            rotary: the backbone's rotary embedding.
+            rotary: the backbone's rotary embedding, None if no layer attends.
         """
         self._steps += 1
         if self._steps % REBASE_INTERVAL == 0:
@@ -168,19 +171,18 @@ class RingBufferCache(Cache):
         """Turns every key back by a multiple of W, so that positions stay small and slots stay where they are."""
         shift = (self.lengths // self.window - 1).clamp(min=0) * self.window
         self.lengths -= shift
-        if rotary is None:  # no layer attends
+        if rotary is None:
             return
         for layer in self._attending:
             keys = layer.keys
             cos, sin = (part[:, None] / rotary.attention_scaling for part in rotary(keys, shift[:, None]))
             half = keys.shape[-1] // 2
-            turned = torch.cat(
-                [keys[..., half:], -keys[..., :half]], dim=-1
-            )  # minus rotate_half: the angle is negative
+            # minus rotate_half: the angle is negative
+            turned = torch.cat([keys[..., half:], -keys[..., :half]], dim=-1)
             keys.copy_(keys * cos + turned * sin)
 
     def reset(self, lanes: torch.Tensor | None = None) -> None:
-        """Empties all lanes or those where ``lanes`` ``(B,)`` bool is True."""
+        """Empties all lanes, or those where ``lanes``, ``(B,)`` bool, is True."""
         chosen = slice(None) if lanes is None else lanes
         self.lengths[chosen] = 0
         for layer in self._recurrent:

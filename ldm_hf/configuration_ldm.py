@@ -1,6 +1,6 @@
 """Configuration of the Large Decision Model."""
 
-# No postponed annotations here: transformers validates the types of the fields, and would see strings.
+# No postponed annotations here: transformers validates the types of the fields and would see strings.
 
 from copy import deepcopy
 from dataclasses import field
@@ -11,13 +11,17 @@ from transformers import AutoConfig, PreTrainedConfig, Qwen3Config
 
 from .errors import CheckpointError
 
-# Decoders that tests/test_backbones.py runs: rotary positions over the whole head (or no attention at all), states that begin at zero.
+# Decoders that tests/test_backbones.py runs: rotary positions over the whole head (or no attention at all), states that
+# begin at zero.
 BACKBONES = ("qwen3", "qwen2", "llama", "mistral", "olmo2", "granite", "lfm2", "mamba2")
-WINDOWED = ("qwen3", "qwen2", "mistral")  # whose own attention knows the window
-PRETRAINED_WINDOW = 128  # of a language model without one
-NO_LABEL = -100.0  # a step without a label, as everywhere in transformers
+WINDOWED = ("qwen3", "qwen2", "mistral")  # backbones whose own attention has the sliding window
+PRETRAINED_WINDOW = 128  # for a language model without a sliding window
+NO_LABEL = -100.0  # label of a step without one, as everywhere in transformers
 
-PRESETS: dict[str, dict[str, Any]] = {
+Fields = dict[str, Any]
+"""Fields of a configuration by name."""
+
+PRESETS: dict[str, Fields] = {
     # Trains on two CPU cores in minutes.
     "ldm-nano": {
         "backbone": {
@@ -66,29 +70,31 @@ class LDMConfig(PreTrainedConfig):
     r"""Configuration of [`LDMModel`][] and [`LDMForActionPrediction`][].
 
     Attributes:
-        backbone_config: a decoder of transformers, of a type in ``BACKBONES`` (Qwen3-style by default).
-        backbone: folder or Hub id of a pretrained language model. Where no ``backbone_config`` is given, that of this model is read; its weights
-            are loaded by ``LDMForActionPrediction.from_pretrained_backbone`` only.
-        window: steps that a layer with attention sees; 0 takes the backbone's own sliding window (128 for a language model without one).
-        num_choices: logits of the action head.
-        max_numeric: numeric scalars of an observation; more share columns with alternating signs.
-        max_action_numeric: the same for the continuous part of the previous action.
-        max_text_tokens: words and word pairs kept of a text observation or task text.
-        bag_buckets: ids of the hashed table of choices and words.
-        element_buckets: ids of the table of action elements.
-        grid_buckets: ids of the table of symbols.
+        backbone_config: configuration of one of transformers' decoders in ``BACKBONES`` (Qwen3-style by default).
+        backbone: folder or Hub id of a pretrained language model. Without a ``backbone_config``, that of this model is
+            read; only ``LDMForActionPrediction.from_pretrained_backbone`` loads its weights.
+        window: number of steps that a layer with attention sees; 0 takes the backbone's own sliding window (128 for a
+            language model without one).
+        num_choices: number of logits of the action head.
+        max_numeric: columns for the numeric scalars of an observation; more scalars share them, with alternating signs.
+        max_action_numeric: columns for the continuous part of the previous action.
+        max_text_tokens: maximal number of words and word pairs of a text observation or task text.
+        bag_buckets: size of the hashed embedding table of choices and words.
+        element_buckets: size of the embedding table of action elements.
+        grid_buckets: size of the embedding table of symbols.
         grid_embedding: width of one symbol's embedding.
         grid_size: side of a tile of a symbol grid; larger grids become several tiles.
         grid_channels: channels of the convolutions over a tile.
         image_size: side of the square that pixel observations are resized to.
-        image_channels: output channels of the pixel convolutions (kernels 8, 4, 3 with strides 4, 2, 1; Mnih et al. 2015).
+        image_channels: output channels of the pixel convolutions (kernels 8, 4, 3 with strides 4, 2, 1; Mnih et al.
+            2015).
         initializer_range: standard deviation of initial weights.
     """
 
     model_type = "ldm"
     sub_configs = {"backbone_config": AutoConfig}
 
-    backbone_config: dict | PreTrainedConfig | None = None
+    backbone_config: Fields | PreTrainedConfig | None = None
     backbone: str | None = None
     window: int = 0
     num_choices: int = 101
@@ -116,7 +122,7 @@ class LDMConfig(PreTrainedConfig):
             decoder = AutoConfig.for_model(values.pop("model_type", "qwen3"), **values)
         else:
             decoder = deepcopy(self.backbone_config)
-        # Not every decoder knows a window (the model gives those a mask), and some forget theirs on loading: it is kept here.
+        # Kept here, since not every decoder has a window (the model gives those a mask), and some lose it on loading.
         self.window = self.window or getattr(decoder, "sliding_window", None) or 0
         decoder.sliding_window = self.window
         if decoder.model_type in WINDOWED and getattr(decoder, "layer_types", None):
@@ -127,33 +133,45 @@ class LDMConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def validate_backbone(self) -> None:
-        """Roll-outs need a decoder whose cache is understood, and a window: attention over an endless stream would need endless memory."""
-        kind = self.backbone_config.model_type  # type: ignore[union-attr]
+        """Checks that roll-outs are possible.
+
+        They need a decoder whose cache is supported, and a window: attention over an endless stream would need endless
+        memory.
+
+        Raises:
+            ValueError: if the type of decoder is not supported, or there is no window.
+        """
+        kind = self._decoder.model_type
         if kind not in BACKBONES:
             raise ValueError(f"backbone_config of type {kind!r} is not supported; these are: {', '.join(BACKBONES)}.")
         if self.window < 1:
             raise ValueError(
-                f"backbone_config of type {kind!r} has no sliding_window, and window is {self.window}; set window=W, the steps that attention sees."
+                f"backbone_config of type {kind!r} has no sliding_window, and window is {self.window}; "
+                "set window=W, the steps that attention sees."
             )
 
     @property
+    def _decoder(self) -> Any:
+        """The backbone's configuration; its fields depend on its type."""
+        return self.backbone_config
+
+    @property
     def layer_kinds(self) -> list[str]:
-        """The type of each layer of the backbone, in transformers' words: ``"conv"``, ``"linear_attention"``, ``"sliding_attention"``, ..."""
-        decoder = self.backbone_config
-        return getattr(decoder, "layer_types", None) or ["sliding_attention"] * decoder.num_hidden_layers  # type: ignore[union-attr]
+        """Types of the backbone's layers, transformers' ``layer_types``: ``"conv"``, ``"sliding_attention"``, ..."""
+        return getattr(self._decoder, "layer_types", None) or ["sliding_attention"] * self._decoder.num_hidden_layers
 
     @property
     def hidden_size(self) -> int:
         """Width of a token."""
-        return self.backbone_config.hidden_size  # type: ignore[union-attr]
+        return int(self._decoder.hidden_size)
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "LDMConfig":
-        """``ldm-nano`` (~3M parameters), ``ldm-small`` (~25M) or ``ldm-base`` (~308M, the published size of LDM-v0).
+        """A configuration of a published size.
 
         Args:
-            name: of the preset.
-            **overrides: further fields of the configuration.
+            name: ``ldm-nano`` (~3M parameters), ``ldm-small`` (~25M) or ``ldm-base`` (~308M, the size of LDM-v0).
+            **overrides: fields that differ from the preset.
 
         Raises:
             ValueError: if there is no preset of this name.
@@ -172,12 +190,13 @@ class LDMConfig(PreTrainedConfig):
 def _pretrained_decoder(path: str) -> PreTrainedConfig:
     """The configuration of a pretrained language model."""
     try:
-        return AutoConfig.from_pretrained(path)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path)
+        return config
     except (OSError, ValueError) as error:
         raise CheckpointError(f"no pretrained language model at {path}: {error}") from error
 
 
-def _qwen3(sizes: dict[str, Any], initializer_range: float) -> Qwen3Config:
+def _qwen3(sizes: Fields, initializer_range: float) -> Qwen3Config:
     """A Qwen3-style decoder with sliding-window attention in every layer and no vocabulary (it is fed embeddings)."""
     return Qwen3Config(
         **sizes,

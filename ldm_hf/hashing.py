@@ -28,6 +28,21 @@ def bucket(start: int, offset: np.ndarray | int, buckets: int) -> np.ndarray:
     return (start % (buckets - 1) + offset) % (buckets - 1) + 1
 
 
+def fold(values: np.ndarray, columns: int) -> np.ndarray:
+    """Values ``(N, n)`` float32 in at most ``columns`` columns: more share them, with alternating signs.
+
+    This is feature hashing (Weinberger et al. 2009) with a fixed hash.
+    """
+    count, number = values.shape
+    if number <= columns:
+        return values
+    places = np.arange(number)
+    signs = np.where(places // columns % 2, -1.0, 1.0).astype(np.float32)
+    folded = np.zeros((count, columns), np.float32)
+    np.add.at(folded.T, places % columns, (values * signs).T)
+    return folded
+
+
 def text_ids(text: str, start: int, buckets: int, length: int) -> np.ndarray:
     """Ids of a text: the whole, its words and its word pairs, padded with 0 or cut to ``length``."""
     words = _TOKEN.findall(text.lower())

@@ -1,21 +1,19 @@
-"""One environment's spaces as the model sees them: the one recipe by which a step is encoded, in training and in an agent alike."""
+"""One environment's spaces as the model sees them: the one recipe for encoding a step, in training and in an agent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
 
-import gymnasium
 import numpy as np
 
 from .actions_ldm import ActionCodec
 from .errors import NonFiniteError
-from .hashing import bucket, key, text_ids
+from .hashing import bucket, fold, key, text_ids
 from .observations_ldm import CLIP, Encoded, ObservationEncoder, ObservationLimits
-from .spaces import leaves, space_to_json
+from .spaces import Arrays, Space, Statistics, Steps, leaves, space_to_json
 from .statistics_ldm import prefix_rms, prefix_standardise, spread, standardise
 
-SIGNATURE_LEAVES = 32  # leaves beyond this no longer tell layouts apart
+SIGNATURE_LEAVES = 32  # leaves beyond these do not enter the signature
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,8 @@ class Sizes(ObservationLimits):
     element_buckets: int
 
     @classmethod
-    def of(cls, owner: Any) -> Sizes:
-        """The sizes of a configuration or a processor, which have them as attributes."""
+    def of(cls, owner: object) -> Sizes:
+        """The sizes of a configuration or a processor, which has them as attributes."""
         return cls(**{name: getattr(owner, name) for name in cls.names()})
 
     @classmethod
@@ -41,14 +39,14 @@ class Sizes(ObservationLimits):
 class Previous:
     """What is known of the step before each of ``N`` steps.
 
-    Attributes:
-        positions: ``(N, E)`` of the elements of its action.
-        reward: ``(N,)``.
-        reward_scale: root mean square of the rewards, for all or ``(N,)``.
-        terminated: ``(N,)``.
-        truncated: ``(N,)``.
-        exists: ``(N,)``, False at the start of a stream.
-        reward_known: for all or ``(N,)``, False where nobody tells the rewards.
+    Args:
+        positions: positions of its action's elements, ``(N, E)``.
+        reward: its rewards, ``(N,)``.
+        reward_scale: root mean square of the rewards, one for all or ``(N,)``.
+        terminated: its termination flags, ``(N,)``.
+        truncated: its truncation flags, ``(N,)``.
+        exists: False at the start of a stream, ``(N,)``.
+        reward_known: False where its reward is unknown, one for all or ``(N,)``.
     """
 
     positions: np.ndarray
@@ -64,15 +62,14 @@ class Previous:
 class EncodedSteps:
     """Encoded steps of one environment, ``N`` on the leading axis: time in a segment, lanes in a roll-out.
 
-    Attributes:
-        layout: how they were encoded.
-        observation: the arrays of the observations.
-        categorical: ``(N, k)`` ids of observation and previous action.
-        action_numeric: ``(N, m)`` continuous part of the previous action.
-        feedback: ``(N, 6)``, see `EnvironmentLayout.encode_previous`.
-        task: ``(k,)`` ids, zeros if there is none.
-        labels: ``(N, E)`` positions of the reference's action, None in a roll-out.
-        length: N.
+    Args:
+        layout: the layout that encoded them.
+        observation: arrays of the observations.
+        categorical: ids of observation and previous action, ``(N, k)``.
+        action_numeric: continuous part of the previous action, ``(N, m)``.
+        feedback: reward and flags of the previous step, ``(N, 6)``, see `EnvironmentLayout.encode_previous`.
+        task: ids of the task text, ``(k,)``; zeros if there is none.
+        labels: positions of the reference's action, ``(N, E)``; None in a roll-out.
     """
 
     layout: EnvironmentLayout
@@ -89,24 +86,24 @@ class EncodedSteps:
 
 
 class EnvironmentLayout:
-    """How steps of one pair of spaces are encoded.
+    """Encodes steps of one pair of spaces.
 
     Args:
-        sizes: of the model.
-        observation_space: of a single environment.
-        action_space: of a single environment.
-        name: of the environment, for messages.
-        statistics: ``{"observation": {path: {"mean": [...], "std": [...]}}, "reward": {"mean", "std"}}`` or None.
+        sizes: sizes of the model.
+        observation_space: observation space of a single environment.
+        action_space: action space of a single environment.
+        name: name of the environment, for messages.
+        statistics: statistics of the environment's data; None if it is unknown.
         task: task text or None.
     """
 
     def __init__(
         self,
         sizes: Sizes,
-        observation_space: gymnasium.Space,
-        action_space: gymnasium.Space,
+        observation_space: Space,
+        action_space: Space,
         name: str = "the environment",
-        statistics: dict[str, Any] | None = None,
+        statistics: Statistics | None = None,
         task: str | None = None,
     ) -> None:
         self.name, self.observation_space, self.action_space = name, observation_space, action_space
@@ -132,8 +129,8 @@ class EnvironmentLayout:
         return np.zeros(length, np.int64) if not task else text_ids(task, key("task"), self.sizes.bag_buckets, length)
 
     def _signature(self) -> np.ndarray:
-        """Ids that tell which body this is: per leaf its exact space and, coarser, its kind and shape."""
-        names: list[tuple] = []
+        """Ids that identify the pair of spaces: for each leaf its exact space and, coarser, its kind and shape."""
+        names: list[tuple[object, ...]] = []
         for role, space in (("observation", self.observation_space), ("action", self.action_space)):
             for leaf in leaves(space)[: SIGNATURE_LEAVES // 2]:
                 names.append((role, leaf.path, space_to_json(leaf.space)))
@@ -142,8 +139,12 @@ class EnvironmentLayout:
             [bucket(key("signature", *name), 0, self.sizes.bag_buckets) for name in names], np.int64
         ).reshape(-1)
 
-    def _check_finite(self, parts: dict[str, np.ndarray]) -> None:
-        """Raises `NonFiniteError` that names the leaf, also for pixels that are real numbers."""
+    def _check_finite(self, parts: Arrays) -> None:
+        """Checks numbers and floating-point pixels.
+
+        Raises:
+            NonFiniteError: if one is NaN or infinite; names the leaf.
+        """
         numeric, pixels = self.observations.numeric, self.observations.pixels
         for path in [*(leaf.path for leaf in numeric), *(leaf.path for leaf in pixels)]:
             if parts[path].dtype.kind == "f" and not np.isfinite(parts[path]).all():
@@ -154,7 +155,7 @@ class EnvironmentLayout:
 
     def encode_step(
         self,
-        parts: dict[str, np.ndarray],
+        parts: Arrays,
         numbers: np.ndarray,
         standardised: np.ndarray,
         previous: Previous,
@@ -165,11 +166,11 @@ class EnvironmentLayout:
 
         Args:
             parts: observations by leaf, ``{path: (N, *shape)}``.
-            numbers: ``(N, n)`` their numeric scalars, finite, as `observations.numbers` gives them.
-            standardised: ``(N, n)`` the same, standardised.
+            numbers: their numeric scalars ``(N, n)``, finite, from `ObservationEncoder.numbers`.
+            standardised: the same scalars, standardised, ``(N, n)``.
             previous: what is known of the step before each.
-            task: ``(k,)`` ids of the task text.
-            labels: ``(N, E)`` positions of the reference's action, in training.
+            task: ids of the task text, ``(k,)``.
+            labels: positions of the reference's action ``(N, E)``, in training.
         """
         observation = self.observations.encode(parts, numbers, standardised)
         ids, numeric, feedback = self.encode_previous(previous)
@@ -177,17 +178,17 @@ class EnvironmentLayout:
         return EncodedSteps(self, observation, categorical, numeric, feedback, task, labels)
 
     def encode_previous(self, previous: Previous) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the step before adds to ``N`` tokens: ids ``(N, k)`` and numbers ``(N, m)`` of its action, feedback ``(N, 6)``."""
+        """Encodes the step before each step: ids ``(N, k)`` and numbers ``(N, m)`` of its action, feedback ``(N, 6)``.
+
+        The feedback is the reward at two scales, whether it is known, terminated, truncated, and whether there is a
+        previous step.
+        """
         exists = previous.exists
         ids, numbers = self.actions.previous(previous.positions)
         everywhere = exists.all()
         if not everywhere:
             ids, numbers = ids * exists[:, None], numbers * exists[:, None]
-        widest = self.sizes.max_action_numeric
-        if numbers.shape[1] > widest:
-            folds = np.array_split(numbers, range(widest, numbers.shape[1], widest), axis=1)
-            padded = [np.pad(part, ((0, 0), (0, widest - part.shape[1]))) for part in folds]
-            numbers = sum(part * (-1) ** index for index, part in enumerate(padded))
+        numbers = fold(numbers, self.sizes.max_action_numeric)
         known, count = exists & previous.reward_known, len(previous.reward)
         scaled = np.divide(
             previous.reward, previous.reward_scale, out=np.zeros(count), where=known & (previous.reward_scale > 0)
@@ -203,7 +204,7 @@ class EnvironmentLayout:
 
     def encode_segment(
         self,
-        steps: dict[str, Any],
+        steps: Steps,
         past: int = 0,
         known_statistics: bool = True,
         with_task: bool = True,
@@ -212,13 +213,12 @@ class EnvironmentLayout:
         """Encodes consecutive steps of a stream for training.
 
         Args:
-            steps: as `EnvironmentTrajectories.slice` gives them: observation, action, label ``{path: (T, *shape)}``, reward,
-                terminated, truncated ``(T,)``.
-            past: how many of them lead up to the segment and get no token of their own. The last of these is the history of the first
-                token; all of them count for the statistics of the stream so far.
-            known_statistics: standardise by the statistics of the data; otherwise by those of the stream so far, as an agent does in an
-                unknown environment.
-            with_task: with the task text.
+            steps: the steps, such as a `slice` of the trajectories.
+            past: number of leading steps before the segment, which get no tokens. The last of them is the history of
+                the first token; all of them count for the statistics of the stream so far.
+            known_statistics: standardise by the statistics of the data; otherwise by those of the stream so far, as
+                an agent does in an unknown environment.
+            with_task: include the task text.
             with_reward: if False, rewards are hidden and both end flags are merged.
 
         Raises:
@@ -239,7 +239,7 @@ class EnvironmentLayout:
             numbers = self.observations.numbers(steps["observation"], len(reward))
             standardised = prefix_standardise(numbers, self.observations.precision, past)
             numbers = numbers[past:]
-        # what was known before each step: of the step before it, and nothing (a row of zeros) at the start of the stream
+        # what was known before each step; nothing (a row of zeros) at the start of the stream
         first, starts = max(past - 1, 0), past == 0
         scale: np.ndarray | float
         if known_statistics and self.reward_rms is not None:
@@ -251,12 +251,12 @@ class EnvironmentLayout:
         )
         if not with_reward:
             terminated = truncated = np.logical_or(terminated, truncated)
-        # both at once: with short segments, calls cost more than what they compute
-        told = {
+        # executed actions and labels at once: with short segments, calls cost more than what they compute
+        actions = {
             path: np.concatenate([_before(values, first, starts), steps["label"][path][past:]])
             for path, values in steps["action"].items()
         }
-        encoded = self.actions.positions(told, self.name, 2 * length)
+        encoded = self.actions.positions(actions, self.name, 2 * length)
         follows = np.ones(length, bool)
         follows[:1] = not starts
         previous = Previous(encoded[:length], reward, scale, terminated, truncated, follows, with_reward)
@@ -265,7 +265,7 @@ class EnvironmentLayout:
 
 
 def _before(values: np.ndarray, first: int, starts: bool) -> np.ndarray:
-    """All but the last from ``first`` on; what stands before the start of a stream does not count."""
+    """Values of the steps before, from ``first`` on without the last; the first step of a stream gets any value."""
     return np.concatenate([values[:1], values[:-1]]) if starts else values[first:-1]
 
 

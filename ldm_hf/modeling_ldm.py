@@ -1,4 +1,4 @@
-"""The Large Decision Model: one token per environment step through a decoder, one small head for every action element."""
+"""The Large Decision Model: a decoder with one token per environment step, and a small head for every action element."""
 
 import math
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ from .cache_ldm import RECURRENT, RingBufferCache
 from .configuration_ldm import NO_LABEL, WINDOWED, LDMConfig
 from .errors import CheckpointError
 
-NUM_FEEDBACK = 6  # two scales of the reward, is it known, terminated, truncated, is there a previous step
-OCTAVES = (-2, 0, 2, 4)  # wave lengths of raw numbers, see LDMFourierStem
-NUM_SLOTS = 64  # tiles and images of one observation that are told apart
+NUM_FEEDBACK = 6  # reward at two scales, whether it is known, terminated, truncated, whether there is a previous step
+OCTAVES = (-2, 0, 2, 4)  # frequencies of raw numbers, see LDMFourierStem
+NUM_SLOTS = 64  # embeddings that distinguish the tiles or images of one observation
 KERNELS, STRIDES = (8, 4, 3), (4, 2, 1)
-SQUARED_WEIGHT = 5.0  # of a squared error beside a cross-entropy; actions range over [-1, 1]. Ten times as much is worse, see docs/LOG.md
+# Weight of squared errors beside cross-entropies, for actions in [-1, 1]. Ten times as much is worse, see docs/LOG.md.
+SQUARED_WEIGHT = 5.0
 
 
 @dataclass
@@ -31,14 +32,16 @@ class LDMOutput(ModelOutput):
 
     Args:
         loss: mean over rows (environments) of ``row_losses``, when labels are given.
-        logits: ``(P, T, num_choices)``, one row per (row of the batch, action element) as listed by ``element_rows``; places
-            beyond the size of an element hold the dtype's minimum.
-        means: ``(P, T)`` predicted value of each continuous element, on a line from -1 to 1; says nothing of other elements.
-        deviations: ``(P, T)`` expected absolute error of ``means``.
-        row_losses: ``(B,)`` in nats for choices, averaged over elements and steps; NaN for a row without labels.
+        logits: scores of the choices, ``(P, T, num_choices)``, one row per (row of the batch, action element) as listed
+            by ``element_rows``; entries beyond the size of an element are the dtype's minimum.
+        means: predicted value of each continuous element, in units of [-1, 1], ``(P, T)``; meaningless for other
+            elements.
+        deviations: expected absolute error of ``means``, ``(P, T)``.
+        row_losses: loss of each row, ``(B,)``, in nats for choices, averaged over elements and steps; NaN for a row
+            without labels.
         cache: the roll-out cache.
-        hidden_states: of the backbone, if asked for.
-        attentions: of the backbone, if asked for.
+        hidden_states: hidden states of the backbone, if requested.
+        attentions: attention weights of the backbone, if requested.
     """
 
     loss: torch.Tensor | None = None
@@ -52,11 +55,12 @@ class LDMOutput(ModelOutput):
 
 
 def symlog(x: torch.Tensor) -> torch.Tensor:
-    """sign(x) log(1 + |x|) (Webber 2012; Hafner et al. 2023)."""
+    """Computes sign(x) log(1 + |x|) (Webber 2012; Hafner et al. 2023)."""
     return x.sign() * x.abs().log1p()
 
 
-# Weights are used by the module that owns them only: accelerate brings them from other devices, memory or disk just before its forward.
+# Only the module that owns a weight may use it: accelerate's hooks load weights from other devices, memory or disk just
+# before the forward pass of their module.
 
 
 class LDMBag(nn.Embedding):
@@ -70,14 +74,14 @@ class LDMBag(nn.Embedding):
 
 
 class LDMColumns(nn.Linear):
-    """A linear map whose unused columns are left out: ``(..., n)`` -> ``(..., width)``, ``n`` up to the number of columns."""
+    """A linear map of ``(..., n)`` to ``(..., width)`` that leaves out the columns beyond ``n``, which may vary."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x.to(self.weight.dtype), self.weight[:, : x.shape[-1]])
 
 
 class LDMNumericStem(nn.Module):
-    """Standardised scalars ``(B, T, n)`` at two scales through linear maps."""
+    """Maps standardised scalars ``(B, T, n)`` linearly at two scales."""
 
     def __init__(self, columns: int, width: int) -> None:
         super().__init__()
@@ -85,14 +89,17 @@ class LDMNumericStem(nn.Module):
         self.fine = LDMColumns(columns, width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # Far values compressed, and values near the mean spread: a balancing pole lives within a tenth of a standard deviation.
-        return self.linear(symlog(x)) + self.fine(torch.tanh(4 * x))
+        # Compresses far values and spreads values near the mean: a balancing pole stays within a tenth of a standard
+        # deviation.
+        y: torch.Tensor = self.linear(symlog(x)) + self.fine(torch.tanh(4 * x))
+        return y
 
 
 class LDMFourierStem(nn.Module):
-    """Raw scalars ``(B, T, n)`` through sines and cosines of several wave lengths (Tancik et al. 2020).
+    """Maps raw scalars ``(B, T, n)`` through sines and cosines of several wave lengths (Tancik et al. 2020).
 
-    They come as arcsinh(x): near zero a wave is as long in x as in arcsinh(x), far from zero its length is a constant share of x.
+    The input is arcsinh(x): near zero a wave is as long in x as in arcsinh(x), far from zero its length is a constant
+    share of x.
     """
 
     def __init__(self, columns: int, width: int) -> None:
@@ -102,11 +109,15 @@ class LDMFourierStem(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         angles = torch.stack([x * (math.pi * 2.0**octave) for octave in OCTAVES], dim=-1)
         # cos - 1, so that a padded column adds nothing
-        return self.linear(torch.cat([angles.sin(), angles.cos() - 1], dim=-1).flatten(-2))
+        y: torch.Tensor = self.linear(torch.cat([angles.sin(), angles.cos() - 1], dim=-1).flatten(-2))
+        return y
 
 
 class LDMGridStem(nn.Module):
-    """Tiles of symbols ``(G, T, S, S, C)`` -> ``(G, T, width)``: summed narrow embeddings, two convolutions, one position-specific map."""
+    """Maps tiles of symbols ``(G, T, S, S, C)`` to ``(G, T, width)``.
+
+    Narrow embeddings of a cell's symbols are summed; two convolutions and a position-specific linear map follow.
+    """
 
     def __init__(self, config: LDMConfig) -> None:
         super().__init__()
@@ -119,14 +130,15 @@ class LDMGridStem(nn.Module):
 
     def forward(self, grid: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         tiles, steps, side = grid.shape[:3]
-        x = self.symbols(grid.flatten(1, 3)) + self.slots(slots % NUM_SLOTS)[:, None]
+        x: torch.Tensor = self.symbols(grid.flatten(1, 3)) + self.slots(slots % NUM_SLOTS)[:, None]
         x = x.view(tiles * steps, side, side, -1).permute(0, 3, 1, 2)
         x = F.gelu(self.conv2(F.gelu(self.conv1(x))))
-        return self.linear(x.flatten(1)).view(tiles, steps, -1)
+        x = self.linear(x.flatten(1))
+        return x.view(tiles, steps, -1)
 
 
 class LDMPixelStem(nn.Module):
-    """Images ``(P, T, 3, size, size)`` uint8 -> ``(P, T, width)``."""
+    """Maps images ``(P, T, 3, size, size)`` uint8 to ``(P, T, width)``."""
 
     def __init__(self, config: LDMConfig) -> None:
         super().__init__()
@@ -139,15 +151,16 @@ class LDMPixelStem(nn.Module):
         self.linear = nn.Linear(channels * side * side, config.hidden_size)
 
     def forward(self, pixels: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-        x = pixels.flatten(0, 1).to(self.linear.weight.dtype) / 127.5 - 1
+        x: torch.Tensor = pixels.flatten(0, 1).to(self.linear.weight.dtype) / 127.5 - 1
         for conv in self.convs:
             x = F.gelu(conv(x))
         x = x.flatten(1).view(*pixels.shape[:2], -1) + self.slots(slots % NUM_SLOTS)[:, None]
-        return self.linear(x)
+        x = self.linear(x)
+        return x
 
 
 class LDMPreTrainedModel(PreTrainedModel):
-    """Weight initialisation, saving and loading."""
+    """Base of the models: weight initialisation, saving and loading."""
 
     config: LDMConfig
     base_model_prefix = "model"
@@ -162,8 +175,8 @@ class LDMPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
 
     @classmethod
-    def from_pretrained_backbone(cls, backbone: str | PathLike, **kwargs: Any) -> Self:
-        """A new model whose decoder has the weights of a pretrained language model; all else is initialised.
+    def from_pretrained_backbone(cls, backbone: str | PathLike[str], **kwargs: Any) -> Self:
+        """A new model whose decoder has the weights of a pretrained language model; all other weights are initialised.
 
         The result is saved and loaded like any other LDM, without the language model.
 
@@ -175,7 +188,7 @@ class LDMPreTrainedModel(PreTrainedModel):
             CheckpointError: if there is no such model, or it lacks weights.
             ValueError: if its type is not supported; names those that are.
         """
-        model: Any = cls(LDMConfig(backbone=str(backbone), **kwargs))
+        model = cls(LDMConfig(backbone=str(backbone), **kwargs))
         try:
             decoder, loading = AutoModel.from_pretrained(
                 backbone,
@@ -190,12 +203,12 @@ class LDMPreTrainedModel(PreTrainedModel):
         lacking = loading["missing_keys"] | {name for name, *_ in loading["mismatched_keys"]}
         if lacking := sorted(lacking - vocabulary):
             raise CheckpointError(f"{backbone}: {len(lacking)} weights of the decoder are missing, {lacking[0]} first")
-        model.base_model.backbone.load_state_dict(decoder.state_dict())
+        model.base_model.get_submodule("backbone").load_state_dict(decoder.state_dict())
         return model
 
 
 class LDMModel(LDMPreTrainedModel):
-    """Stems and decoder: steps of environments in, one hidden state per step out."""
+    """Stems and decoder: takes steps of environments, gives one hidden state per step."""
 
     def __init__(self, config: LDMConfig) -> None:
         super().__init__(config)
@@ -209,7 +222,7 @@ class LDMModel(LDMPreTrainedModel):
         self.pixels = LDMPixelStem(config)
         self.norm = nn.RMSNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        # in the dtype of all else, whatever its own configuration says
+        # in the dtype of the other modules, whatever its own configuration says
         self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
         self.post_init()
 
@@ -219,17 +232,17 @@ class LDMModel(LDMPreTrainedModel):
     def set_input_embeddings(self, value: Any) -> None:
         self.bag = value
 
-    def _attention_mask(self, embeds: torch.Tensor) -> Any:
-        """Of a whole segment, for backbones that would see all of it: a step sees itself and the ``window - 1`` steps before it."""
-        kind = self.config.backbone_config.model_type  # type: ignore[union-attr]
+    def _attention_mask(self, embeds: torch.Tensor) -> object:
+        """Mask of a whole segment, for backbones without a window: a step sees ``window`` steps up to itself."""
+        decoder = self.backbone.config
+        kind = decoder.model_type
         if kind in WINDOWED or set(self.config.layer_kinds) <= set(RECURRENT):
             return None
-        decoder = self.backbone.config
         mask = create_sliding_window_causal_mask(decoder, inputs_embeds=embeds, attention_mask=None, cache=None)
         if mask is None and embeds.shape[1] > self.config.window:
             raise ValueError(
-                f"attention {decoder._attn_implementation!r} takes no mask, and a {kind!r} backbone has no window of its own; "
-                'use attn_implementation="sdpa" or one of these backbones: ' + ", ".join(WINDOWED)
+                f"attention {decoder._attn_implementation!r} takes no mask, and a {kind!r} backbone has no window of "
+                'its own; use attn_implementation="sdpa" or one of these backbones: ' + ", ".join(WINDOWED)
             )
         return mask
 
@@ -256,23 +269,23 @@ class LDMModel(LDMPreTrainedModel):
         """Runs the decoder over ``B`` streams of ``T`` steps. All inputs come from [`LDMProcessor`][].
 
         Args:
-            feedback: ``(B, T, 6)``, what the previous step returned.
-            signature: ``(B, k)`` ids of the space layout.
-            numeric: ``(B, T, n)`` standardised scalars of the observation.
-            raw_numeric: ``(B, T, n)`` arcsinh of the same scalars as they came, float32 also where the weights are not.
-            categorical: ``(B, T, k)`` ids of the observation's and the previous action's choices; 0 is padding.
-            action_numeric: ``(B, T, m)`` continuous part of the previous action in [-1, 1].
-            task: ``(B, k)`` ids of the task text; rows of zeros have none.
-            grid: ``(G, T, S, S, C)`` symbol tiles; tile ``g`` belongs to row ``grid_rows[g]`` and is its tile ``grid_slots[g]``.
-            grid_rows: ``(G,)``.
-            grid_slots: ``(G,)``.
-            pixels: ``(P, T, 3, size, size)`` uint8 images, placed in the same way.
-            pixel_rows: ``(P,)``.
-            pixel_slots: ``(P,)``.
+            feedback: reward and flags of the previous step, ``(B, T, 6)``.
+            signature: ids of the pair of spaces, ``(B, k)``.
+            numeric: standardised scalars of the observation, ``(B, T, n)``.
+            raw_numeric: arcsinh of the unscaled scalars, ``(B, T, n)``, float32 even if the weights are not.
+            categorical: ids of the observation's and the previous action's choices, ``(B, T, k)``; 0 is padding.
+            action_numeric: continuous part of the previous action in [-1, 1], ``(B, T, m)``.
+            task: ids of the task text, ``(B, k)``; zeros if there is none.
+            grid: tiles of symbols, ``(G, T, S, S, C)``.
+            grid_rows: row of the batch that a tile belongs to, ``(G,)``.
+            grid_slots: key of the tile's place in the observation, ``(G,)``.
+            pixels: images, ``(P, T, 3, size, size)`` uint8.
+            pixel_rows: row of the batch that an image belongs to, ``(P,)``.
+            pixel_slots: key of the image's place in the observation, ``(P,)``.
             cache: the cache of a roll-out; then ``T`` is 1.
             use_cache: start a roll-out with a new cache if none is given.
-            active: ``(B,)`` bool, lanes whose history takes in this step (all by default). Only with a cache.
-            **kwargs: of the backbone, such as ``output_hidden_states``.
+            active: lanes whose history takes in this step, ``(B,)`` bool; None: all. Only with a cache.
+            **kwargs: arguments of the backbone, such as ``output_hidden_states``.
         """
         # a model in half precision takes the processor's float32
         x = self.feedback(feedback.to(self.feedback.weight.dtype)) + self.bag(signature)[:, None]
@@ -294,10 +307,11 @@ class LDMModel(LDMPreTrainedModel):
         embeds = x + self.mlp(x)
         if cache is None and use_cache:
             cache = RingBufferCache.from_config(self.config, len(embeds), embeds.device)
+        outputs: BaseModelOutputWithPast
         if cache is None:
-            return self.backbone(
-                inputs_embeds=embeds, attention_mask=self._attention_mask(embeds), use_cache=False, **kwargs
-            )
+            mask = self._attention_mask(embeds)
+            outputs = self.backbone(inputs_embeds=embeds, attention_mask=mask, use_cache=False, **kwargs)
+            return outputs
         outputs = self.backbone(
             inputs_embeds=embeds,
             attention_mask=cache.attention_mask(embeds.dtype),
@@ -314,7 +328,7 @@ class LDMModel(LDMPreTrainedModel):
 
 
 class LDMActionHead(nn.Module):
-    """What to do with one action element, from the hidden state of a step and the embedding of the element."""
+    """Predicts one action element from the hidden state of a step and the embedding of the element."""
 
     def __init__(self, config: LDMConfig) -> None:
         super().__init__()
@@ -328,7 +342,14 @@ class LDMActionHead(nn.Module):
     def forward(
         self, hidden: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor, sizes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``hidden`` ``(B, T, width)``, elements ``(P,)`` -> logits ``(P, T, num_choices)``, means and deviations ``(P, T)``."""
+        """Computes logits ``(P, T, num_choices)``, means and deviations ``(P, T)``.
+
+        Args:
+            hidden: hidden states of the steps, ``(B, T, width)``.
+            rows: row of the batch that an element belongs to, ``(P,)``.
+            ids: ids of the elements, ``(P,)``.
+            sizes: number of choices of an element, ``(P,)``; 0 for a continuous one.
+        """
         # The first layer is shared by the elements of a step: only its sum with the element's embedding differs.
         x = F.gelu(self.hidden(hidden)[rows] + self.elements(ids)[:, None])
         logits = self.logits(x).float()
@@ -361,18 +382,18 @@ class LDMForActionPrediction(LDMPreTrainedModel):
         labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
-    ) -> LDMOutput | tuple:
+    ) -> LDMOutput | tuple[object, ...]:
         """Predicts actions.
 
         Args:
-            feedback: see [`LDMModel`][], as for all further inputs of observations and history.
-            signature: see [`LDMModel`][].
-            element_rows: ``(P,)`` the row of the batch that an action element belongs to.
-            element_ids: ``(P,)`` ids of the elements.
-            element_sizes: ``(P,)`` number of choices; 0 for a continuous element.
-            labels: ``(P, T)`` the reference's action: numbers of choices, or a value in [-1, 1]; -100: no label.
-            return_dict: False for a tuple.
-            **kwargs: the further inputs of [`LDMModel`][].
+            feedback: reward and flags of the previous step, ``(B, T, 6)``.
+            signature: ids of the pair of spaces, ``(B, k)``.
+            element_rows: row of the batch that an action element belongs to, ``(P,)``.
+            element_ids: ids of the elements, ``(P,)``.
+            element_sizes: number of choices of an element, ``(P,)``; 0 for a continuous one.
+            labels: the reference's action, ``(P, T)``: numbers of choices, or values in [-1, 1]; -100: no label.
+            return_dict: False returns a tuple.
+            **kwargs: further inputs of observation and history, see [`LDMModel`][].
         """
         outputs = self.model(feedback=feedback, signature=signature, **kwargs)
         logits, means, deviations = self.action_head(
@@ -408,9 +429,9 @@ class LDMForActionPrediction(LDMPreTrainedModel):
         sizes: torch.Tensor,
         count: int,
     ) -> torch.Tensor:
-        """Cross-entropy of choices, squared errors of continuous elements, averaged over the elements and labelled steps of each row: ``(B,)``.
+        """Loss of each row ``(B,)``: cross-entropy of choices and squared errors of continuous elements.
 
-        A row weighs the same however many elements its action has.
+        It is the mean over elements and labelled steps: a row weighs the same however many elements its action has.
         """
         labelled, continuous = labels != NO_LABEL, (sizes == 0)[:, None]
         choices = torch.where(labelled & ~continuous, labels, 0).long()

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from .hashing import bucket, key, text_ids
+from .hashing import bucket, fold, key, text_ids
 from .spaces import Arrays, Leaf, Member, Space, leaf_array, leaves
 
 MAX_CATEGORICAL = 16  # more symbols than this in one leaf are a grid
@@ -246,9 +246,6 @@ class ObservationEncoder:
         self.ids += [_TextLeaf(leaf, limits) for leaf in by_kind["text"]]
         self.grids = [_GridLeaf(leaf, limits) for leaf in by_kind["grid"]]
         self.pixels = [_PixelLeaf(leaf, limits) for leaf in by_kind["pixels"]]
-        folds = np.arange(self.num_numeric)
-        self._column = folds % limits.max_numeric
-        self._sign = np.where((folds // limits.max_numeric) % 2, -1.0, 1.0).astype(np.float32)
 
     def numbers(self, parts: Arrays, count: int) -> np.ndarray:
         """All numeric scalars of ``N = count`` observations, unscaled: ``(N, num_numeric)`` float64.
@@ -269,26 +266,17 @@ class ObservationEncoder:
         count = len(numbers)
         ids = [leaf.encode(parts[leaf.path]) for leaf in self.ids]
         grids = [leaf.encode(parts[leaf.path]) for leaf in self.grids]
-        channels = max((leaf.channels for leaf in self.grids), default=0)
+        channels, columns = max((leaf.channels for leaf in self.grids), default=0), self.limits.max_numeric
         grids = [np.pad(grid, [(0, 0)] * 4 + [(0, channels - grid.shape[-1])]) for grid in grids]
         return Encoded(
-            numeric=self._fold(standardised.clip(-CLIP, CLIP)),
-            raw_numeric=self._fold(np.arcsinh(numbers.astype(self._range))),
+            numeric=fold(standardised.clip(-CLIP, CLIP).astype(np.float32, copy=False), columns),
+            raw_numeric=fold(np.arcsinh(numbers.astype(self._range)).astype(np.float32, copy=False), columns),
             categorical=np.concatenate(ids, axis=1) if ids else np.zeros((count, 0), np.int64),
             grid=np.concatenate(grids) if grids else None,
             pixels=torch.cat([leaf.encode(parts[leaf.path]) for leaf in self.pixels]) if self.pixels else None,
             grid_slots=np.concatenate([leaf.slots for leaf in self.grids]) if self.grids else np.zeros(0, np.int64),
             pixel_slots=np.concatenate([leaf.slots for leaf in self.pixels]) if self.pixels else np.zeros(0, np.int64),
         )
-
-    def _fold(self, values: np.ndarray) -> np.ndarray:
-        """Scalars beyond ``max_numeric`` share columns, with alternating signs (Weinberger et al. 2009)."""
-        values = values.astype(np.float32, copy=False)
-        if self.num_numeric <= self.limits.max_numeric:
-            return values
-        folded = np.zeros((len(values), self.limits.max_numeric), np.float32)
-        np.add.at(folded.T, self._column, (values * self._sign).T)
-        return folded
 
 
 def as_parts(space: Space, parts: Mapping[str, Member]) -> Arrays:
