@@ -72,9 +72,6 @@ class Plan:
         return max(0, self.steps_of(spec) - stored(Path(self.folder) / spec.name)[1])
 
 
-Result = TypeVar("Result")
-
-
 class Executor(Protocol):
     """Calls the same function for many environments, as `parallel.run_tasks` does."""
 

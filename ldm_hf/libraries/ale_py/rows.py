@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ldm_hf.environments.generating import Group, registered
+from ldm_hf.environments.generating import registered
+from ldm_hf.environments.library_folders import Group
 
 # task texts by the name of the game, as the library writes it
 ATARI = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ldm_hf.environments.generating import Group, registered, rows_of
+from ldm_hf.environments.generating import registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
 # parts of a name, in words
 MOTORS = {

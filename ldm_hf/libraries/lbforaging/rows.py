@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from ldm_hf.environments.generating import Group, registered, rows_of
+from ldm_hf.environments.generating import registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
 FIELDS = (5, 8, 10, 15)  # cells per side
 FORAGERS = ((2, 1), (2, 3), (3, 3), (4, 4))  # numbers of foragers and of pieces of food

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ldm_hf.environments.generating import Group
+from ldm_hf.environments.library_folders import Group
 
 METAWORLD = {
     "assembly": "Put the ring onto the peg.",

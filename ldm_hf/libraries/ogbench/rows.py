@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ldm_hf.environments.generating import Group, by_prefix, registered, rows_of
+from ldm_hf.environments.generating import by_prefix, registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
 # task texts by the beginning of the name
 OGBENCH = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from ldm_hf.environments.generating import Group, registered, rows_of
+from ldm_hf.environments.generating import registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
 HALLS = ("tiny", "small", "medium", "large")
 ROBOTS = (1, 2, 4)
