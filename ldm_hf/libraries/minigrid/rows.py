@@ -82,12 +82,12 @@ SLOW = {
 
 def groups() -> Iterator[Group]:
     """All registered levels whose files the wheel has and which give rewards, with missions as text."""
-    shared = {"domain": "grid_world", "wrappers": ["text_mission"]}
+    shared: Group = {"domain": "grid_world", "wrappers": ["text_mission"]}
     rows = rows_of(registered("minigrid", "BabyAI-"), lambda name: by_prefix(BABYAI, name.removeprefix("BabyAI-")))
     for row in rows:
         if row["name"] in BOT_FAILS:
             row["reference"] = None
-    yield shared | {"reference": "babyai_bot", "rows": rows}
+    yield {**shared, "reference": "babyai_bot", "rows": rows}
     ids = [name for name in registered("minigrid", "MiniGrid-") if not name.startswith(WITHOUT_FILES + WITHOUT_REWARD)]
     for domain, memory in (("grid_world", False), ("memory", True)):
         chosen = [name for name in ids if name.startswith("MiniGrid-Memory") == memory]
@@ -95,4 +95,4 @@ def groups() -> Iterator[Group]:
         for row in rows:
             if row["name"] in SLOW:
                 row["max_steps"] = SLOW[row["name"]]
-        yield shared | {"domain": domain, "rows": rows}
+        yield {**shared, "domain": domain, "rows": rows}

@@ -36,4 +36,5 @@ def groups() -> Iterator[Group]:
         by_reference.setdefault(fitting, []).append(name)
     for reference, ids in by_reference.items():
         rows = rows_of(ids, lambda name: by_prefix(POPGYM, name.removeprefix("popgym-")))
-        yield {"domain": "memory"} | ({"reference": reference} if reference else {}) | {"rows": rows}
+        group: Group = {"domain": "memory", "rows": rows}
+        yield {"reference": reference, **group} if reference else group
