@@ -36,7 +36,8 @@ extras = {
         "JSSEnv>=1.1",
         "evcrl>=0.0.1",
     ],
-    # Environment libraries that share the interpreter, too, but are large or overwrite other packages' files; no part of "all".
+    # Environment libraries that share the interpreter, too, but are large or overwrite other packages' files; not in
+    # "all".
     "envs-extra": [
         "panda-gym>=3.0.7",  # brings PyBullet, 300 MB
         "mo-gymnasium>=1.3",  # brings pygame beside pygame-ce
@@ -75,7 +76,7 @@ extras["dev"] += extras["docs"] + extras["rddl"]  # the tests build the document
 setup(
     name="ldm_hf",
     version="0.1.0",
-    description="One pretrained transformer that acts in Gymnasium environments, step after step: a Large Decision Model in the open",
+    description="One pretrained transformer that acts in Gymnasium environments, step after step: an open LDM",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -24,7 +24,8 @@ def main() -> None:
 
     env = make(args.env)
     model, processor = load_model(args.model)
-    # The processor knows the environments of the training: their statistics and task texts. In others, the agent estimates statistics as it goes.
+    # The processor knows the environments of the training: their statistics and task texts. In others, the agent
+    # estimates statistics as it goes.
     agent = LDMAgent(model, processor, env, environment=args.env if args.env in processor.environments else None)
 
     observation, info = env.reset(seed=args.seed)

@@ -63,7 +63,7 @@ ROW = EnvironmentSpec(
 
 
 def main() -> None:
-    """Measures random actions and the reference, then collects trajectories in which the reference labels every step."""
+    """Measures random actions and the reference, then collects trajectories labelled by the reference."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", default="outputs/thermostat", help="folder of the dataset")
     parser.add_argument("--steps", type=int, default=5000, help="environment steps to collect")

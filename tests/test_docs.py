@@ -1,4 +1,4 @@
-"""The documentation: every block runs as it is printed, every link leads somewhere, the site builds without a warning."""
+"""The documentation: every block runs as printed, every link leads somewhere, the site builds without a warning."""
 
 import doctest
 import json

@@ -1,4 +1,4 @@
-"""Where things are: arrows between folders point one way, the root stays small, files stay short, names say one thing."""
+"""Where things are: arrows between folders point one way, the root stays small, files stay short."""
 
 import ast
 import re
@@ -24,7 +24,7 @@ FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The rooms of the package that a file imports, also late in a function; not those that only a type checker sees."""
+    """The rooms that a file imports, also late in a function; not those that only a type checker sees."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     checked = {
         id(inner)

@@ -1,4 +1,4 @@
-"""A model's repo: rounded weights, the code that goes with them, and the card made from its results; and the repo that is published."""
+"""A model's repo: rounded weights, their code, the card made from its results; and the repo that is published."""
 
 import json
 import re

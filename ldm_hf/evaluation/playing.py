@@ -74,7 +74,7 @@ def play_grid(
     fps: int = 20,
     seed: int = 0,
 ) -> dict[str, LDMError]:
-    """Lets a model play in several environments and writes one video of all, side by side, each at its own speed (its ``render_fps``).
+    """Lets a model play in several environments and writes one video of all, each at its own speed (``render_fps``).
 
     Args:
         model: Folder or Hub id of a pretrained LDM.
@@ -82,7 +82,8 @@ def play_grid(
         video: File to write.
         seconds: Length of the video; ended episodes are followed by new ones.
         side: Width and height of a picture in pixels.
-        fps: Frames per second of the video. A faster environment is not drawn at every step, a slower one stands still for some frames.
+        fps: Frames per second of the video. A faster environment is not drawn at every step, a slower one stands
+            still for some frames.
         seed: Seed of the first episode in each environment.
 
     Returns:
@@ -155,7 +156,7 @@ def _steps(
 
 
 def _draw(lane: Lane) -> np.ndarray | str | None:
-    """A picture, or the text of an environment that has none; also where the machine cannot draw, the error names the environment."""
+    """A picture, or the text of an environment that has none; an error names the environment."""
     try:
         frame = lane.env.render()
     except Exception as error:

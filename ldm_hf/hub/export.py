@@ -24,10 +24,10 @@ AUTO_MAPS = {  # where transformers looks for the classes of a repo that is load
 
 
 def export_model(model: str | Path, folder: str | Path) -> Path:
-    """Writes the repo of a model: weights in bfloat16, configuration, processor, modelling files, and how it was trained.
+    """Writes the repo of a model: weights in bfloat16, configuration, processor, modelling files, record of training.
 
-    The weights are loaded in float32 again (what CPUs are fast in), unless ``dtype`` says otherwise. Results belong to the
-    rounded weights, so evaluate the exported folder.
+    The weights are loaded in float32 again (what CPUs are fast in), unless ``dtype`` says otherwise. Results belong to
+    the rounded weights, so evaluate the exported folder.
 
     Args:
         model: Folder or Hub id of a pretrained model.
@@ -52,7 +52,7 @@ def export_model(model: str | Path, folder: str | Path) -> Path:
 
 
 def write_code(folder: Path) -> None:
-    """Writes the modelling files beside a saved model, and into its configuration where its classes are (``trust_remote_code``)."""
+    """Writes the modelling files beside a saved model, and into its configuration where its classes are."""
     for module in (modeling_ldm, processing_ldm):
         for source in (str(module.__file__), *get_relative_import_files(str(module.__file__))):
             shutil.copyfile(source, folder / Path(source).name)

@@ -28,8 +28,9 @@ def write_card(
 ) -> Path:
     """Writes ``README.md`` from what is in the folder of a model; nothing is said that is not recorded there.
 
-    It reads the files of `export_model`, ``results.json`` of `ldm evaluate` with the curve and tables beside it, and, where
-    they exist, ``results-incognito.json``, ``results-unseen.json`` (environments that were held out) and ``replay.mp4``.
+    It reads the files of `export_model`, ``results.json`` of `ldm evaluate` with the curve and tables beside it, and,
+    where they exist, ``results-incognito.json``, ``results-unseen.json`` (environments that were held out) and
+    ``replay.mp4``.
 
     Args:
         folder: Folder of the model.
@@ -62,7 +63,7 @@ def _read(path: Path) -> Any:
 
 
 def _metadata(name: str, results: Results, datasets: list[str] | None, licence: str) -> ModelCardData:
-    """The header that the Hub reads: two metrics for all environments and each domain; results.json has every environment."""
+    """The header that the Hub reads: two metrics for all environments and for each domain."""
     domains: dict[str, dict[str, EnvironmentResult]] = defaultdict(dict)
     for environment, entry in results["environments"].items():
         domains[entry["domain"]][environment] = entry
@@ -102,12 +103,13 @@ def _introduction(folder: Path, name: str, results: Results) -> str:
 
 A Large Decision Model: one transformer of {millions:.1f} million parameters that acts in {summary["n"]} Gymnasium
 environments of {len(domains)} domains with one set of weights, step after step. It reads the history of observations,
-actions, rewards and termination signals, one token per step, and predicts what a task-specific reference policy would do.
-Made with the package `ldm_hf`, after the idea of *Towards Scalable Multi-Task Reinforcement Learning with Large Decision
-Models* ([arXiv 2606.24962](https://arxiv.org/abs/2606.24962)).
+actions, rewards and termination signals, one token per step, and predicts what a task-specific reference policy would
+do. Made with the package `ldm_hf`, after the idea of *Towards Scalable Multi-Task Reinforcement Learning with Large
+Decision Models* ([arXiv 2606.24962](https://arxiv.org/abs/2606.24962)).
 
 **{summary["at_least_80"]} of {summary["n"]} environments at 80 % of their reference policy or more**
-({summary["at_least_80_history_only"]} without the task text), interquartile mean {100 * (summary["iqm"] or 0):.0f} %."""
+({summary["at_least_80_history_only"]} without the task text), interquartile mean
+{100 * (summary["iqm"] or 0):.0f} %."""
     video = '\n\n<video src="replay.mp4" controls autoplay loop muted></video>'
     return text + (video if (folder / "replay.mp4").exists() else "")
 
@@ -128,9 +130,9 @@ observation, info = env.reset(seed=0)
 action = agent.act(observation)
 ```
 
-and after every `env.step` again: `action = agent.act(observation, reward, terminated, truncated, info)`. The bare model is
-`LDMForActionPrediction.from_pretrained`, or without the package `AutoModel.from_pretrained(..., trust_remote_code=True)`
-with `AutoProcessor`."""
+and after every `env.step` again: `action = agent.act(observation, reward, terminated, truncated, info)`. The bare model
+is `LDMForActionPrediction.from_pretrained`, or without the package `AutoModel.from_pretrained(...,
+trust_remote_code=True)` with `AutoProcessor`."""
 
 
 def _results(folder: Path, results: Results) -> str:
@@ -159,7 +161,8 @@ def _training(folder: Path) -> str:
     lines = [f"From {start}" if start else "From scratch", *(["and on"] * (len(runs) - 1))]
     told = [
         f"{begun}, next-action prediction, {run['steps']:,} steps "
-        f"({run['transitions'] / 1e6:.1f} million transitions) in {run['minutes']:.0f} minutes, with\n`{_flags(run['arguments'])}`."
+        f"({run['transitions'] / 1e6:.1f} million transitions) in {run['minutes']:.0f} minutes, with\n"
+        f"`{_flags(run['arguments'])}`."
         for begun, run in zip(lines, runs, strict=True)
     ]
     told[-1] += " Losses: `training_log.jsonl`."
@@ -206,8 +209,8 @@ def _limits(folder: Path, results: Results) -> str:
     )
     lines = [
         f"* Below {100 * SHORT:.0f} % of the reference: {named or 'none'}.",
-        "* It imitates its reference policies and is not made to be better than they are. Where random actions come close to "
-        "the reference, a high score says little.",
+        "* It imitates its reference policies and is not made to be better than they are. Where random actions come close "
+        "to the reference, a high score says little.",
         "* It was trained in simulators only. Do not let it act where a wrong action does harm.",
     ]
     if incognito := _read(folder / "results-incognito.json"):
@@ -229,6 +232,7 @@ def _unseen(results: Results) -> str:
     scores = ", ".join(f"{name} ({100 * entry['normalised']:.0f} %)" for name, entry in ranked)
     return (
         "* In environments that were held out of its training, it knew their task text only. It reaches "
-        f"{100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}{f' ({failed} more failed)' if failed else ''}, "
+        f"{100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}"
+        f"{f' ({failed} more failed)' if failed else ''}, "
         f"interquartile mean {100 * (summary['iqm'] or 0):.0f} %: {scores}."
     )

@@ -1,4 +1,4 @@
-"""EvcRL's car: a speed for each stretch of the road, such that the next traffic light is green on arrival (green light optimal speed advice)."""
+"""EvcRL's car, at a speed by which the next traffic light is green on arrival (green light optimal speed advice)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BRAKING = 1.0  # metres a second squared, so that the car recovers energy
 
 
 class EcoDriver(Reference):
-    """Drives at the highest speed, up to a cruising speed, that meets the next light when it is green; slows down gently for curves and at the end.
+    """Drives at the highest speed that meets the next light when it is green; slows down gently for curves and the end.
 
     Args:
         env: The car.
