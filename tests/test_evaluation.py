@@ -1,7 +1,6 @@
 """Roll-outs with fixed seeds, scores, results and reports."""
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +24,7 @@ from ldm_hf.evaluation import (
 )
 from ldm_hf.evaluation.scores import interval
 from ldm_hf.rollouts import AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
+from ldm_hf.rollouts.lane import Lane
 from ldm_hf.trajectories.schema import EnvironmentInfo
 from ldm_hf.utils.files import save_json
 
@@ -122,7 +122,9 @@ def test_returns_do_not_depend_on_the_number_of_lanes(policy):
 def test_random_actions_do_not_follow_the_random_numbers_of_the_environment():
     env = cart_pole()
     env.reset(seed=5)
-    RandomPolicy().begin(0, env, None, {}, 5)
+    lane = Lane(env)
+    lane.seed = 5
+    RandomPolicy().begin(0, lane)
     assert [env.action_space.np_random.random() for _ in range(3)] != [env.np_random.random() for _ in range(3)]
 
 
@@ -146,15 +148,12 @@ def test_agents_see_the_first_observation_of_the_next_episode_with_the_end_of_th
 
     class Spy:
         def act(self, observation, reward, terminated, truncated, info):
-            calls.append((observation["step"].tolist(), reward if reward is None else reward.copy(), terminated))
-            actions = (np.zeros(2, np.int64), np.zeros((2, 2), np.float32))
-            calls[-1] = (*calls[-1][:2], None if terminated is None else terminated.copy())
-            return actions
+            calls.append((observation["step"].tolist(), reward.copy(), terminated.copy()))
+            return np.zeros(2, np.int64), np.zeros((2, 2), np.float32)
 
     rollout(SeededEnv, AgentPolicy(lambda spaces, lanes: Spy()), episodes=4, seed=0, num_envs=2)
     # Lane 0 plays seed 0 (one step), then 2 (three steps); lane 1 plays seed 1 (two steps), then 3 (one step).
-    assert calls[0] == ([0, 0], None, None)
-    assert [call[0] for call in calls[1:]] == [[0, 1], [1, 0], [2, 1]]
+    assert [call[0] for call in calls] == [[0, 0], [0, 1], [1, 0], [2, 1]]
     assert [call[1].tolist() for call in calls[1:]] == [[0, 1], [2, 1], [2, 3]]
     assert [call[2].tolist() for call in calls[1:]] == [[True, False], [False, True], [False, True]]
 
@@ -298,7 +297,7 @@ def test_incognito_the_model_acts_without_what_is_stored(saved, monkeypatch):
             super().__init__(*args, **kwargs)
             known.append(self.layout.name)
 
-    monkeypatch.setattr(sys.modules[evaluate.__module__], "LDMAgent", Spy)
+    monkeypatch.setattr("ldm_hf.agent.LDMAgent", Spy)
     for incognito in (False, True):
         options = EvaluationOptions(episodes=1, incognito=incognito)
         evaluate(saved, options=options, progress=False, find=find)

@@ -11,8 +11,8 @@ import typer
 
 from ..errors import LDMError
 from .collect import collect_command
-from .dataset import dataset, import_data
-from .envs import envs
+from .dataset import dataset_app, import_data
+from .envs import envs_app
 from .model import card, evaluate, export, play, push
 from .reference import reference_command
 
@@ -22,11 +22,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(envs, name="envs")
+app.add_typer(envs_app, name="envs")
 app.command("reference")(reference_command)
 app.command("collect")(collect_command)
 app.command("import")(import_data)
-app.add_typer(dataset, name="dataset")
+app.add_typer(dataset_app, name="dataset")
 app.command()(evaluate)
 app.command()(play)
 app.command()(export)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..spaces import Action, Observation
 
-dataset = typer.Typer(help="Checks, describes and documents a trajectory dataset.", no_args_is_help=True)
+dataset_app = typer.Typer(help="Checks, describes and documents a trajectory dataset.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of the dataset.")]
 
@@ -96,7 +96,7 @@ def _environment(name: str) -> tuple[dict[str, object], tuple[gymnasium.Space[Ob
         env.close()
 
 
-@dataset.command()
+@dataset_app.command()
 def validate(
     folder: Folder,
     ids: Ids = None,
@@ -124,7 +124,7 @@ def validate(
         raise typer.Exit(1)
 
 
-@dataset.command()
+@dataset_app.command()
 def describe(
     folder: Annotated[str, typer.Argument(help="Folder or Hub id of the dataset.")],
     ids: Ids = None,
@@ -154,7 +154,7 @@ def describe(
         console.print(f"Histograms in {output}")
 
 
-@dataset.command()
+@dataset_app.command()
 def card(
     folder: Folder,
     title: Annotated[str | None, typer.Option(help="Title of the card.")] = None,
@@ -173,7 +173,7 @@ def card(
     console.print(f"Card in {write_readme(folder, title, licence)}", highlight=False)
 
 
-@dataset.command()
+@dataset_app.command()
 def mixture(
     folder: Annotated[str, typer.Argument(help="Folder or Hub id of the dataset.")],
     output: Annotated[Path, typer.Option(help="Mixture file (.yaml) to write.")],

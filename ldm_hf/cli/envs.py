@@ -13,13 +13,13 @@ from rich.table import Table
 from ..errors import LDMError
 from .options import Domain, Ids, Jobs, Library, console
 
-envs = typer.Typer(
+envs_app = typer.Typer(
     help="Lists, checks and splits the catalogue of environments; installs isolated libraries.",
     no_args_is_help=True,
 )
 
 
-@envs.command("list")
+@envs_app.command("list")
 def list_environments(
     domain: Domain = None,
     library: Library = None,
@@ -53,7 +53,7 @@ def list_environments(
     console.print(table)
 
 
-@envs.command()
+@envs_app.command()
 def check(
     ids: Ids = None,
     domain: Domain = None,
@@ -105,7 +105,7 @@ def check(
         raise typer.Exit(1)
 
 
-@envs.command()
+@envs_app.command()
 def split(
     output: Annotated[Path, typer.Option(help="Folder to write train.txt and held-out.txt to, one name per line.")],
     hold_out: Annotated[str | None, typer.Option(help="Library to hold out as a whole.")] = None,
@@ -140,7 +140,7 @@ def split(
         )
 
 
-@envs.command()
+@envs_app.command()
 def generate(
     libraries: Annotated[list[str], typer.Argument(help="Names of libraries, as in `ldm envs list`.")],
     folder: Annotated[
@@ -156,7 +156,7 @@ def generate(
         console.print(f"{path}: {added} rows added, {total} in all")
 
 
-@envs.command("install")
+@envs_app.command("install")
 def install_library(
     library: Annotated[
         str, typer.Argument(help="Name of an isolated library: one that needs its own virtual environment.")

@@ -226,16 +226,16 @@ def evaluate_environment(
         return float(normalised_score(score, random["mean"], reference["mean"], target.name))
 
     normalised(random["mean"])  # no need to measure the model where there is no scale
-    told = measure_model(target.task or None, "ldm")
-    untold = measure_model("", "ldm_history_only")
+    with_task = measure_model(target.task or None, "ldm")
+    history_only = measure_model("", "ldm_history_only")
     return {
         "domain": target.domain,
         "random": random,
         "reference": reference,
-        "ldm": told,
-        "normalised": normalised(told["mean"]),
-        "ldm_history_only": untold,
-        "normalised_history_only": normalised(untold["mean"]),
+        "ldm": with_task,
+        "normalised": normalised(with_task["mean"]),
+        "ldm_history_only": history_only,
+        "normalised_history_only": normalised(history_only["mean"]),
     }
 
 

@@ -47,14 +47,14 @@ def play(
     prepare_drawing()
     env = _drawn_environment(name, ("rgb_array", "ansi") if video is None else ("rgb_array",))
     agent = make_agent(*load_model(model), get_spec(name).name, get_spec(name).task or None, env)
-    told = env.render_mode == "ansi"
-    if video is None and not told:
+    as_text = env.render_mode == "ansi"
+    if video is None and not as_text:
         env = HumanRendering(env)
     frames: list[np.ndarray] = []
     returns = [0.0] * episodes
-    for episode, frame, reward in _steps(Lane(env, name), agent, episodes, seed, draw=told or video is not None):
+    for episode, frame, reward in _steps(Lane(env, name), agent, episodes, seed, draw=as_text or video is not None):
         returns[episode] += reward
-        if told:
+        if as_text:
             show(str(frame))
         elif isinstance(frame, np.ndarray):
             frames.append(frame)

@@ -140,14 +140,14 @@ def summarise(environments: dict[str, EnvironmentResult], intervals: bool = True
         environments: Results by the name of the environment.
         intervals: Whether to compute ``iqm_ci``, which takes seconds for hundreds of environments.
     """
-    told = _of_variant(environments, "ldm", [entry["normalised"] for entry in environments.values()], intervals)
-    untold = _of_variant(
+    with_task = _of_variant(environments, "ldm", [entry["normalised"] for entry in environments.values()], intervals)
+    history_only = _of_variant(
         environments,
         "ldm_history_only",
         [entry["normalised_history_only"] for entry in environments.values()],
         intervals,
     )
-    return cast(Summary, told | {f"{key}_history_only": value for key, value in untold.items()})
+    return cast(Summary, with_task | {f"{key}_history_only": value for key, value in history_only.items()})
 
 
 def _of_variant(
