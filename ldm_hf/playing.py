@@ -17,6 +17,8 @@ from .agent import LDMAgent, load_model
 from .environments import get_spec, make
 from .errors import EnvironmentFailure, LDMError, MissingExtraError
 from .evaluation.evaluate import make_agent
+from .parallel import share_cores
+from .utils.display import draw_without_display
 
 CAPTION = 14  # pixels under a tile
 GRID_FPS = 20
@@ -47,6 +49,9 @@ def play(
         LDMError: if the environment cannot be drawn.
         MissingExtraError: without imageio.
     """
+    share_cores()
+    if video is not None:
+        draw_without_display()
     env = _drawn_environment(name, ("rgb_array", "ansi") if video is None else ("rgb_array",))
     agent = make_agent(*load_model(model), get_spec(name).name, get_spec(name).task or None, env)
     told = env.render_mode == "ansi"
@@ -88,6 +93,8 @@ def play_grid(
         MissingExtraError: without imageio.
     """
     _imageio()
+    share_cores()
+    draw_without_display()
     loaded = load_model(model)
     tiles: dict[str, list[np.ndarray]] = {}
     failures: dict[str, LDMError] = {}

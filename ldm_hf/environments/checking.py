@@ -6,7 +6,6 @@ import copy
 import itertools
 import json
 import logging
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..errors import LDMError, MissingExtraError, UnsupportedSpaceError
 from ..hashing import key
 from ..parallel import run_tasks
 from ..spaces import flatten, leaves
+from ..utils.display import draw_without_display
 from ..versions import versions
 from .catalogue import SPACES, EnvironmentSpec, catalogue, recorded_spaces
 from .making import make, quiet
@@ -244,7 +244,7 @@ def fingerprint(spec: EnvironmentSpec) -> str:
 
 
 def _check_quietly(spec: EnvironmentSpec) -> dict[str, Any]:
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no display is needed
+    draw_without_display()
     logging.disable(logging.WARNING)
     return check_environment(spec)
 

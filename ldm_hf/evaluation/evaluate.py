@@ -113,6 +113,7 @@ def evaluate(
     progress: bool = True,
     force: bool = False,
     find: Callable[[str, str | Path], Target] = catalogue_target,
+    on_result: Callable[[str, dict[str, Any]], Any] = lambda name, entry: None,
 ) -> dict[str, Any]:
     """Measures random actions, the reference policy and the model by the same code on the same seeds.
 
@@ -137,6 +138,7 @@ def evaluate(
         progress: show progress bars.
         force: measure again what ``output`` tells already; needed where a reference policy or an environment has changed.
         find: environment and reference by name; a function that can be pickled if ``jobs > 1``.
+        on_result: receives the name and the entry of each environment as soon as it is known.
 
     Returns:
         ``{"environments": {name: {"domain", "random": {"mean", "std", "episodes", "seed", "returns"}, "reference",
@@ -168,6 +170,8 @@ def evaluate(
         "versions": versions(),
     }
     done = results["environments"] = {} if force else _finished(output, results, names)
+    for name, entry in done.items():
+        on_result(name, entry)
     tasks = {
         name: (str(model_path), name, str(references_folder), measuring, _recorded(dataset, name, measuring), find)
         for name in names
@@ -177,6 +181,7 @@ def evaluate(
         for name, outcome in run_tasks(_work, tasks, jobs):
             if isinstance(outcome, dict):
                 done[name] = outcome
+                on_result(name, outcome)
             else:
                 logger.warning("%s", outcome)
                 results.setdefault("failures", {})[name] = str(outcome)

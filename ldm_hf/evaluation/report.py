@@ -15,11 +15,14 @@ from .scores import THRESHOLDS, VARIANTS, summarise
 LABELS = {"": "with task text", "_history_only": "history only"}
 
 
-def environment_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and one row per environment, by domain: mean returns, normalised scores with the task text and from history alone."""
+def environment_rows(results: dict[str, Any], best_first: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Header and one row per environment, by domain or by score: mean returns, normalised scores with the task text and from history alone."""
     header = ["environment", "domain", "random", "reference", "LDM", "score", "history only"]
     rows = []
-    for name, entry in sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0])):
+    entries = sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0]))
+    if best_first:
+        entries.sort(key=lambda item: item[1]["normalised"], reverse=True)
+    for name, entry in entries:
         returns = [_number(entry[policy]["mean"]) for policy in ("random", "reference", "ldm")]
         rows.append(
             [name, entry["domain"], *returns, *(_score(entry[f"normalised{variant}"]) for variant in VARIANTS)]
@@ -37,12 +40,12 @@ def domain_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return header, [*rows, ["all", *_summary_cells(results["summary"])]]
 
 
-def print_report(results: dict[str, Any], console: Console | None = None) -> None:
-    """Prints both tables and the environments that failed."""
+def print_report(results: dict[str, Any], console: Console | None = None, best_first: bool = False) -> None:
+    """Prints both tables, environments by domain or the best ones first, and the environments that failed."""
     console = console or Console()
     if not console.is_terminal:
         console.width = max(console.width, 120)  # a file has no edge to keep within
-    for title, (header, rows) in _tables(results):
+    for title, (header, rows) in _tables(results, best_first):
         table = Table(title=title)
         for index, column in enumerate(header):
             table.add_column(column, justify="left" if index < 1 else "right", overflow="fold")
@@ -68,11 +71,11 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _tables(results: dict[str, Any]) -> list[tuple[str, tuple[list[str], list[list[str]]]]]:
+def _tables(results: dict[str, Any], best_first: bool = False) -> list[tuple[str, tuple[list[str], list[list[str]]]]]:
     if not results["environments"]:
         return []
     return [
-        ("Mean return per episode; score: 0 % random, 100 % reference", environment_rows(results)),
+        ("Mean return per episode; score: 0 % random, 100 % reference", environment_rows(results, best_first)),
         (
             "Environments at or above a fraction of the reference (from history alone in brackets)",
             domain_rows(results),

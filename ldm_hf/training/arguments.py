@@ -43,7 +43,8 @@ class TrainingRun:
     gradient_checkpointing: bool = option(False, "compute the decoder's activations twice instead of keeping them")
     compile: bool = option(False, "compile decoder and action head (on CPUs this needs a C++ compiler)")
     cpu_threads: int | None = option(
-        None, "threads of a process that computes on the CPU; by default its share of the cores"
+        None,
+        "threads of a process that computes on the CPU; by default its share of the cores beside what else runs as it begins",
     )
     num_workers: int | None = option(None, "processes that prepare batches; by default none on CPUs, 4 for each GPU")
     max_minutes: float | None = option(None, "stop and save then; the schedule follows")

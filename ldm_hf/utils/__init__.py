@@ -1,0 +1,1 @@
+"""Small things that know nothing about environments or models."""
