@@ -100,6 +100,7 @@ setup(
         "filelock>=3.13",
         "safetensors>=0.5",
         "numpy>=1.26",
+        "psutil>=5.9",
         "pyarrow>=16",
         "pyyaml>=6",
         "tqdm>=4.66",

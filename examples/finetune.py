@@ -13,8 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING
 
 from ldm_hf import LDMProcessor
 from ldm_hf.agent import load_model
@@ -33,6 +32,9 @@ from ldm_hf.training import (
 )
 from ldm_hf.trajectories import WindowSampler, open_dataset
 from ldm_hf.trajectories.streams import Stream
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator  # imports torch, for which `ldm_hf` settles how its threads wait
 
 logger = logging.getLogger(__name__)
 

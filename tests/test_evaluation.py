@@ -228,9 +228,11 @@ def test_interval_narrows_with_episodes():
 def test_evaluate_measures_all_policies_on_the_same_seeds_and_reports_failures(saved, tmp_path):
     output = tmp_path / "results" / "results.json"
     names = ["Broken-v0", "CartPole-v1", "Other-v0", "Worse-v0"]
+    told = {}
     options = EvaluationOptions(episodes=4, seed=50, num_envs=3)
-    results = evaluate(saved, names, options, output=output, progress=False, find=find)
+    results = evaluate(saved, names, options, output=output, progress=False, find=find, on_result=told.__setitem__)
     assert json.loads(output.read_text()) == results
+    assert told == results["environments"]
     assert list(results["environments"]) == ["CartPole-v1", "Other-v0"]
     assert "bad physics" in results["failures"]["Broken-v0"]
     assert "not better than random" in results["failures"]["Worse-v0"]
@@ -361,6 +363,10 @@ def test_report_shows_environments_domains_and_failures(tmp_path):
     text = console.export_text()
     for expected in ("CartPole-v1", "93 %", "41 %", "navigation", "all", "X failed"):
         assert expected in text
+    assert text.index("CartPole-v1") < text.index("Maze-v0")  # by domain
+    print_report(results, console, best_first=True)
+    text = console.export_text()
+    assert text.index("Maze-v0") < text.index("CartPole-v1")
     lines = markdown_report(results | {"command": "ldm evaluate"}).splitlines()
     assert "`ldm evaluate`" in lines and "Failed: X failed" in lines
     assert any(line.startswith("| Maze-v0 | navigation |") and "80 % |" in line for line in lines)

@@ -6,7 +6,6 @@ import copy
 import itertools
 import json
 import logging
-import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from tqdm.auto import tqdm
 
 from ..errors import LDMError, MissingExtraError, UnsupportedSpaceError
 from ..spaces import Observation, flatten, leaves
+from ..utils.display import draw_without_display
 from ..utils.files import write_atomically
 from ..utils.installed import versions
 from ..utils.parallel import run_tasks
@@ -282,7 +282,7 @@ def expect(results: CheckResults) -> None:
 
 
 def _check_quietly(spec: EnvironmentSpec) -> Finding:
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no display is needed
+    draw_without_display()
     logging.disable(logging.WARNING)
     return check_environment(spec)
 

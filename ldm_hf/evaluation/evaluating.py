@@ -108,6 +108,7 @@ def evaluate(
     command: str | None = None,
     progress: bool = True,
     find: Find = catalogue_target,
+    on_result: Callable[[str, EnvironmentResult], object] = lambda name, result: None,
 ) -> Results:
     """Measures random actions, the reference policy and the model by the same code on the same seeds.
 
@@ -128,6 +129,7 @@ def evaluate(
         command: Command line to record in the results; by default that of this process.
         progress: Whether to show progress bars.
         find: Gives environment and reference for a name; has to be picklable if ``jobs > 1``.
+        on_result: Receives the name and the result of each environment as soon as it is known.
 
     Returns:
         All results, with a summary. Reused scores have ``ci`` (95 %: ``mean ± ci``) instead of ``std`` and ``returns``.
@@ -147,6 +149,8 @@ def evaluate(
     measured = {"model": model_fingerprint(model, processor), **asdict(options)}
     packages = versions()
     done = {} if force else _finished(output, names, measured, packages)
+    for name, result in done.items():
+        on_result(name, result)
     failures: dict[str, str] = {}
 
     def results(intervals: bool) -> Results:
@@ -175,6 +179,7 @@ def evaluate(
                 failures[name] = str(outcome)
             else:
                 done[name] = outcome
+                on_result(name, outcome)
             if output is not None:
                 save_json(results(intervals=False), output)
             bar.update()

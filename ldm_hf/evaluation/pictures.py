@@ -40,6 +40,7 @@ def prepare_drawing() -> None:
         )
     if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         return
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     os.environ.setdefault("SDL_VIDEODRIVER", "offscreen")  # "dummy" would leave highway-env's roads black
     if not chosen:
         found = (name for name, (library, _) in SOFTWARE_RENDERERS.items() if find_library(library))

@@ -15,6 +15,7 @@ from ..agent import LDMAgent, load_model, make_agent
 from ..environments import get_spec, make
 from ..errors import EnvironmentFailure, LDMError
 from ..rollouts.lane import Lane
+from ..utils.parallel import share_cores
 from .pictures import drawing_error, imageio_v3, pixels, prepare_drawing, side_by_side, tile, write_video
 
 
@@ -45,6 +46,7 @@ def play(
         MissingExtraError: without imageio.
     """
     prepare_drawing()
+    share_cores()
     env = _drawn_environment(name, ("rgb_array", "ansi") if video is None else ("rgb_array",))
     agent = make_agent(*load_model(model), get_spec(name).name, get_spec(name).task or None, env)
     as_text = env.render_mode == "ansi"
@@ -95,6 +97,7 @@ def play_grid(
     """
     imageio_v3()
     prepare_drawing()
+    share_cores()
     loaded = load_model(model)
     length = max(1, round(seconds * fps))
     tiles: dict[str, list[np.ndarray]] = {}

@@ -20,11 +20,14 @@ SCORES: tuple[Literal["normalised", "normalised_history_only"], ...] = ("normali
 LABELS = {"normalised": "with task text", "normalised_history_only": "history only"}
 
 
-def environment_rows(results: Results) -> TableRows:
-    """Mean returns and normalised scores (with the task text, from history alone): a row per environment, by domain."""
+def environment_rows(results: Results, best_first: bool = False) -> TableRows:
+    """Mean returns and normalised scores (with the task text, from history alone): a row per environment, by domain or score."""
     header = ["environment", "domain", "random", "reference", "LDM", "score", "history only"]
+    entries = sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0]))
+    if best_first:
+        entries.sort(key=lambda item: item[1]["normalised"], reverse=True)
     rows = []
-    for name, entry in sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0])):
+    for name, entry in entries:
         returns = [_number(measured["mean"]) for measured in (entry["random"], entry["reference"], entry["ldm"])]
         rows.append([name, entry["domain"], *returns, *(_score(entry[score]) for score in SCORES)])
     return header, rows
@@ -40,12 +43,12 @@ def domain_rows(results: Results) -> TableRows:
     return header, [*rows, ["all", *_summary_cells(results["summary"])]]
 
 
-def print_report(results: Results, console: Console | None = None) -> None:
-    """Prints both tables and the environments that failed."""
+def print_report(results: Results, console: Console | None = None, best_first: bool = False) -> None:
+    """Prints both tables, environments by domain or the best ones first, and the environments that failed."""
     console = console or Console()
     if not console.is_terminal:
         console.width = max(console.width, 120)  # a file has no edge to keep within
-    for title, (header, rows) in _tables(results):
+    for title, (header, rows) in _tables(results, best_first):
         table = Table(title=title)
         for index, column in enumerate(header):
             table.add_column(column, justify="left" if index < 1 else "right", overflow="fold")
@@ -65,12 +68,12 @@ def markdown_report(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _tables(results: Results) -> list[tuple[str, TableRows]]:
+def _tables(results: Results, best_first: bool = False) -> list[tuple[str, TableRows]]:
     """Both tables with their titles."""
     if not results["environments"]:
         return []
     return [
-        ("Mean return per episode; score: 0 % random, 100 % reference", environment_rows(results)),
+        ("Mean return per episode; score: 0 % random, 100 % reference", environment_rows(results, best_first)),
         (
             "Environments at or above a fraction of the reference (from history alone in brackets)",
             domain_rows(results),

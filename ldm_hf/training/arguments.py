@@ -42,7 +42,9 @@ class TrainingRun:
     mixed_precision: str = option("auto", "bf16 on GPUs that have it", choices=["auto", "no", "bf16"])
     gradient_checkpointing: bool = option(False, "recompute the decoder's activations instead of storing them")
     compile: bool = option(False, "compile decoder and action head (on CPUs this needs a C++ compiler)")
-    cpu_threads: int | None = option(None, "CPU threads per process; by default its share of the cores")
+    cpu_threads: int | None = option(
+        None, "CPU threads per process; by default its share of the cores beside what else runs as it begins"
+    )
     num_workers: int | None = option(None, "processes that prepare batches; by default none on CPUs, 4 for each GPU")
     max_minutes: float | None = option(
         None, "stop and save after this time; the learning rate schedule ends then, too"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import EnvironmentFailure, LDMError
+from .threads import fair_threads, own_threads
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def run_tasks(
     """
     if jobs == 1 and limit is None:
         set_report(on_progress)
+        share_cores()
         for name, arguments in tasks.items():
             yield name, attempt(name, function, arguments)
         return
@@ -138,6 +140,14 @@ def attempt(name: str, function: Callable[..., Any], arguments: tuple) -> Any | 
 def set_report(function: Callable[[int], None]) -> None:
     global _report
     _report = function
+
+
+def share_cores() -> None:
+    """Before this process computes itself: no more threads than its share of the cores, unless the user has said how many."""
+    import torch
+
+    if own_threads() is None and torch.get_num_threads() > 1:
+        torch.set_num_threads(min(torch.get_num_threads(), fair_threads()))
 
 
 def _start_worker(counter: Any, heard: Any) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ...errors import EnvironmentFailure
 from ...spaces import Info, space_from_json
+from ...utils.display import HEADLESS
 from ..building import BuildArguments, Registration
 from .exchange import Json, Slots, from_json
 
@@ -23,7 +24,6 @@ WORKER = Path(__file__).with_name("worker.py")
 START_SECONDS = 300.0  # to import a library and make its environments
 CLOSE_SECONDS = 5.0
 TAIL_BYTES = 600  # of the last output of a worker that has died, for the message
-HEADLESS = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "MPLBACKEND": "Agg"}
 
 
 class WorkerProcess:
