@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
@@ -22,25 +23,40 @@ from .layout_ldm import EncodedSteps, EnvironmentLayout, Previous
 from .modeling_ldm import LDMForActionPrediction
 from .observations_ldm import as_parts
 from .processing_ldm import LDMProcessor
-from .spaces import check_same, describe_difference, flatten, leaves, unflatten
+from .spaces import (
+    Action,
+    Arrays,
+    Info,
+    Member,
+    Observation,
+    Space,
+    check_same,
+    describe_difference,
+    flatten,
+    leaves,
+    unflatten,
+)
 from .statistics_ldm import RunningStatistics, standardise
 
 logger = logging.getLogger(__name__)
 
+EnvironmentOrSpaces = gymnasium.Env | VectorEnv | tuple[Space, Space]
+"""An environment, a vector environment, or ``(observation_space, action_space)`` of a single environment."""
+
 
 @dataclass
 class LDMState:
-    """The history of ``B`` lanes. It belongs to whoever rolls out; the model keeps nothing.
+    """The history of ``B`` lanes. It belongs to the caller that steps the environments; the model keeps nothing.
 
-    Attributes:
+    Args:
         cache: keys and values of the last window.
-        positions: ``(B, E)`` of the previous action's elements.
-        reward: ``(B,)`` of the previous step.
-        terminated: ``(B,)`` likewise.
-        truncated: ``(B,)`` likewise.
-        has_previous: ``(B,)`` False until a lane has acted.
-        statistics: of the stream so far, for an environment that is not known.
-        reward_known: ``(B,)`` False where an episode was broken off before its last reward was told.
+        positions: positions of the previous action's elements, ``(B, E)``.
+        reward: rewards of the previous step, ``(B,)``.
+        terminated: termination flags of the previous step, ``(B,)``.
+        truncated: truncation flags of the previous step, ``(B,)``.
+        has_previous: False until a lane has acted, ``(B,)``.
+        statistics: statistics of the stream so far, for an environment that is not known.
+        reward_known: False where an episode was broken off before its last reward was passed, ``(B,)``.
     """
 
     cache: RingBufferCache
@@ -54,18 +70,18 @@ class LDMState:
 
     @property
     def lanes(self) -> int:
-        """B."""
+        """Number of lanes, B."""
         return len(self.reward)
 
     def clear(self, lanes: np.ndarray) -> None:
-        """Forgets the history of the lanes where ``lanes`` ``(B,)`` bool is True."""
+        """Forgets the history of the lanes where ``lanes``, ``(B,)`` bool, is True."""
         self.cache.reset(torch.from_numpy(lanes).to(self.cache.lengths.device))
         self.has_previous[lanes] = self.terminated[lanes] = self.truncated[lanes] = False
         self.statistics.reset(lanes)
 
 
 def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMProcessor]:
-    """Model and processor saved in a folder or on the Hub.
+    """Loads a model and its processor from a folder or the Hub.
 
     Raises:
         CheckpointError: if there is no usable model; says why.
@@ -75,7 +91,7 @@ def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMPro
         (model, loading), processor = loaded, LDMProcessor.from_pretrained(path_or_repo)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise CheckpointError(f"no usable LDM at {path_or_repo!s}: {error}") from error
-    if loading["missing_keys"]:  # transformers would draw them at random
+    if loading["missing_keys"]:  # transformers initialises them at random
         missing = sorted(loading["missing_keys"])
         raise CheckpointError(
             f"no usable LDM at {path_or_repo!s}: it lacks {len(missing)} weights, {missing[0]} first"
@@ -86,24 +102,26 @@ def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMPro
 class LDMAgent:
     """Acts in an environment, or in all lanes of a vector environment, by one forward pass per step.
 
-    The history of a lane goes on across the ends of its episodes; `clear` cuts it. Histories live in the agent (`LDMState`), never on the
-    model, so that many agents can share one model.
+    The history of a lane goes on across the ends of its episodes; `clear` cuts it. Histories live in the agent
+    (`LDMState`), never in the model, so that many agents can share one model.
 
     Args:
         model: the pretrained model.
         processor: the processor saved with it.
         env: an environment, a vector environment, or ``(observation_space, action_space)`` of a single environment.
-        environment: name under which the processor knows this environment (its stored statistics and task text are used). By default the
-            environment's own id is looked up; an environment that is not known is standardised by the statistics of each stream.
+        environment: name under which the processor knows this environment (its stored statistics and task text are
+            used). By default the environment's id is looked up; an environment that is not known is standardised by the
+            statistics of each stream.
         task: task text; by default that of the known environment. ``""`` acts from history alone.
-        num_envs: lanes, only with a pair of spaces.
-        deterministic: the most likely action; otherwise actions are sampled.
-        temperature: of the sampling.
-        seed: of the sampling.
-        compile: compile the model by `torch.compile`. The second action waits for it (half a minute with twelve layers; less once that is in torch's cache
-            on the disk), those after it come sooner: a fifth less time at one lane of a CPU; on NVIDIA GPUs, where the third action records a CUDA graph,
-            nine tenths less. Needs a C++ compiler. Do not cast or change the model afterwards. One history at a time: another `LDMState` is
-            recorded anew.
+        num_envs: number of lanes, only with a pair of spaces.
+        deterministic: take the most likely action; otherwise actions are sampled.
+        temperature: sampling temperature.
+        seed: seed of the sampling.
+        compile: compile the model with `torch.compile`. The second action waits for it (half a minute with twelve
+            layers; less once torch's cache on the disk has it); later actions are faster: a fifth less time with one
+            lane on a CPU; nine tenths less on NVIDIA GPUs, where the third action records a CUDA graph. Needs a C++
+            compiler. Do not cast or change the model afterwards. One history at a time: for another `LDMState`, the
+            graph is recorded again.
 
     Raises:
         SpaceMismatchError: if ``environment`` is known with other spaces; lists the differences.
@@ -126,7 +144,7 @@ class LDMAgent:
         self,
         model: LDMForActionPrediction,
         processor: LDMProcessor,
-        env: gymnasium.Env | VectorEnv | tuple[gymnasium.Space, gymnasium.Space],
+        env: EnvironmentOrSpaces,
         environment: str | None = None,
         task: str | None = None,
         num_envs: int | None = None,
@@ -137,7 +155,7 @@ class LDMAgent:
     ) -> None:
         processor.check_model(model.config)
         self.model, self.processor = model.eval(), processor
-        self._call: Any = CompiledModel(model) if compile else model
+        self._call: Callable[..., Any] = CompiledModel(model) if compile else model
         self.deterministic, self.temperature = deterministic, temperature
         self.rng = np.random.default_rng(seed)
         self.batched = num_envs is not None
@@ -161,9 +179,19 @@ class LDMAgent:
 
     @classmethod
     def from_pretrained(
-        cls, path_or_repo: str | Path, env: Any, device: str | torch.device | None = None, **kwargs: Any
+        cls,
+        path_or_repo: str | Path,
+        env: EnvironmentOrSpaces,
+        device: str | torch.device | None = None,
+        **kwargs: Any,
     ) -> LDMAgent:
-        """Loads model and processor from a folder or a Hub repo and wraps them in an agent; further arguments as for the class.
+        """Loads a model and its processor and wraps them in an agent.
+
+        Args:
+            path_or_repo: folder or Hub id of the model.
+            env: an environment, a vector environment, or ``(observation_space, action_space)`` of a single environment.
+            device: device to run the model on; by default where it was loaded.
+            **kwargs: further arguments of the class.
 
         Raises:
             CheckpointError: if there is no usable model; says why.
@@ -175,17 +203,16 @@ class LDMAgent:
 
     def _find_layout(
         self,
-        observation_space: gymnasium.Space,
-        action_space: gymnasium.Space,
+        observation_space: Space,
+        action_space: Space,
         environment: str | None,
-        own_id: str | None,
+        env_id: str | None,
     ) -> EnvironmentLayout:
-        if environment is None and own_id in self.processor.environments:
-            known = self.processor.layout(str(own_id))
-            same = not describe_difference(known.observation_space, observation_space) and not describe_difference(
-                known.action_space, action_space
-            )
-            environment = own_id if same else None  # same id but changed by wrappers: another environment to us
+        if environment is None and env_id is not None and env_id in self.processor.environments:
+            known = self.processor.layout(env_id)
+            differences = describe_difference(known.observation_space, observation_space)
+            differences += describe_difference(known.action_space, action_space)
+            environment = None if differences else env_id  # an environment that wrappers have changed is another one
         if environment is None:
             return EnvironmentLayout(self.processor.sizes, observation_space, action_space)
         layout = self.processor.layout(environment)
@@ -208,11 +235,11 @@ class LDMAgent:
         )
 
     def reset(self) -> None:
-        """Forgets everything in every lane. Not needed between episodes: the model has learnt to see their ends."""
+        """Forgets everything in every lane. Not needed between episodes: the model sees when one ends."""
         self.state = self.new_state()
         self._ended = np.zeros(self.num_envs, bool)
 
-    def clear(self, lanes: Any = None) -> None:
+    def clear(self, lanes: int | Sequence[int] | np.ndarray | None = None) -> None:
         """Cuts the history of some lanes (indices or a bool mask; all by default)."""
         mask = np.zeros(self.num_envs, bool)
         mask[slice(None) if lanes is None else lanes] = True
@@ -221,21 +248,23 @@ class LDMAgent:
 
     def act(
         self,
-        observation: Any,
-        reward: Any = None,
-        terminated: Any = None,
-        truncated: Any = None,
-        info: dict[str, Any] | None = None,
-    ) -> Any:
+        observation: Observation,
+        reward: SupportsFloat | np.ndarray | None = None,
+        terminated: bool | np.ndarray | None = None,
+        truncated: bool | np.ndarray | None = None,
+        info: Info | None = None,
+    ) -> Action:
         """Chooses the next action.
 
+        Pass reward and flags of the last `env.step` also if it ended an episode and ``observation`` is the first of the
+        next one. Leave them out only before the first step, or if you broke an episode off.
+
         Args:
-            observation: what `env.reset` or the last `env.step` returned; batched for a vector environment.
-            reward: of the last `env.step`, also where that ended an episode and ``observation`` is the first of the next one. None only before
-                the first step, or where an episode was broken off.
-            terminated: likewise.
-            truncated: likewise.
-            info: likewise; legal actions in ``info["action_mask"]`` are honoured.
+            observation: observation from `env.reset` or the last `env.step`; batched for a vector environment.
+            reward: reward from the last `env.step`.
+            terminated: termination flag from the last `env.step`.
+            truncated: truncation flag from the last `env.step`.
+            info: info that came with the observation; only legal actions of ``info["action_mask"]`` are chosen.
 
         Returns:
             An action for `env.step`, a member of its action space; batched for a vector environment.
@@ -244,41 +273,43 @@ class LDMAgent:
         active = np.ones(lanes, bool)
         if reward is None:  # env.reset() was called: nothing came back with this observation
             self._ended[:] = False
-            # An episode that its user broke off: its last reward was never told. After an end, everything was.
+            # The last reward of an episode that was broken off is unknown; that of an episode that ended was passed.
             broken_off = state.has_previous & ~state.terminated & ~state.truncated
             state.truncated = state.truncated | broken_off
             state.reward_known = ~broken_off
         else:
-            reward, terminated, truncated = (
-                np.broadcast_to(np.asarray(v), (lanes,)) for v in (reward, terminated, truncated)
+            rewards, terminations, truncations = (
+                np.broadcast_to(np.asarray(value), (lanes,)) for value in (reward, terminated, truncated)
             )
-            # After NEXT_STEP autoreset, the step after an end only resets: its reward and flags say nothing.
-            told = ~self._ended & state.has_previous
-            state.reward_known = state.reward_known | told
-            state.reward = np.where(told, reward, state.reward)
-            state.terminated = np.where(told, terminated, state.terminated)
-            state.truncated = np.where(told, truncated, state.truncated)
+            # With NEXT_STEP autoreset, the step after an end only resets: its reward and flags mean nothing.
+            counts = ~self._ended & state.has_previous
+            state.reward_known = state.reward_known | counts
+            state.reward = np.where(counts, rewards, state.reward)
+            state.terminated = np.where(counts, terminations, state.terminated)
+            state.truncated = np.where(counts, truncations, state.truncated)
             if self.batched and self.autoreset == AutoresetMode.NEXT_STEP:
-                self._ended = ~self._ended & (terminated | truncated)
-                active = ~self._ended  # this observation is the last of its episode: no action is taken on it
+                self._ended = ~self._ended & (terminations | truncations)
+                active = ~self._ended  # the last observation of an episode: its action will not be executed
         mask = None if info is None else info.get("action_mask")
         positions = self._step(state, observation, active, state.reward_known, self.deterministic, mask)
         return self._to_actions(positions)
 
     def predict(
         self,
-        observation: Any,
+        observation: Observation,
         state: LDMState | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-    ) -> tuple[Any, LDMState]:
-        """Stable-Baselines3's interface, so that `evaluate_policy` runs with this agent. Rewards are not told, so the model acts without them.
+    ) -> tuple[Action, LDMState]:
+        """Chooses actions through Stable-Baselines3's interface, so that `evaluate_policy` runs with this agent.
+
+        The interface passes no rewards, so the model acts without them.
 
         Args:
-            observation: of one environment or batched.
-            state: returned by the previous call; None to begin.
-            episode_start: ``(B,)`` bool.
-            deterministic: most likely action instead of a sample.
+            observation: observation of one environment, or a batch.
+            state: state that the previous call returned; None to begin.
+            episode_start: whether an episode begins with this observation, ``(B,)`` bool.
+            deterministic: take the most likely action instead of a sample.
 
         Returns:
             Actions and the new state.
@@ -295,7 +326,7 @@ class LDMAgent:
         return self._to_actions(positions, batched), state
 
     @staticmethod
-    def _is_batched(space: gymnasium.Space, observation: Any) -> bool:
+    def _is_batched(space: Space, observation: Observation) -> bool:
         return not space.contains(observation) and all(
             np.ndim(value) == len(leaf_shape) + 1
             for value, leaf_shape in zip(flatten(space, observation).values(), _leaf_shapes(space), strict=True)
@@ -305,19 +336,19 @@ class LDMAgent:
     def _step(
         self,
         state: LDMState,
-        observation: Any,
+        observation: Observation,
         active: np.ndarray,
         reward_known: np.ndarray | bool,
         deterministic: bool,
-        mask: Any,
+        mask: Member,
         batched: bool | None = None,
     ) -> np.ndarray:
-        """One step of all lanes: encodes, runs the model, chooses; writes the choice into ``state``. Returns positions ``(B, E)``."""
+        """Steps all lanes: encodes, runs the model, chooses positions ``(B, E)`` and notes them in ``state``."""
         layout = self.layout
-        parts = flatten(layout.observation_space, observation)
+        values = flatten(layout.observation_space, observation)
         if not (self.batched if batched is None else batched):
-            parts = {path: [value] for path, value in parts.items()}
-        parts = as_parts(layout.observation_space, parts)
+            values = {path: [value] for path, value in values.items()}
+        parts = as_parts(layout.observation_space, values)
         self._check_lanes(parts, state.lanes)
         parts = self._repair_pixels(parts)
         encoded = self._encode(state, parts, active, reward_known)
@@ -325,8 +356,8 @@ class LDMAgent:
         output = self._call(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
         mask = None if mask is None else _batch_mask(mask, state.lanes)
         logits, means, deviations = (
-            values.view(state.lanes, len(layout.actions.sizes), *values.shape[2:]).cpu().numpy()
-            for values in (output.logits, output.means, output.deviations)
+            tensor.view(state.lanes, len(layout.actions.sizes), *tensor.shape[2:]).cpu().numpy()
+            for tensor in (output.logits, output.means, output.deviations)
         )
         positions = layout.actions.choose(logits, means, deviations, deterministic, self.temperature, self.rng, mask)
         state.positions = np.where(active[:, None], positions, state.positions)
@@ -334,7 +365,7 @@ class LDMAgent:
         return positions
 
     def _encode(
-        self, state: LDMState, parts: dict[str, np.ndarray], active: np.ndarray, reward_known: np.ndarray | bool
+        self, state: LDMState, parts: Arrays, active: np.ndarray, reward_known: np.ndarray | bool
     ) -> EncodedSteps:
         layout = self.layout
         numbers = self._finite(layout.observations.numbers(parts, state.lanes))
@@ -354,8 +385,8 @@ class LDMAgent:
         )
         return layout.encode_step(parts, numbers, standardised, previous, self.task_ids)
 
-    def _repair_pixels(self, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Pixels that are NaN or infinite become black."""
+    def _repair_pixels(self, parts: Arrays) -> Arrays:
+        """Makes pixels that are NaN or infinite black."""
         for leaf in self.layout.observations.pixels:
             values = parts[leaf.path]
             if not leaf.uint8 and not np.isfinite(values).all():
@@ -366,67 +397,79 @@ class LDMAgent:
     def _warn_once(self) -> None:
         if not self._warned:
             logger.warning(
-                "%s: observations with NaN or infinity; they are taken as the mean of the environment's data (pixels as black).",
+                "%s: observations with NaN or infinity; they are replaced by the mean of the environment's data "
+                "(pixels by black).",
                 self.layout.name,
             )
             self._warned = True
 
     def _finite(self, numbers: np.ndarray) -> np.ndarray:
-        """NaN and infinity become the scalar's mean (0 without statistics), with one warning: a roll-out should not die of a broken sensor."""
+        """Replaces NaN and infinity by the scalar's mean (0 without statistics), with one warning.
+
+        A roll-out should not die of a broken sensor.
+        """
         finite = np.isfinite(numbers)
         if finite.all():
             return numbers
         self._warn_once()
         return np.where(finite, numbers, 0.0 if self.layout.mean is None else self.layout.mean)
 
-    def _check_lanes(self, parts: dict[str, np.ndarray], lanes: int) -> None:
+    def _check_lanes(self, parts: Arrays, lanes: int) -> None:
         for (path, values), shape in zip(parts.items(), _leaf_shapes(self.layout.observation_space), strict=True):
             if values.shape != (lanes, *shape):
                 raise SpaceMismatchError(
-                    f"{self.layout.name}: the observation at leaf '{path or '(root)'}' has shape {values.shape}, expected "
-                    f"{(lanes, *shape)} for {lanes} lane(s) of {self.layout.observation_space}"
+                    f"{self.layout.name}: the observation at leaf '{path or '(root)'}' has shape {values.shape}, "
+                    f"expected {(lanes, *shape)} for {lanes} lane(s) of {self.layout.observation_space}"
                 )
 
-    def _to_actions(self, positions: np.ndarray, batched: bool | None = None) -> Any:
-        parts = self.layout.actions.decode(positions)
+    def _to_actions(self, positions: np.ndarray, batched: bool | None = None) -> Action:
+        parts: Mapping[str, Member] = self.layout.actions.decode(positions)
         if not (self.batched if batched is None else batched):
             parts = {path: values[0] for path, values in parts.items()}
         return unflatten(self.layout.action_space, parts)
 
 
-def _leaf_shapes(space: gymnasium.Space) -> list[tuple[int, ...]]:
+def _leaf_shapes(space: Space) -> list[tuple[int, ...]]:
     return [
         () if isinstance(leaf.space, gymnasium.spaces.Text) else tuple(leaf.space.shape or ())
         for leaf in leaves(space)
     ]
 
 
-def _batch_mask(mask: Any, lanes: int) -> np.ndarray:
-    """Gymnasium's action masks ``(B, n)``, also as tuples (MultiDiscrete) or object arrays (what vector environments make of infos)."""
+def _batch_mask(mask: Member, lanes: int) -> np.ndarray:
+    """Gymnasium's action masks as one array ``(B, n)``.
+
+    They may be tuples (MultiDiscrete) or object arrays (which vector environments make of infos).
+    """
     if isinstance(mask, tuple):
         mask = np.concatenate([np.asarray(part).reshape(lanes, -1) for part in mask], axis=1)
-    mask = np.asarray(mask)
-    if mask.dtype == object:  # one entry a lane; None where a lane has no mask
-        rows = [None if row is None else np.concatenate([np.ravel(part) for part in row]) for row in mask]
+    masks = np.asarray(mask)
+    if masks.dtype == object:  # one entry per lane; None where a lane has no mask
+        rows = [None if row is None else np.concatenate([np.ravel(part) for part in row]) for row in masks]
         nothing = np.zeros(max((len(row) for row in rows if row is not None), default=0))
-        mask = np.stack([nothing if row is None else row for row in rows])
-    return mask.reshape(lanes, -1)
+        masks = np.stack([nothing if row is None else row for row in rows])
+    return masks.reshape(lanes, -1)
 
 
 loaded_model = lru_cache(maxsize=1)(load_model)  # a process measures one model in many environments
 
 
 def make_agent(
-    model: LDMForActionPrediction, processor: LDMProcessor, name: str | None, task: str | None, env: Any, **kwargs: Any
+    model: LDMForActionPrediction,
+    processor: LDMProcessor,
+    name: str | None,
+    task: str | None,
+    env: EnvironmentOrSpaces,
+    **kwargs: Any,
 ) -> LDMAgent:
-    """An agent that uses what the model knows of the environment ``name``; if it knows nothing, the task text given.
+    """Makes an agent that uses what the model knows of an environment, or else a task text.
 
     Args:
         model: the pretrained model.
-        processor: saved with it.
-        name: of the environment, None if the model is not to be told.
-        task: text for an environment that the model does not know; ``""`` acts from history alone in any.
-        env: as `LDMAgent` takes it.
+        processor: the processor saved with it.
+        name: name of the environment; None hides it from the model.
+        task: task text for an environment that the model does not know; ``""`` acts from history alone in any.
+        env: an environment, a vector environment, or ``(observation_space, action_space)`` of a single environment.
         **kwargs: further arguments of `LDMAgent`.
     """
     if name in processor.environments:

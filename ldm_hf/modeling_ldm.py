@@ -1,4 +1,4 @@
-"""The Large Decision Model: a decoder with one token per environment step, and a small head for every action element."""
+"""The Large Decision Model: a decoder with one token per environment step, and a small head for each action element."""
 
 import math
 from dataclasses import dataclass

@@ -1,13 +1,12 @@
-"""The processor: steps of any Gymnasium environment to the model's inputs, and its logits back to actions.
+"""The processor: which environments a model knows, and batches of encoded steps as the model's inputs.
 
-The same code encodes a step in training, in evaluation and in a user's agent.
+`layout_ldm` encodes the steps, in training, in evaluation and in a user's agent alike.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
-import gymnasium
 import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
@@ -15,12 +14,28 @@ from transformers import BatchFeature, ProcessorMixin
 from .configuration_ldm import NO_LABEL, LDMConfig
 from .errors import CheckpointError, UnknownEnvironmentError
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Sizes
-from .spaces import space_from_json, space_to_json
+from .spaces import Json, Space, SpaceJson, Statistics, space_from_json, space_to_json
 from .statistics_ldm import to_lists
 
 
+class KnownEnvironment(TypedDict):
+    """What a processor keeps of an environment, as JSON.
+
+    Attributes:
+        observation_space: the observation space, see `spaces.space_to_json`.
+        action_space: the action space.
+        statistics: statistics of its data; None to standardise by each stream.
+        task: its task text, if any.
+    """
+
+    observation_space: SpaceJson
+    action_space: SpaceJson
+    statistics: Statistics | None
+    task: str | None
+
+
 class LDMProcessor(ProcessorMixin):
-    r"""Encodes observations and histories and decodes actions. Sizes must equal those of the model's [`LDMConfig`][].
+    r"""Knows environments and batches their encoded steps. Its sizes must equal those of the model's [`LDMConfig`][].
 
     Args:
         num_choices: see [`LDMConfig`][], as for all sizes.
@@ -32,7 +47,7 @@ class LDMProcessor(ProcessorMixin):
         grid_buckets: see [`LDMConfig`][].
         grid_size: see [`LDMConfig`][].
         image_size: see [`LDMConfig`][].
-        environments: ``{name: {"observation_space", "action_space", "statistics", "task"}}``, the environments that the model knows.
+        environments: the environments that the model knows, ``{name: KnownEnvironment}``.
     """
 
     model_input_names = [
@@ -58,7 +73,7 @@ class LDMProcessor(ProcessorMixin):
         grid_buckets: int = 8192,
         grid_size: int = 10,
         image_size: int = 56,
-        environments: dict[str, dict[str, Any]] | None = None,
+        environments: dict[str, KnownEnvironment] | None = None,
     ) -> None:
         self.num_choices = num_choices
         self.max_numeric = max_numeric
@@ -75,10 +90,10 @@ class LDMProcessor(ProcessorMixin):
 
     @property
     def sizes(self) -> Sizes:
-        """What this processor and its model must agree on."""
+        """Sizes that this processor and its model must share."""
         return Sizes.of(self)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         return {name: value for name, value in super().to_dict().items() if not name.startswith("_")}
 
     @classmethod
@@ -87,7 +102,11 @@ class LDMProcessor(ProcessorMixin):
         return cls(**{name: getattr(config, name) for name in Sizes.names()})
 
     def check_model(self, config: LDMConfig) -> None:
-        """Raises `CheckpointError` if a model has other sizes than this processor."""
+        """Checks that a model has the sizes of this processor.
+
+        Raises:
+            CheckpointError: if it has not; lists the differences.
+        """
         wrong = [
             f"{name}: model {getattr(config, name)}, processor {getattr(self, name)}"
             for name in Sizes.names()
@@ -99,9 +118,9 @@ class LDMProcessor(ProcessorMixin):
     def add_environment(
         self,
         name: str,
-        observation_space: gymnasium.Space,
-        action_space: gymnasium.Space,
-        statistics: dict[str, Any] | None = None,
+        observation_space: Space,
+        action_space: Space,
+        statistics: Statistics | None = None,
         task: str | None = None,
     ) -> None:
         """Makes an environment known under ``name``: its spaces, the statistics of its data and its task text."""
@@ -123,7 +142,8 @@ class LDMProcessor(ProcessorMixin):
             if name not in self.environments:
                 known = ", ".join(sorted(self.environments)) or "none"
                 raise UnknownEnvironmentError(
-                    f"the model knows no environment {name!r}. Known: {known}. Leave the name out to act without statistics."
+                    f"the model knows no environment {name!r}. Known: {known}. "
+                    "Leave the name out to act without statistics."
                 )
             entry = self.environments[name]
             self._layouts[name] = EnvironmentLayout(
@@ -140,9 +160,12 @@ class LDMProcessor(ProcessorMixin):
         """Builds a batch.
 
         Args:
-            segments: encoded segments, one row each (shorter ones are padded at their end, without labels); or the encoded steps of
-                ``B`` lanes, which become ``B`` rows of one step.
-            return_tensors: only ``"pt"``.
+            segments: encoded segments, one row each (shorter ones are padded at their end, without labels); or the
+                encoded steps of ``B`` lanes, which become ``B`` rows of one step.
+            return_tensors: kind of the tensors; only ``"pt"`` is supported.
+
+        Raises:
+            ValueError: for another kind of tensors.
         """
         if return_tensors != "pt":
             raise ValueError("LDMProcessor returns PyTorch tensors only")
@@ -161,7 +184,7 @@ def _pad(arrays: list[np.ndarray], shape: tuple[int, ...]) -> torch.Tensor | Non
     return torch.from_numpy(out)
 
 
-def _batch(rows: list[EncodedSteps]) -> dict[str, Any]:
+def _batch(rows: list[EncodedSteps]) -> dict[str, torch.Tensor]:
     """Rows of segments, padded to the longest and widest."""
     steps = max(row.length for row in rows)
 
@@ -169,7 +192,8 @@ def _batch(rows: list[EncodedSteps]) -> dict[str, Any]:
         width = max(array.shape[-1] for array in arrays)
         return _pad(arrays, (steps, width) if over_time else (width,))
 
-    batch: dict[str, Any] = {
+    element_rows = [index for index, row in enumerate(rows) for _ in row.layout.actions.sizes]
+    batch: dict[str, torch.Tensor | None] = {
         "feedback": padded([row.feedback for row in rows]),
         "signature": padded([row.layout.signature for row in rows], over_time=False),
         "numeric": padded([row.observation.numeric for row in rows]),
@@ -177,38 +201,39 @@ def _batch(rows: list[EncodedSteps]) -> dict[str, Any]:
         "categorical": padded([row.categorical for row in rows]),
         "action_numeric": padded([row.action_numeric for row in rows]),
         "task": padded([row.task for row in rows], over_time=False),
-        "element_rows": torch.tensor(
-            [index for index, row in enumerate(rows) for _ in row.layout.actions.sizes], dtype=torch.long
-        ),
+        "element_rows": torch.tensor(element_rows, dtype=torch.long),
         "element_ids": torch.from_numpy(np.concatenate([row.layout.actions.ids for row in rows])),
         "element_sizes": torch.from_numpy(np.concatenate([row.layout.actions.sizes for row in rows])),
     }
-    if all(row.labels is not None for row in rows):
-        labels = np.full((len(batch["element_rows"]), steps), NO_LABEL, np.float32)
+    labels = [row.labels for row in rows if row.labels is not None]
+    if len(labels) == len(rows):
+        padded_labels = np.full((len(element_rows), steps), NO_LABEL, np.float32)
         start = 0
-        for row in rows:
-            labels[start : start + row.labels.shape[1], : row.length] = row.labels.T  # type: ignore[union-attr]
-            start += row.labels.shape[1]  # type: ignore[union-attr]
-        batch["labels"] = torch.from_numpy(labels)
-    with_grid = [(index, row) for index, row in enumerate(rows) if row.observation.grid is not None]
-    if with_grid:
-        channels = max(row.observation.grid.shape[-1] for _, row in with_grid)  # type: ignore[union-attr]
-        tiles = [tile for _, row in with_grid for tile in row.observation.grid]  # type: ignore[union-attr]
+        for part in labels:
+            padded_labels[start : start + part.shape[1], : len(part)] = part.T
+            start += part.shape[1]
+        batch["labels"] = torch.from_numpy(padded_labels)
+    tiles = [tile for row in rows if row.observation.grid is not None for tile in row.observation.grid]
+    if tiles:
+        channels = max(tile.shape[-1] for tile in tiles)
         batch["grid"] = _pad(tiles, (steps, *tiles[0].shape[1:-1], channels))
-        batch["grid_rows"] = torch.tensor([index for index, row in with_grid for _ in row.observation.grid_slots])
-        batch["grid_slots"] = torch.from_numpy(np.concatenate([row.observation.grid_slots for _, row in with_grid]))
-    with_pixels = [(index, row) for index, row in enumerate(rows) if row.observation.pixels is not None]
-    if with_pixels:
-        images = [image.numpy() for _, row in with_pixels for image in row.observation.pixels]  # type: ignore[union-attr]
+        batch |= _places("grid", [row.observation.grid_slots for row in rows])
+    images = [image.numpy() for row in rows if row.observation.pixels is not None for image in row.observation.pixels]
+    if images:
         batch["pixels"] = _pad(images, (steps, *images[0].shape[1:]))
-        batch["pixel_rows"] = torch.tensor([index for index, row in with_pixels for _ in row.observation.pixel_slots])
-        batch["pixel_slots"] = torch.from_numpy(
-            np.concatenate([row.observation.pixel_slots for _, row in with_pixels])
-        )
+        batch |= _places("pixel", [row.observation.pixel_slots for row in rows])
     return {name: value for name, value in batch.items() if value is not None}
 
 
-def _lanes(encoded: EncodedSteps) -> dict[str, Any]:
+def _places(kind: str, slots: list[np.ndarray]) -> dict[str, torch.Tensor]:
+    """Rows and slots of all tiles or images of a batch, from the slots of each row."""
+    return {
+        f"{kind}_rows": torch.tensor([index for index, row in enumerate(slots) for _ in row]),
+        f"{kind}_slots": torch.from_numpy(np.concatenate(slots)),
+    }
+
+
+def _lanes(encoded: EncodedSteps) -> dict[str, torch.Tensor]:
     """``B`` rows of one step each, all of the same layout."""
     observation, actions, lanes = encoded.observation, encoded.layout.actions, encoded.length
     one_step = {
@@ -218,9 +243,7 @@ def _lanes(encoded: EncodedSteps) -> dict[str, Any]:
         "categorical": encoded.categorical,
         "action_numeric": encoded.action_numeric,
     }
-    batch: dict[str, Any] = {
-        name: torch.from_numpy(array)[:, None] for name, array in one_step.items() if array.shape[1]
-    }
+    batch = {name: torch.from_numpy(array)[:, None] for name, array in one_step.items() if array.shape[1]}
     batch["signature"] = torch.from_numpy(encoded.layout.signature).expand(lanes, -1)
     batch["task"] = torch.from_numpy(encoded.task).expand(lanes, -1)
     batch["element_rows"] = torch.arange(lanes).repeat_interleave(len(actions.sizes))

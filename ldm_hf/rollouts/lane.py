@@ -1,41 +1,41 @@
-"""One environment, stepped: roll-outs, collection and `ldm play` all step their environments here."""
+"""Steps one environment: roll-outs, collection and `ldm play` all step their environments here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import gymnasium
 
 from ..errors import EnvironmentFailure, LDMError
+from ..spaces import Action, Info, Observation
 
 
 class Lane:
     """One environment and what it returned last.
 
-    Where the next episode follows at once, ``observation`` and ``info`` are the first of it while reward and flags are still those of the step that
-    ended the former (Gymnasium's ``AutoresetMode.SAME_STEP``).
+    If the next episode follows at once, ``observation`` and ``info`` are its first, while reward and flags are still
+    those of the step that ended the one before (Gymnasium's ``AutoresetMode.SAME_STEP``).
 
     Args:
         env: the environment.
-        name: of the environment, for messages.
+        name: name of the environment, for messages.
 
     Attributes:
-        seed: of the episode.
-        observation: the current one.
-        info: that came with it.
-        reward: of the last step; 0 before the first one.
-        terminated: flag of the last step; False before the first one.
-        truncated: flag of the last step; False before the first one.
+        seed: seed of the episode.
+        observation: current observation.
+        info: info that came with the observation.
+        reward: reward of the last step; 0 before the first one.
+        terminated: termination flag of the last step; False before the first one.
+        truncated: truncation flag of the last step; False before the first one.
         active: False once the lane has played all its episodes; its actions are not used.
     """
 
     def __init__(self, env: gymnasium.Env, name: str = "environment") -> None:
         self.env, self.name = env, name
         self.seed = 0
-        self.observation: Any = None
-        self.info: dict[str, Any] = {}
+        self.observation: Observation = None
+        self.info: Info = {}
         self.reward, self.terminated, self.truncated = 0.0, False, False
         self.active = True
 
@@ -49,8 +49,8 @@ class Lane:
         with self.named("reset"):
             self.observation, self.info = self.env.reset(seed=seed)
 
-    def step(self, action: Any) -> bool:
-        """Executes an action; says whether the episode is over.
+    def step(self, action: Action) -> bool:
+        """Executes an action; returns whether the episode is over.
 
         Raises:
             EnvironmentFailure: if the environment fails.
@@ -66,7 +66,7 @@ class Lane:
 
     @contextmanager
     def named(self, call: str) -> Iterator[None]:
-        """Names the environment, call and seed in errors of a library; ours name them already."""
+        """Adds the environment, the call and the seed to errors of a library; an `LDMError` names them already."""
         try:
             yield
         except LDMError:
@@ -75,12 +75,12 @@ class Lane:
             raise self.failure(call, error) from error
 
     def failure(self, call: str, error: Exception) -> EnvironmentFailure:
-        """The error of a library with the environment, the call and the seed."""
+        """An error of a library, with the environment, the call and the seed."""
         return EnvironmentFailure(self.name, f"{call} (episode of seed {self.seed})", error)
 
 
 def open_lane(make_env: Callable[[], gymnasium.Env], name: str) -> Lane:
-    """Makes an environment for a lane.
+    """Makes an environment and a lane for it.
 
     Raises:
         EnvironmentFailure: if it cannot be made.

@@ -24,19 +24,19 @@ def rollout(
     name: str = "environment",
     progress: bool = False,
 ) -> np.ndarray:
-    """Plays episodes with fixed seeds and returns what each of them brought.
+    """Plays episodes with fixed seeds and returns their returns.
 
     Episode ``k`` is always reset with ``seed + k``, however many environments run side by side: lane ``i`` of ``n``
     plays the episodes ``i``, ``i + n``, ``i + 2n``, ... Every episode that begins is counted, so short episodes are
     not favoured.
 
     Args:
-        make_env: makes one environment; called once per lane.
-        policy: what is measured.
-        episodes: how many.
-        seed: of the first episode.
-        num_envs: environments in lock step.
-        name: of the environment, for messages and progress.
+        make_env: function that makes one environment; called once per lane.
+        policy: policy to measure.
+        episodes: number of episodes.
+        seed: seed of the first episode.
+        num_envs: number of environments in lock step.
+        name: name of the environment, for messages and progress.
         progress: show a progress bar.
 
     Returns:
@@ -72,12 +72,13 @@ def rollout(
                     over = lane.step(actions[index])
                     if not math.isfinite(lane.reward):
                         raise NonFiniteError(
-                            f"environment {name} gave the reward {lane.reward} for action {actions[index]}; its return cannot be measured"
+                            f"environment {name} gave the reward {lane.reward} for action {actions[index]}; "
+                            "its return cannot be measured"
                         )
                     returns[episode[index]] += lane.reward
                     if over:
                         bar.update()
-                        report(0)  # not silent
+                        report(0)  # a sign of life
                         episode[index] += count
                         lane.active = bool(episode[index] < episodes)
                         if lane.active:

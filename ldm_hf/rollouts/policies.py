@@ -1,41 +1,40 @@
-"""Who acts in a roll-out: random actions, a reference policy, an agent."""
+"""Policies of a roll-out: random actions, a reference policy, an agent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ..spaces import stack, unflatten, unstack
+from ..spaces import Action, Info, Space, stack, unflatten, unstack
 from .lane import Lane
 
 
 class Policy(Protocol):
-    """Whatever `rollout` can measure."""
+    """A policy that `rollout` can measure."""
 
     def start(self, lanes: list[Lane]) -> None:
-        """A roll-out begins in these ``N`` lanes."""
+        """Is called when a roll-out begins in these ``N`` lanes."""
 
     def begin(self, index: int, lane: Lane) -> None:
-        """An episode begins in lane ``index``."""
+        """Is called when an episode begins in lane ``index``."""
 
-    def act(self, lanes: list[Lane]) -> list[Any]:
-        """Actions, ``N`` of them."""
+    def act(self, lanes: list[Lane]) -> list[Action]:
+        """Chooses an action for each of the ``N`` lanes."""
 
 
 class RandomPolicy:
-    """Uniform samples of the action space, from the legal actions where ``info["action_mask"]`` tells them."""
+    """Samples uniformly from the action space, or from the legal actions if there is an ``info["action_mask"]``."""
 
     def start(self, lanes: list[Lane]) -> None: ...
 
     def begin(self, index: int, lane: Lane) -> None:
-        # Not the seed itself: the environment's own generator has it, and actions would follow its random numbers.
+        # Not the seed itself: the environment's generator has it, and actions would correlate with its random numbers.
         lane.env.action_space.seed(int(np.random.SeedSequence([lane.seed, 1]).generate_state(1)[0]))
 
-    def act(self, lanes: list[Lane]) -> list[Any]:
+    def act(self, lanes: list[Lane]) -> list[Action]:
         return [lane.env.action_space.sample(_sampling_mask(lane.env.action_space, lane.info)) for lane in lanes]
 
 
@@ -43,7 +42,7 @@ class ReferencePolicy:
     """A task-specific reference policy, one object per lane since references may keep plans.
 
     Args:
-        make_reference: makes an object with ``reset(env)`` and ``act(env, observation, info)``.
+        make_reference: function that makes a `Reference`.
     """
 
     def __init__(self, make_reference: Callable[[], Any]) -> None:
@@ -51,12 +50,12 @@ class ReferencePolicy:
 
     def start(self, lanes: list[Lane]) -> None:
         self.references = [self.make_reference() for _ in lanes]
-        self.actions: list[Any] = [None] * len(lanes)
+        self.actions: list[Action] = [None] * len(lanes)
 
     def begin(self, index: int, lane: Lane) -> None:
         self.references[index].reset(lane.env)
 
-    def act(self, lanes: list[Lane]) -> list[Any]:
+    def act(self, lanes: list[Lane]) -> list[Action]:
         for index, lane in enumerate(lanes):
             if lane.active:
                 self.actions[index] = self.references[index].act(lane.env, lane.observation, lane.info)
@@ -64,13 +63,13 @@ class ReferencePolicy:
 
 
 class AgentPolicy:
-    """An `LDMAgent`, by one forward pass per step for all lanes. Its history goes on across the episodes of a lane.
+    """An `LDMAgent`, with one forward pass per step for all lanes. Its history goes on across the episodes of a lane.
 
     Args:
-        make_agent: makes the agent from ``(observation_space, action_space)`` and the number of lanes.
+        make_agent: function that makes the agent from ``(observation_space, action_space)`` and the number of lanes.
     """
 
-    def __init__(self, make_agent: Callable[[tuple[gymnasium.Space, gymnasium.Space], int], Any]) -> None:
+    def __init__(self, make_agent: Callable[[tuple[Space, Space], int], Any]) -> None:
         self.make_agent = make_agent
 
     def start(self, lanes: list[Lane]) -> None:
@@ -79,21 +78,22 @@ class AgentPolicy:
 
     def begin(self, index: int, lane: Lane) -> None: ...
 
-    def act(self, lanes: list[Lane]) -> list[Any]:
+    def act(self, lanes: list[Lane]) -> list[Action]:
         return act_together(self.agent, *self.spaces, lanes)
 
 
-def act_together(
-    agent: Any, observation_space: gymnasium.Space, action_space: gymnasium.Space, lanes: list[Lane]
-) -> list[Any]:
-    """The actions of an agent in all lanes, by one forward pass. What a lane tells before its first step does not count for the agent."""
+def act_together(agent: Any, observation_space: Space, action_space: Space, lanes: list[Lane]) -> list[Action]:
+    """Chooses an agent's actions in all lanes by one forward pass.
+
+    The agent ignores reward and flags of a lane before its first step.
+    """
     observation = unflatten(observation_space, stack(observation_space, [lane.observation for lane in lanes]))
     feedback = (np.array([getattr(lane, field) for lane in lanes]) for field in ("reward", "terminated", "truncated"))
     actions = agent.act(observation, *feedback, batched_mask([lane.info for lane in lanes]))
     return unstack(action_space, actions, len(lanes))
 
 
-def _sampling_mask(space: gymnasium.Space, info: dict[str, Any]) -> Any:
+def _sampling_mask(space: Space, info: Info) -> np.ndarray | tuple[np.ndarray, ...] | None:
     """``info["action_mask"]`` in the form and dtype that ``space.sample`` asks for; None where there is none."""
     mask = info.get("action_mask")
     if mask is None or not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
@@ -101,8 +101,8 @@ def _sampling_mask(space: gymnasium.Space, info: dict[str, Any]) -> Any:
     return tuple(np.asarray(part, np.int8) for part in mask) if isinstance(mask, tuple) else np.asarray(mask, np.int8)
 
 
-def batched_mask(infos: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """``{"action_mask": (N, choices)}`` if all lanes have one."""
+def batched_mask(infos: list[Info]) -> Info | None:
+    """The lanes' action masks as ``{"action_mask": (N, choices)}``; None unless all lanes have one."""
     masks = [info.get("action_mask") for info in infos]
     if any(mask is None for mask in masks):
         return None

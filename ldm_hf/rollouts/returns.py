@@ -1,8 +1,8 @@
-"""Returns of episodes: what is measured of a policy, and on which seeds."""
+"""Measurements of a policy from the returns of its episodes, and the seeds of these episodes."""
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict, TypeVar
 
 import numpy as np
 
@@ -11,19 +11,21 @@ from ..errors import LDMError
 HELD_OUT_SEED = 1_000_000
 """Seed of the first episode that measures a policy: far from the seeds of collected episodes."""
 SELECTION_SEED = 2_000_000
-"""Seed of the first episode that chooses among policies: neither those that measure the finished policy nor those that are collected."""
+"""Seed of the first episode that chooses among policies: not used for collecting or for measuring the chosen policy."""
+
+Returns = TypeVar("Returns", float, np.ndarray)
 
 
 class Measurement(TypedDict, total=False):
     """How good a policy is in one environment.
 
     Attributes:
-        mean: of the undiscounted returns.
-        std: of the returns.
-        ci: half of the 95 % interval of the mean, where it was measured by `ldm reference`.
-        episodes: how many.
-        seed: of the first episode.
-        returns: of all episodes, in the order of their seeds.
+        mean: mean of the undiscounted returns.
+        std: standard deviation of the returns.
+        ci: half-width of the mean's 95 % confidence interval, if `ldm reference` measured the policy.
+        episodes: number of episodes.
+        seed: seed of the first episode.
+        returns: returns of all episodes, in the order of their seeds.
     """
 
     mean: float
@@ -39,7 +41,7 @@ Scores = dict[str, Measurement]
 
 
 def measurement(returns: np.ndarray, seed: int) -> Measurement:
-    """Mean, standard deviation and all of the returns ``(episodes,)`` of episodes ``seed``, ``seed + 1``, ..."""
+    """Summarises the returns ``(episodes,)`` of the episodes with seeds ``seed``, ``seed + 1``, ..."""
     return {
         "mean": float(np.mean(returns)),
         "std": float(np.std(returns)),
@@ -50,21 +52,25 @@ def measurement(returns: np.ndarray, seed: int) -> Measurement:
 
 
 def half_width(returns: np.ndarray) -> float:
-    """Half of the 95 % confidence interval of the mean of the returns ``(episodes,)``, by the normal approximation; 0 for a single one."""
+    """Half-width of the mean's 95 % confidence interval by the normal approximation; 0 for a single return.
+
+    Args:
+        returns: returns of the episodes, ``(episodes,)``.
+    """
     return float(1.96 * np.std(returns, ddof=1) / np.sqrt(len(returns))) if len(returns) > 1 else 0.0
 
 
-def normalised_score(score: Any, random: float, reference: float, name: str = "environment") -> Any:
-    """``(score - random) / (reference - random)``.
+def normalised_score(score: Returns, random: float, reference: float, name: str = "environment") -> Returns:
+    """Computes ``(score - random) / (reference - random)``.
 
     Args:
         score: mean return, or an array of returns.
         random: mean return of random actions.
         reference: mean return of the reference policy.
-        name: of the environment, for messages.
+        name: name of the environment, for messages.
 
     Returns:
-        0 for random, 1 for the reference; shape of ``score``.
+        The score, 0 for random actions and 1 for the reference, in the shape of ``score``.
 
     Raises:
         LDMError: if the reference is not better than random, so that there is no scale.

@@ -3,55 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 
-def option(default: Any, text: str, **metadata: Any) -> Any:
+def option(default: Value, text: str, **metadata: object) -> Value:
     """A field of a dataclass with its help text."""
     return field(default=default, metadata={"help": text, **metadata})
 
 
 @dataclass(kw_only=True)
 class TrainingRun:
-    """On what to train, for how long, and how.
+    """Data, duration and settings of a training run.
 
-    Losses of a run are decided by the seed, the data, the model and the global batch (``batch_size`` times ``gradient_accumulation_steps`` times
-    processes): on CPUs, runs that agree in these agree in every digit with one process more or fewer up to the order of sums.
+    The seed, the data, the model and the global batch (``batch_size`` times ``gradient_accumulation_steps`` times
+    processes) determine the losses: on CPUs, runs that agree in these have the same losses with any number of
+    processes, up to rounding in sums.
     """
 
     dataset: str = field(
         metadata={"help": "folder or Hub id of a dataset, or a mixture file (.yaml)", "aliases": ["--mixture"]}
     )
-    output_dir: str = field(metadata={"help": "where checkpoints and the model are written"})
+    output_dir: str = field(metadata={"help": "folder for checkpoints and the trained model"})
     environments: list[str] = field(
-        default_factory=list, metadata={"help": "names of environments; all of the dataset by default"}
+        default_factory=list, metadata={"help": "names of the environments to train on; by default all of the dataset"}
     )
     min_return_percentile: float | None = option(
         None, "leave out episodes whose return is below this percentile of their environment's"
     )
-    max_steps: int = option(1000, "optimiser updates")
+    max_steps: int = option(1000, "number of updates")
     segment: int | None = option(None, "steps per segment; by default four windows of the model")
     batch_size: int = option(32, "segments per process and micro-batch")
     gradient_accumulation_steps: int = option(1, "micro-batches per update")
     learning_rate: float = option(2e-3, "peak learning rate")
     weight_decay: float = option(0.05, "weight decay of matrices")
     warmup_steps: int = option(100, "linear warm-up steps")
-    max_grad_norm: float = option(1.0, "gradients are clipped to this norm")
-    seed: int = option(0, "seed of the data order and of new weights")
-    unknown_statistics: float = option(0.3, "share of segments without stored statistics")
-    mixed_precision: str = option("auto", "bf16 on GPUs that have it", choices=["auto", "no", "bf16"])
+    max_grad_norm: float = option(1.0, "norm to which gradients are clipped")
+    seed: int = option(0, "random seed of the data order and of new weights")
+    unknown_statistics: float = option(0.3, "share of segments standardised without stored statistics")
+    mixed_precision: str = option(
+        "auto", "mixed precision; auto: bf16 on GPUs that have it", choices=["auto", "no", "bf16"]
+    )
     gradient_checkpointing: bool = option(False, "recompute the decoder's activations instead of storing them")
     compile: bool = option(False, "compile decoder and action head (on CPUs this needs a C++ compiler)")
     cpu_threads: int | None = option(
         None, "CPU threads per process; by default its share of the cores beside what else runs as it begins"
     )
-    num_workers: int | None = option(None, "processes that prepare batches; by default none on CPUs, 4 for each GPU")
+    num_workers: int | None = option(None, "data loader processes; by default none on CPUs, 4 per GPU")
     max_minutes: float | None = option(
-        None, "stop and save after this time; the learning rate schedule ends then, too"
+        None, "time limit in minutes: training stops and saves; the learning rate schedule adapts to it"
     )
-    checkpointing_steps: int = option(500, "updates between two checkpoints; 0: none")
-    keep_checkpoints: int = option(2, "number of checkpoints to keep")
-    resume_from_checkpoint: str | None = option(None, "a checkpoint folder, or 'latest' of output_dir")
+    checkpointing_steps: int = option(500, "updates between two checkpoints; 0: no checkpoints")
+    keep_checkpoints: int = option(2, "number of checkpoints to keep; older ones are deleted")
+    resume_from_checkpoint: str | None = option(None, "checkpoint folder, or 'latest' for the newest in output_dir")
     report_to: str = option("none", "experiment tracker", choices=["none", "trackio", "tensorboard", "wandb"])
     logging_steps: int = option(50, "updates between two lines of the log")
-    dry_run: bool = option(False, "report size, memory, speed and time after two updates; write nothing")
+    dry_run: bool = option(False, "report size, memory, speed and time after two updates, and write nothing")

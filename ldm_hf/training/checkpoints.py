@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, and refused where they do not belong."""
+"""Checkpoints of training: written whole or not at all, and refused by another run than their own."""
 
 from __future__ import annotations
 
@@ -8,32 +8,55 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from ..errors import CheckpointError
+from ..spaces import Json
 from ..utils.files import write_atomically
 from .arguments import TrainingRun
 
-SUMMARY = "training.json"  # of a run that has ended
-# Other values are another run; all other options may change when a run is continued.
-OF_THE_RUN = ("preset", "model", "backbone", "method", "lora_rank", "episodes", "seed", "segment")
+SUMMARY = "training.json"  # written at the end of a run
+# Options that must not change when a run is continued; all others may.
+FIXED_OPTIONS = ("preset", "model", "backbone", "method", "lora_rank", "episodes", "seed", "segment")
+
+
+class RunSummary(TypedDict):
+    """What ``training.json`` holds about a run that has ended.
+
+    Attributes:
+        steps: number of updates.
+        transitions: number of steps in all segments that were drawn.
+        minutes: duration of the run.
+        held_out_loss: lowest loss on held-out data, with early stopping.
+        best_step: update after which it was reached.
+        arguments: options of the run.
+        former_runs: summaries of the runs that made the model it started from, oldest first.
+    """
+
+    steps: int
+    transitions: int
+    minutes: float
+    held_out_loss: NotRequired[float]
+    best_step: NotRequired[int]
+    arguments: dict[str, Json]
+    former_runs: NotRequired[list[RunSummary]]
 
 
 @dataclass
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Args:
-        step: updates done.
-        segments: drawn so far by all processes.
-        elapsed: seconds.
-        environments: steps of each stream.
-        weights: how often each is drawn, as shares; empty in checkpoints of former versions.
-        arguments: of the run.
-        best: held-out loss and the step that it was reached at.
+        step: number of updates done.
+        segments: number of segments that all processes have drawn.
+        elapsed: seconds of training.
+        environments: number of steps in each environment's stream.
+        weights: share of each environment in the segments; empty in checkpoints of former versions.
+        arguments: options of the run.
+        best: lowest held-out loss and the step at which it was reached.
     """
 
     step: int = 0
@@ -41,7 +64,7 @@ class Progress:
     elapsed: float = 0.0
     environments: dict[str, int] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
-    arguments: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Json] = field(default_factory=dict)
     best: tuple[float, int] | None = None
 
 
@@ -51,12 +74,12 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """None if there is none."""
+    """The newest checkpoint in an output folder; None if there is none."""
     return next(reversed(checkpoints(folder)), None)
 
 
 def find_checkpoint(args: TrainingRun) -> Path | None:
-    """The checkpoint to resume from; None to start anew.
+    """The checkpoint to resume from; None to start from the beginning.
 
     Raises:
         CheckpointError: if there is none at the path given, or if a new run would mix its checkpoints with those of a former one.
@@ -71,8 +94,8 @@ def find_checkpoint(args: TrainingRun) -> Path | None:
         return path
     if newest is not None and args.checkpointing_steps and not args.dry_run:
         raise CheckpointError(
-            f"{args.output_dir} holds checkpoints of a former run, up to {newest.name}: continue it with --resume_from_checkpoint "
-            "latest, or remove them, or choose another --output_dir."
+            f"{args.output_dir} holds checkpoints of a former run, up to {newest.name}: continue it with "
+            "--resume_from_checkpoint latest, or remove them, or choose another --output_dir."
         )
     return None
 
@@ -83,25 +106,31 @@ def is_complete(args: TrainingRun) -> bool:
     if args.resume_from_checkpoint != "latest" or not summary.exists():
         return False
     ended = json.loads(summary.read_text(encoding="utf-8"))["arguments"]
-    return ended["max_steps"] >= args.max_steps and ended["max_minutes"] == args.max_minutes
+    return bool(ended["max_steps"] >= args.max_steps and ended["max_minutes"] == args.max_minutes)
 
 
-def former_runs(model: str | None) -> list[dict[str, Any]]:
-    """Summaries of the runs that made the model that a run starts from, oldest first; empty where none is recorded.
+def former_runs(model: str | None) -> list[RunSummary]:
+    """Summaries of the runs that made the model that a run starts from, oldest first; empty if none is recorded.
 
     Args:
-        model: folder, if any.
+        model: folder of the model, if any.
     """
     if model is None or not (Path(model) / SUMMARY).exists():
         return []
-    summary = json.loads((Path(model) / SUMMARY).read_text(encoding="utf-8"))
+    summary: RunSummary = json.loads((Path(model) / SUMMARY).read_text(encoding="utf-8"))
     return [*summary.pop("former_runs", []), summary]
 
 
 def read_progress(
     checkpoint: Path, args: TrainingRun, environments: Mapping[str, int], weights: Mapping[str, float] | None = None
 ) -> Progress:
-    """How far the run of a checkpoint was.
+    """Reads the progress of the run that wrote a checkpoint.
+
+    Args:
+        checkpoint: folder of the checkpoint.
+        args: options of the run that continues it.
+        environments: number of steps in each environment's stream.
+        weights: share of each environment in the segments.
 
     Raises:
         CheckpointError: if it is damaged, or belongs to another run than these arguments and environments; names the differences.
@@ -113,7 +142,7 @@ def read_progress(
     now = asdict(args)
     differences = [
         f"--{name} was {progress.arguments[name]}, is {now[name]}"
-        for name in OF_THE_RUN
+        for name in FIXED_OPTIONS
         if name in now and name in progress.arguments and now[name] != progress.arguments[name]
     ]
     for name in sorted(progress.environments.keys() | environments.keys()):
@@ -125,13 +154,14 @@ def read_progress(
     if differences:
         shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
         raise CheckpointError(
-            f"{checkpoint} belongs to another run: {shown}. Give what it was begun with, or start anew in another --output_dir."
+            f"{checkpoint} belongs to another run: {shown}. "
+            "Give the values that it was begun with, or start a new run in another --output_dir."
         )
     return progress
 
 
 def load_state(accelerator: Accelerator, checkpoint: Path) -> None:
-    """Weights and optimiser.
+    """Loads weights and the optimiser's state.
 
     Raises:
         CheckpointError: if a file is missing, damaged or of another model.
@@ -140,23 +170,24 @@ def load_state(accelerator: Accelerator, checkpoint: Path) -> None:
         accelerator.load_state(str(checkpoint))
     except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(_damaged(checkpoint, error)) from error
-    # It counts micro-batches, which another number of processes or of accumulation steps counts differently.
+    # It counts micro-batches, whose number changes with that of processes and accumulation steps.
     accelerator.step = 0
 
 
 def _damaged(checkpoint: Path, error: Exception) -> str:
-    return f"{checkpoint} is damaged or of another model ({str(error).splitlines()[0]}); remove it, and the one before it is used."
+    reason = str(error).splitlines()[0]
+    return f"{checkpoint} is damaged or of another model ({reason}); remove it, and the one before it is used."
 
 
 def save_checkpoint(accelerator: Accelerator, args: TrainingRun, progress: Progress) -> None:
-    """Writes a checkpoint under a temporary name first, so that one that bears its final name is whole."""
+    """Writes a checkpoint under a temporary name first, so that one with its final name is complete."""
     folder = Path(args.output_dir) / f"checkpoint-{progress.step}"
     unfinished = folder.with_name(f"unfinished-{progress.step}")
     if accelerator.is_main_process:
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(unfinished, ignore_errors=True)  # a run that was killed may have left it
     accelerator.wait_for_everyone()
     accelerator.save_state(str(unfinished))
-    accelerator.wait_for_everyone()  # every process writes a file of its own
+    accelerator.wait_for_everyone()  # every process writes a file
     if accelerator.is_main_process:
         write_atomically(unfinished / "progress.json", json.dumps(asdict(progress), indent=2))
         shutil.rmtree(folder, ignore_errors=True)

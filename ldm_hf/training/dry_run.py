@@ -1,4 +1,4 @@
-"""What a run would need: told before it starts, from two updates that were measured."""
+"""What a run would need, estimated before it starts from two measured updates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .arguments import TrainingRun
 from .batches import SegmentDataset
 
 GIB = 2**30
-STATES = 16  # bytes a trained parameter: weight, gradient and AdamW's two moments in float32
+STATES = 16  # bytes per trained parameter: weight, gradient and AdamW's two moments in float32
 
 
 def plan_table(
@@ -23,14 +23,14 @@ def plan_table(
     args: TrainingRun,
     measured: dict[str, float],
 ) -> Table:
-    """Parameters, memory, length of an epoch and time of a run.
+    """A table of a run's parameters, memory, length of an epoch and time.
 
     Args:
-        accelerator: after two updates.
-        model: that is trained.
-        batches: of the run.
-        args: of the run.
-        measured: the line of the log that an update gave.
+        accelerator: accelerator of this process, after two updates.
+        model: model to train.
+        batches: batches of the run.
+        args: options of the run.
+        measured: line of the log after the second update.
     """
     processes, device = accelerator.num_processes, accelerator.device
     parameters = sum(p.numel() for p in model.parameters())
@@ -42,13 +42,14 @@ def plan_table(
     seconds = args.max_steps * update / measured["tokens_per_second"]
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
-    else:  # of the process, libraries included; in KiB
+    else:  # memory of the process, libraries included; in KiB
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     table = Table(title=f"{len(batches.trajectories)} environments, nothing written yet", show_header=False)
     rows = {
         "parameters": f"{parameters:,}, {trained:,} of them trained",
         "devices": f"{processes} × {device.type}, {accelerator.mixed_precision} mixed precision",
-        "memory per device": f"{peak / GIB:.2f} GiB at the highest, {states / GIB:.2f} of them weights, gradients and moments",
+        "memory per device": f"{peak / GIB:.2f} GiB at the highest, {states / GIB:.2f} of them weights, gradients and "
+        "moments",
         "an update": f"{update:,} steps: {args.batch_size} segments of {batches.sampler.segment} × "
         f"{args.gradient_accumulation_steps} micro-batches × {processes} processes",
         "an epoch": f"{transitions / update:,.1f} updates ({transitions:,} transitions)",

@@ -1,9 +1,8 @@
-"""Ends a run when held-out data are no longer predicted better, and keeps the best weights."""
+"""Ends a run when the loss on held-out data no longer improves, and keeps the best weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedType
@@ -15,22 +14,22 @@ from .checkpoints import Progress
 
 
 class EarlyStopping:
-    """Measures the loss of held-out batches every now and then.
+    """Measures the loss on held-out batches at regular intervals.
 
     Args:
-        batches: held out; all of them are measured every time.
-        folder: the best weights are kept there until the end of the run.
+        batches: held-out batches; all of them are measured every time.
+        folder: folder that keeps the best weights until the end of the run.
         every: updates between two measurements.
-        patience: measurements without a better one, after which the run ends.
+        patience: number of measurements without improvement after which the run ends.
     """
 
     def __init__(self, batches: SegmentDataset, folder: str | Path, every: int, patience: int) -> None:
         self.batches, self.every, self.patience = batches, every, patience
-        self.loss: float | None = None  # as measured since the last line of the log
+        self.loss: float | None = None  # measured since the last line of the log
         self._best = Path(folder) / "best.safetensors"
 
-    def __call__(self, accelerator: Accelerator, model: Any, progress: Progress) -> bool:
-        """Measures if it is time to; True when the run should end."""
+    def __call__(self, accelerator: Accelerator, model: torch.nn.Module, progress: Progress) -> bool:
+        """Measures the loss if it is time to; returns whether the run should end."""
         if progress.step % self.every:
             return False
         loss = self.loss = self._measure(accelerator, model)
@@ -40,17 +39,17 @@ class EarlyStopping:
         return progress.step - progress.best[1] >= self.patience * self.every
 
     @torch.no_grad()
-    def _measure(self, accelerator: Accelerator, model: Any) -> float:
+    def _measure(self, accelerator: Accelerator, model: torch.nn.Module) -> float:
         model.eval()
         losses = torch.cat(
             [model(**self.batches[index].to(accelerator.device)).row_losses for index in range(len(self.batches))]
         )
         model.train()
-        return accelerator.reduce(losses.nanmean(), "mean").item()
+        return float(accelerator.reduce(losses.nanmean(), "mean").item())
 
-    def _keep(self, accelerator: Accelerator, model: Any) -> None:
+    def _keep(self, accelerator: Accelerator, model: torch.nn.Module) -> None:
         bare = accelerator.unwrap_model(model)
-        # the parts of a sharded model lie with all processes
+        # every process has a part of a sharded model
         sharded = accelerator.distributed_type == DistributedType.FSDP
         weights = accelerator.get_state_dict(model) if sharded else dict(bare.named_parameters())
         if accelerator.is_main_process:
@@ -60,7 +59,7 @@ class EarlyStopping:
             unfinished.replace(self._best)
 
     def restore(self, model: LDMForActionPrediction) -> None:
-        """Puts the best weights back; their file goes."""
+        """Loads the best weights and deletes their file."""
         if self._best.exists():
             model.load_state_dict(load_file(self._best), strict=False)
             self._best.unlink()

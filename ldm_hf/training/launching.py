@@ -1,4 +1,4 @@
-"""The processes of a run: one a device, ended together, and one run a folder."""
+"""The processes of a run: one per device, which end together, and one run per output folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -27,6 +27,8 @@ from .optimisation import best_mixed_precision
 
 logger = logging.getLogger(__name__)
 
+Run = TypeVar("Run", bound=TrainingRun)
+
 LOCK_SECONDS = 20.0  # the processes of a run that was killed need a few seconds to notice
 POLL_SECONDS = 0.5
 OUT_OF_MEMORY = ("DefaultCPUAllocator", "out of memory", "can't allocate memory", "Unable to allocate")
@@ -40,9 +42,9 @@ LOST_CONNECTION = (
 
 
 def make_accelerator(args: TrainingRun) -> Accelerator:
-    """The accelerator of this process, with threads and seed set."""
+    """Makes the accelerator of this process; sets threads and seed."""
     _end_with_launcher()
-    # accelerate starts no process group on CPUs unless it is told to
+    # accelerate starts a process group on CPUs only if asked to
     cpu = not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
     state = PartialState(cpu=cpu)
     if state.num_processes == 1 and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:
@@ -63,7 +65,8 @@ def make_accelerator(args: TrainingRun) -> Accelerator:
     )
     if args.report_to != "none" and not accelerator.log_with:
         raise LDMError(
-            f"--report_to {args.report_to}: this tracker is not installed. Install it with: pip install {args.report_to}"
+            f"--report_to {args.report_to}: this tracker is not installed. "
+            f"Install it with: pip install {args.report_to}"
         )
     set_seed(args.seed)
     if accelerator.device.type == "cpu":
@@ -72,9 +75,13 @@ def make_accelerator(args: TrainingRun) -> Accelerator:
 
 
 def _end_with_launcher() -> None:
-    """A launcher that is killed leaves its processes behind: they would write on beside those of the next start."""
+    """Ends this process when its launcher ends.
+
+    Processes of a launcher that was killed would otherwise go on writing beside those of the next start.
+    """
+    # started by hand, perhaps in a shell that is closed
     if "LOCAL_RANK" not in os.environ and "ACCELERATE_MIXED_PRECISION" not in os.environ:
-        return  # started by hand, perhaps in a shell that is left
+        return
     launcher = os.getppid()
 
     def watch() -> None:
@@ -87,7 +94,7 @@ def _end_with_launcher() -> None:
 
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Holds the lock of an output folder, which ends with the process however it ends.
+    """Holds the lock of an output folder, which is released when the process ends, however it ends.
 
     Raises:
         LDMError: if another run holds it.
@@ -104,9 +111,9 @@ def sole_writer(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def readable_errors(args: TrainingRun) -> Iterator[None]:
-    """Turns what can go wrong with machines into one message that says how to go on."""
+    """Turns failures of the machine into an `LDMError` that says how to continue the run."""
 
-    def end(*_: Any) -> None:
+    def end(*_: object) -> None:
         raise LDMError(f"the run was told to end (SIGTERM). {_how_to_continue(args)}")
 
     before = signal.signal(signal.SIGTERM, end)
@@ -118,19 +125,19 @@ def readable_errors(args: TrainingRun) -> Iterator[None]:
             raise LDMError(_out_of_memory(args, text)) from error
         if any(sign in text for sign in LOST_CONNECTION):
             raise LDMError(
-                f"another process of this run died (its own message, if it left one, stands above). {_how_to_continue(args)}"
+                f"another process of this run died (its message, if there is one, is above). {_how_to_continue(args)}"
             ) from error
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def run_script(kind: type[TrainingRun], main: Callable[[Any], None]) -> None:
-    """Runs a training script: parses its options, and ends with one line where something is wrong.
+def run_script(kind: type[Run], main: Callable[[Run], None]) -> None:
+    """Runs a training script: parses its options, and ends with a one-line message if there is an `LDMError`.
 
     Args:
         kind: dataclass of the options.
-        main: takes them.
+        main: function that trains; takes the parsed options.
     """
     (arguments,) = HfArgumentParser(kind).parse_args_into_dataclasses()  # type: ignore[arg-type]
     try:
@@ -143,8 +150,8 @@ def run_script(kind: type[TrainingRun], main: Callable[[Any], None]) -> None:
 def _out_of_memory(args: TrainingRun, text: str) -> str:
     half = max(1, args.batch_size // 2)
     cures = [
-        f"--batch_size {half} --gradient_accumulation_steps {args.gradient_accumulation_steps * args.batch_size // half} "
-        "(the same losses)",
+        f"--batch_size {half} "
+        f"--gradient_accumulation_steps {args.gradient_accumulation_steps * args.batch_size // half} (the same losses)",
         "--gradient_checkpointing",
         "--mixed_precision bf16",
         "a shorter --segment",
@@ -164,4 +171,4 @@ def _how_to_continue(args: TrainingRun) -> str:
     checkpoint = newest_checkpoint(Path(args.output_dir))
     if checkpoint is None:
         return "There is no checkpoint yet."
-    return f"Nothing up to {checkpoint} is lost: add --resume_from_checkpoint latest to go on from there."
+    return f"Nothing up to {checkpoint} is lost: add --resume_from_checkpoint latest to continue from there."

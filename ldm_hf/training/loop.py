@@ -7,11 +7,11 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import TextIO
 
 import torch
 from accelerate import Accelerator, DistributedType
@@ -19,6 +19,7 @@ from accelerate.utils import broadcast
 from rich.console import Console
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
+from transformers import BatchFeature
 
 from ..modeling_ldm import LDMForActionPrediction, LDMOutput
 from ..processing_ldm import LDMProcessor
@@ -31,6 +32,7 @@ from .batches import SegmentDataset
 from .checkpoints import (
     SUMMARY,
     Progress,
+    RunSummary,
     find_checkpoint,
     former_runs,
     is_complete,
@@ -47,8 +49,8 @@ from .optimisation import compile_for_training, cosine_with_warmup, parameter_gr
 logger = logging.getLogger(__name__)
 
 BETAS = (0.9, 0.98)
-GPU_WORKERS = 4  # processes that prepare the batches of one GPU
-STEMS = ("numeric", "raw_numeric", "action_numeric", "grid", "pixels")  # a batch may do without
+GPU_WORKERS = 4  # data loader processes per GPU
+STEMS = ("numeric", "raw_numeric", "action_numeric", "grid", "pixels")  # stems that a batch may not use
 
 
 def train(
@@ -64,29 +66,29 @@ def train(
     """Trains and saves a model; continues a run that was interrupted.
 
     Args:
-        accelerator: see `make_accelerator`.
-        model: to train; parameters that need no gradient stay as they are.
-        processor: that knows the environments.
-        trajectories: by environment.
-        args: how.
-        weights: by environment, equal by default.
-        early_stopping: ends the run when held-out data are no longer predicted better.
-        finish: called with the trained model before it is saved.
+        accelerator: accelerator of this process, from `make_accelerator`.
+        model: model to train; parameters that need no gradient stay as they are.
+        processor: processor that knows the environments.
+        trajectories: trajectories by environment.
+        args: options of the run.
+        weights: sampling weights by environment, equal by default.
+        early_stopping: measures held-out loss and ends the run when it no longer improves.
+        finish: function to call with the trained model before it is saved.
 
     Raises:
         CheckpointError: if the checkpoint to resume from is damaged or belongs to another run.
         LDMError: if another run is writing to the output folder.
     """
     if is_complete(args):
-        logger.warning("%s is complete; a larger --max_steps would go on.", args.output_dir)
+        logger.warning("%s is complete; a larger --max_steps would continue it.", args.output_dir)
         return
     alone = sole_writer(Path(args.output_dir)) if accelerator.is_main_process and not args.dry_run else nullcontext()
     with alone:
-        # only then is nobody left who writes checkpoints, and all processes find the same one
+        # from here on no other run writes checkpoints, so that all processes find the same newest one
         accelerator.wait_for_everyone()
         run = _Run(accelerator, model, processor, trajectories, args, weights, early_stopping)
         if args.dry_run:
-            run.tell_plan()
+            run.show_plan()
         else:
             run.train()
             run.save(finish)
@@ -94,7 +96,7 @@ def train(
 
 
 class _Run:
-    """What a run consists of."""
+    """A run: its data, model, optimiser, progress and log. Arguments are those of `train`."""
 
     def __init__(
         self,
@@ -116,8 +118,6 @@ class _Run:
         self.progress = Progress() if checkpoint is None else read_progress(checkpoint, args, lengths, shares)
         self.progress.environments, self.progress.arguments = lengths, asdict(args)
         self.progress.weights = shares
-
-        # --- data
         self.micro = args.gradient_accumulation_steps
         self.segments = args.batch_size * self.micro * accelerator.num_processes  # of an update
         sampler = WindowSampler(
@@ -132,43 +132,48 @@ class _Run:
         )
         total = max(args.max_steps, 2) * self.micro  # a dry run takes two
         self.batches = SegmentDataset(trajectories, processor, sampler, total, args.unknown_statistics)
-        on_gpu = accelerator.device.type == "cuda"
-        workers = GPU_WORKERS if args.num_workers is None and on_gpu else args.num_workers
-        numbers = range(self.progress.step * self.micro, total)
-        loader = DataLoader(
-            self.batches, batch_size=None, sampler=numbers, num_workers=workers or 0, pin_memory=on_gpu
-        )
-        self.stream = iter(loader)
-        order = sampler.order(self.progress.step * self.micro)
-        # after the workers began: threads do not live on in a forked process
-        fetch_ahead((trajectories[name] for name in order), accelerator.is_local_main_process)
-
-        # --- model
+        self.stream = self._load(range(self.progress.step * self.micro, total))
         domains = {name: stream.info.domain for name, stream in trajectories.items()}
         peak = peak_flops(accelerator.device, half=accelerator.mixed_precision == "bf16")
         self.meter = Meter(accelerator, domains, flops_per_token(model), peak)
-        if args.gradient_checkpointing:
-            model.activation_checkpointing_enable()
-        if args.compile:
-            compile_for_training(model, accelerator.device)
-        self.whole: Any = model
-        if accelerator.distributed_type == DistributedType.FSDP:
-            accelerator.state.fsdp_plugin.mixed_precision_policy = sharded_precision(accelerator.mixed_precision)
-            self.whole = copy.deepcopy(model)
-            self.whole.to("meta")  # gets the weights of all processes in the end
-            model.register_forward_hook(_touch_stems)
-            # never used, since the decoder is fed embeddings: a checkpoint would have no moments for it
-            model.model.backbone.get_input_embeddings().requires_grad_(False)
-        groups = parameter_groups(model, args.weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, betas=BETAS, fused=True)
-        self.bare = model
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.bare = self.whole = model
+        self._prepare(model)
         if checkpoint is not None:
             load_state(accelerator, checkpoint)
         self.model.train()
 
+    def _load(self, numbers: range) -> Iterator[BatchFeature]:
+        """Starts the processes that prepare the batches ``numbers``, and the download of their trajectories."""
+        args, batches, on_gpu = self.args, self.batches, self.accelerator.device.type == "cuda"
+        workers = GPU_WORKERS if args.num_workers is None and on_gpu else args.num_workers
+        loader = DataLoader(batches, batch_size=None, sampler=numbers, num_workers=workers or 0, pin_memory=on_gpu)
+        stream = iter(loader)
+        order = batches.sampler.order(numbers.start)
+        # after the workers have started: threads do not survive in a forked process
+        fetch_ahead((batches.trajectories[name] for name in order), self.accelerator.is_local_main_process)
+        return stream
+
+    def _prepare(self, model: LDMForActionPrediction) -> None:
+        """Makes the optimiser, and distributes it and the model over the processes."""
+        accelerator, args = self.accelerator, self.args
+        if args.gradient_checkpointing:
+            model.activation_checkpointing_enable()
+        if args.compile:
+            compile_for_training(model, accelerator.device)
+        if accelerator.distributed_type == DistributedType.FSDP:
+            accelerator.state.fsdp_plugin.mixed_precision_policy = sharded_precision(accelerator.mixed_precision)
+            self.whole = copy.deepcopy(model)
+            # without memory until it gets the weights of all processes in the end
+            torch.nn.Module.to(self.whole, "meta")
+            model.register_forward_hook(_touch_stems)
+            # never used, since the decoder takes embeddings: a checkpoint would have no moments for it
+            model.model.backbone.get_input_embeddings().requires_grad_(False)
+        groups = parameter_groups(model, args.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, betas=BETAS, fused=True)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+
     def update(self, rate: float) -> None:
-        """One step of the optimiser at ``rate`` times the learning rate."""
+        """Takes one step of the optimiser at ``rate`` times the learning rate."""
         accelerator, args = self.accelerator, self.args
         for group in self.optimizer.param_groups:
             group["lr"] = args.learning_rate * rate
@@ -191,8 +196,8 @@ class _Run:
         self.progress.step += 1
         self.progress.segments += self.segments
 
-    def tell_plan(self) -> None:
-        """Two updates, then what the run would need."""
+    def show_plan(self) -> None:
+        """Takes two updates and prints what the run would need."""
         self.update(0.0)  # the first one is slow
         self.meter.line()
         self.update(0.0)
@@ -201,7 +206,7 @@ class _Run:
             Console().print(table)
 
     def train(self) -> None:
-        """All updates that are left."""
+        """Takes all updates that are left."""
         accelerator, args, progress = self.accelerator, self.args, self.progress
         if accelerator.log_with:
             accelerator.init_trackers("ldm_hf", config={name: str(value) for name, value in asdict(args).items()})
@@ -229,7 +234,7 @@ class _Run:
                 stop = self.early_stopping is not None and self.early_stopping(accelerator, self.model, progress)
                 ended = share >= 1 or stop
                 save = bool(args.checkpointing_steps) and progress.step % args.checkpointing_steps == 0
-                # before every checkpoint, too, so that the next line of a resumed run covers the same updates
+                # also before every checkpoint, so that the next line of a resumed run covers the same updates
                 if progress.step % args.logging_steps == 0 or save or ended or progress.step == args.max_steps:
                     self._write_line(log, bar, args.learning_rate * rate)
                 progress.elapsed = time.monotonic() - started
@@ -237,15 +242,15 @@ class _Run:
                     save_checkpoint(accelerator, args, progress)
 
     def _share_of_time(self, started: float) -> float:
-        """Of the minutes allowed; 0 without a limit."""
+        """Share of the time limit that has passed; 0 without a limit."""
         if not self.args.max_minutes:
             return 0.0
         share = (time.monotonic() - started) / (60 * self.args.max_minutes)
         if self.accelerator.num_processes > 1:  # clocks differ, and all must stop at the same step
-            share = broadcast(torch.tensor(share, device=self.accelerator.device)).item()
+            share = float(broadcast(torch.tensor(share, device=self.accelerator.device)).item())
         return share
 
-    def _write_line(self, log: IO[str] | None, bar: tqdm, learning_rate: float) -> None:
+    def _write_line(self, log: TextIO | None, bar: tqdm, learning_rate: float) -> None:
         line = {"learning_rate": learning_rate, **self.meter.line()}
         if self.early_stopping is not None and self.early_stopping.loss is not None:
             line["held_out_loss"], self.early_stopping.loss = self.early_stopping.loss, None
@@ -257,7 +262,7 @@ class _Run:
             log.flush()
 
     def save(self, finish: Callable[[LDMForActionPrediction], None]) -> None:
-        """The model as people load it."""
+        """Saves the model, its processor and a summary of the run."""
         accelerator, progress = self.accelerator, self.progress
         accelerator.wait_for_everyone()
         sharded = accelerator.distributed_type == DistributedType.FSDP
@@ -271,40 +276,41 @@ class _Run:
             self.whole.save_pretrained(self.folder)
             self.processor.save_pretrained(self.folder)
             transitions = progress.segments * self.batches.sampler.segment
-            summary: dict[str, Any] = {
+            summary: RunSummary = {
                 "steps": progress.step,
                 "transitions": transitions,
                 "minutes": progress.elapsed / 60,
+                "arguments": asdict(self.args),
             }
             if progress.best is not None:
                 summary["held_out_loss"], summary["best_step"] = progress.best
-            summary["arguments"] = asdict(self.args)
             if self.former_runs:
                 summary["former_runs"] = self.former_runs
             write_atomically(self.folder / SUMMARY, json.dumps(summary, indent=2))
 
     def end(self) -> None:
-        """Lets go of the other processes."""
+        """Ends together with the other processes."""
         self.accelerator.wait_for_everyone()
-        # If the wrapped model were the last owner of the process group, its destructor would deadlock: it holds the GIL and waits for a thread that needs it.
+        # If the wrapped model were the last owner of the process group, its destructor could deadlock: it holds the GIL
+        # and waits for a thread that may need it.
         del self.model, self.optimizer
         self.accelerator.free_memory()
         self.accelerator.end_training()
 
 
-def _log_file(path: Path, step: int) -> IO[str]:
-    """The log, without what was written after ``step``, which will be written again."""
+def _log_file(path: Path, step: int) -> TextIO:
+    """Opens the log; removes the lines after ``step``, which will be written again."""
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
-        # only the last line can be torn, by the end of the process
+        # only the last line can be incomplete, if the process ended while writing it
         if line.endswith("\n") and json.loads(line)["step"] <= step:
             kept.append(line)
     write_atomically(path, "".join(kept))
     return path.open("a", encoding="utf-8")
 
 
-def _touch_stems(model: LDMForActionPrediction, inputs: Any, output: LDMOutput) -> LDMOutput:
-    """Gives every stem a gradient, be it zero: sharded data parallelism exchanges all gradients of a group or none."""
+def _touch_stems(model: LDMForActionPrediction, inputs: object, output: LDMOutput) -> LDMOutput:
+    """Gives every stem a gradient, if only zero: sharded data parallelism exchanges all gradients of a group or none."""
     if output.loss is not None:
         parameters = [p for name in STEMS for p in getattr(model.model, name).parameters()]
         output.loss = output.loss + 0.0 * sum(p.sum() for p in parameters)

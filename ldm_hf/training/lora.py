@@ -1,4 +1,4 @@
-"""Fine-tuning that leaves the decoder's own weights as they are: frozen, or with low-rank adapters beside them."""
+"""Fine-tuning that leaves the decoder's weights as they are: frozen, or with low-rank adapters beside them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from ..modeling_ldm import LDMForActionPrediction
 
 
 def freeze_decoder(model: LDMForActionPrediction) -> None:
-    """Leaves what encodes observations and decodes actions to be trained."""
+    """Freezes the decoder, so that only the stems and the action head are trained."""
     model.model.backbone.requires_grad_(False)
 
 
 def add_lora(model: LDMForActionPrediction, rank: int) -> None:
-    """Freezes the decoder and puts low-rank adapters beside all of its matrices (Hu et al. 2021).
+    """Freezes the decoder and adds low-rank adapters to all of its matrices (Hu et al. 2021).
 
     Args:
-        model: to change.
-        rank: of the adapters.
+        model: model to change.
+        rank: rank of the adapters.
 
     Raises:
         MissingExtraError: if peft is not installed.
@@ -30,5 +30,5 @@ def add_lora(model: LDMForActionPrediction, rank: int) -> None:
 
 
 def merge_lora(model: LDMForActionPrediction) -> None:
-    """Adds the adapters to the weights, so that the model is saved and loaded like any other."""
+    """Merges the adapters into the weights, so that the model is saved and loaded like any other."""
     model.model.backbone = model.model.backbone.merge_and_unload()

@@ -1,4 +1,4 @@
-"""How fast a run is, how well it uses its device, and what the loss is made of."""
+"""Speed of a run, use of its device, and loss by domain."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from accelerate import Accelerator
 
 from ..modeling_ldm import LDMForActionPrediction
 
-SIDES = {"cpu": 1024, "cuda": 8192}  # of the square product that the device's speed is measured with
+SIDES = {"cpu": 1024, "cuda": 8192}  # side of the matrices whose product measures the device's speed
 
 
 def flops_per_token(model: LDMForActionPrediction) -> float:
-    """Forward and backward of one token: 6 per weight, and attention to a window (Chowdhery et al. 2022, appendix B)."""
+    """FLOPs of one token, forward and backward: 6 per weight, and attention (Chowdhery et al. 2022, appendix B)."""
     body, config = model.model, model.config
     weights = sum(p.numel() for part in (body.backbone, body.mlp) for p in part.parameters())
     layers = config.layer_kinds
     attention = sum("attention" in kind and kind != "linear_attention" for kind in layers)
-    return 6 * weights + 12 * attention * config.hidden_size * config.window
+    return float(6 * weights + 12 * attention * config.hidden_size * config.window)
 
 
 def peak_flops(device: torch.device, half: bool) -> float:
-    """FLOP/s of a large square product on one device, in bf16 if ``half``."""
+    """FLOP/s of a product of large square matrices on one device, in bf16 if ``half``."""
     side = SIDES.get(device.type, 2048)
     square = torch.randn(side, side, device=device, dtype=torch.bfloat16 if half else torch.float32)
     times = []
@@ -38,12 +38,12 @@ def peak_flops(device: torch.device, half: bool) -> float:
 
 
 class Meter:
-    """What happened since the last line of the log, over all processes.
+    """Counts what happens between two lines of the log, over all processes.
 
     Args:
-        accelerator: of this process.
-        domains: of each environment.
-        flops: of a token.
+        accelerator: accelerator of this process.
+        domains: domain of each environment.
+        flops: FLOPs of a token.
         peak: FLOP/s of one device.
     """
 
@@ -60,14 +60,14 @@ class Meter:
         self._losses: list[torch.Tensor] = []
 
     def add(self, names: list[str], losses: torch.Tensor, tokens: int, transitions: int, waited: float) -> None:
-        """A micro-batch.
+        """Counts a micro-batch.
 
         Args:
-            names: of the environment of each row.
-            losses: ``(B,)``; stays where it is until a line is written.
-            tokens: places in the batch, padding included.
-            transitions: steps of environments among them.
-            waited: seconds until it was there.
+            names: name of the environment of each row.
+            losses: loss of each row, ``(B,)``; stays on its device until a line is written.
+            tokens: number of tokens in the batch, padding included.
+            transitions: number of tokens that are not padding.
+            waited: seconds spent waiting for the batch.
         """
         self._names += names
         self._losses.append(losses.detach())
@@ -76,17 +76,18 @@ class Meter:
         self.waited += waited
 
     def line(self) -> dict[str, float]:
-        """Mean losses, speeds per second, share of the time waited for data, and MFU, since the last line."""
+        """Mean losses, speeds per second, share of the time spent waiting for data, and MFU, since the last line."""
         losses = torch.cat(self._losses).double().cpu().numpy()
         seconds, known = time.perf_counter() - self.started, np.isfinite(losses)
         rows = np.array([self._number[name] for name in self._names])[known]
         sums = np.bincount(rows, losses[known], len(self.domains))
         counts = np.bincount(rows, minlength=len(self.domains))
-        own = np.concatenate([sums, counts, [self.tokens, self.transitions, self.waited / seconds]])
+        totals = np.concatenate([sums, counts, [self.tokens, self.transitions, self.waited / seconds]])
         processes = self.accelerator.num_processes
         if processes > 1:
-            own = self.accelerator.reduce(torch.from_numpy(own).to(self.accelerator.device), "sum").cpu().numpy()
-        sums, counts, (tokens, transitions, waiting) = np.split(own, [len(sums), 2 * len(sums)])
+            tensor = torch.from_numpy(totals).to(self.accelerator.device)
+            totals = self.accelerator.reduce(tensor, "sum").cpu().numpy()
+        sums, counts, (tokens, transitions, waiting) = np.split(totals, [len(sums), 2 * len(sums)])
         line = {
             "loss": sums.sum() / counts.sum(),
             "updates_per_second": self.updates / seconds,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy
@@ -11,11 +11,23 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from ..modeling_ldm import LDMForActionPrediction
 
 
-def compile_for_training(model: LDMForActionPrediction, device: torch.device) -> None:
-    """Compiles, in place, the decoder and the action head: what a training step spends its time in.
+class ParameterGroup(TypedDict):
+    """Parameters that share settings, as torch's optimisers take them.
 
-    On GPUs, attention becomes FlexAttention (Dong et al. 2024), which skips the blocks outside the window; a mask would have them all computed.
-    It has no backward pass on CPUs.
+    Attributes:
+        params: the parameters.
+        weight_decay: their weight decay.
+    """
+
+    params: list[torch.nn.Parameter]
+    weight_decay: float
+
+
+def compile_for_training(model: LDMForActionPrediction, device: torch.device) -> None:
+    """Compiles, in place, the decoder and the action head, which take most of a training step.
+
+    On GPUs, attention becomes FlexAttention (Dong et al. 2024), which skips the blocks outside the window; with a mask
+    they would all be computed. FlexAttention has no backward pass on CPUs.
     """
     backbone = model.model.backbone
     if device.type == "cuda" and backbone._supports_flex_attn:
@@ -24,8 +36,8 @@ def compile_for_training(model: LDMForActionPrediction, device: torch.device) ->
     model.action_head.compile(dynamic=True)  # batches differ in their number of action elements
 
 
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """What is trained, with weight decay on matrices only: not on biases, norms or embedding tables."""
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[ParameterGroup]:
+    """Groups the trained parameters: weight decay on matrices only, not on biases, norms or embedding tables."""
     tables = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     trained = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in trained if p.dim() >= 2 and id(p) not in tables]
@@ -42,9 +54,10 @@ def cosine_with_warmup(step: int, warmup: int, total: int, final: float = 0.05) 
 
 
 def best_mixed_precision(device: torch.device) -> str:
-    """``"bf16"`` on GPUs that multiply it natively, else ``"no"``.
+    """The mixed precision that suits a device: ``"bf16"`` on GPUs that multiply it natively, else ``"no"``.
 
-    On CPUs bf16 autocast loses: 0.6 times the speed of float32 for ldm-nano on a CPU with AVX512-BF16, 1/60 on one without.
+    On CPUs bf16 autocast is slower: 0.6 times the speed of float32 for ldm-nano on a CPU with AVX512-BF16, 1/60 on one
+    without.
     """
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return "bf16"
@@ -52,9 +65,10 @@ def best_mixed_precision(device: torch.device) -> str:
 
 
 def sharded_precision(mixed_precision: str) -> MixedPrecisionPolicy | None:
-    """Of sharded data parallelism (FSDP2): weights multiply in bf16, gradients are summed in float32.
+    """The precision of sharded data parallelism (FSDP2): weights multiply in bf16, gradients are summed in float32.
 
-    accelerate's own policy casts inputs, too: raw numbers would lose their digits, and numbers of choices above 256 would become others.
+    accelerate's default policy casts inputs, too: raw numbers would lose precision, and numbers of choices above 256
+    would change.
     """
     if mixed_precision != "bf16":
         return None

@@ -1,4 +1,4 @@
-"""Where things are kept that can be made again, and how files are written whole or not at all."""
+"""Cache folders, and files that are written whole or not at all."""
 
 import json
 import os
@@ -13,12 +13,12 @@ from huggingface_hub import constants
 
 
 def cache_folder() -> Path:
-    """``$LDM_HF_CACHE``, or ``ldm_hf`` in the Hugging Face home."""
+    """The cache folder: ``$LDM_HF_CACHE``, or ``ldm_hf`` in the Hugging Face home."""
     return Path(os.environ.get("LDM_HF_CACHE", Path(constants.HF_HOME) / "ldm_hf"))
 
 
 def environments_folder() -> Path:
-    """Of the virtual environments of isolated libraries: ``$LDM_HF_ENVIRONMENTS``, or ``environments`` in the cache."""
+    """The folder of isolated libraries' virtual environments: ``$LDM_HF_ENVIRONMENTS``, or in the cache folder."""
     return Path(os.environ.get("LDM_HF_ENVIRONMENTS", cache_folder() / "environments"))
 
 
@@ -27,7 +27,8 @@ def save_json(results: Mapping[str, object], path: str | Path) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(results, indent=2, allow_nan=False)
-    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: re.sub(r"\s+", " ", numbers.group()), text)  # one line a list
+    # a list of numbers goes on one line
+    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda numbers: re.sub(r"\s+", " ", numbers.group()), text)
     write_atomically(path, text + "\n")
 
 

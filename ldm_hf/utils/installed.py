@@ -1,4 +1,4 @@
-"""Versions that results were made with."""
+"""Versions of the installed packages that decide results."""
 
 import platform
 from importlib.metadata import version
@@ -7,5 +7,5 @@ PACKAGES = ("ldm_hf", "torch", "transformers", "gymnasium", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that decide results."""
+    """Versions of Python and of the packages that decide results."""
     return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
