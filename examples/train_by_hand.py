@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 
-import torch
-
-from ldm_hf import LDMConfig, LDMForActionPrediction
+from ldm_hf import LDMConfig, LDMForActionPrediction  # before torch, whose threads it tells how to wait
 from ldm_hf.training import SegmentDataset, processor_for
 from ldm_hf.trajectories import WindowSampler, open_dataset
+
+# isort: split
+import torch
 
 
 def main() -> None:
