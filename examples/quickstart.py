@@ -90,7 +90,8 @@ def main() -> None:
         raise error
 
     console.rule("2. Pretrain: one transformer on all of them")
-    launch = "accelerate.commands.launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    launch = "accelerate.commands.launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no"
+    launch += " --dynamo_backend no"
     command = [*launch.split(), str(Path(__file__).with_name("pretrain.py"))]
     options = {
         "dataset": data,
@@ -117,10 +118,10 @@ def main() -> None:
     threshold_curve(results, args.output / "curve.png")
     (args.output / "results.md").write_text(markdown_report(results), encoding="utf-8")
 
-    summary = results["summary"]
+    summary, minutes = results["summary"], (time.monotonic() - started) / 60
     console.print(
         f"\nOne model of one set of weights reached at least 80 % of the reference policy in "
-        f"{summary['at_least_80']} of {summary['n']} environments, after {(time.monotonic() - started) / 60:.1f} minutes in all.\n"
+        f"{summary['at_least_80']} of {summary['n']} environments, after {minutes:.1f} minutes in all.\n"
         f"model {model} · results {results_file} · curve {args.output / 'curve.png'}\n"
         f"Watch it: ldm play --model {model} --env CartPole-v1 --video cartpole.mp4"
     )

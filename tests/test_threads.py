@@ -1,4 +1,5 @@
-"""How threads wait for each other is settled before torch is imported; how many there are, when work begins; the user's word counts."""
+"""How threads wait for each other is settled before torch is imported; how many there are, when work begins; the
+user's word counts."""
 
 import os
 import subprocess

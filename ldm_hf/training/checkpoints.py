@@ -82,7 +82,8 @@ def find_checkpoint(args: TrainingRun) -> Path | None:
     """The checkpoint to resume from; None to start from the beginning.
 
     Raises:
-        CheckpointError: if there is none at the path given, or if a new run would mix its checkpoints with those of a former one.
+        CheckpointError: if there is none at the path given, or if a new run would mix its checkpoints with those of a
+            former one.
     """
     newest = newest_checkpoint(Path(args.output_dir))
     if args.resume_from_checkpoint == "latest":
@@ -133,7 +134,8 @@ def read_progress(
         weights: share of each environment in the segments.
 
     Raises:
-        CheckpointError: if it is damaged, or belongs to another run than these arguments and environments; names the differences.
+        CheckpointError: if it is damaged, or belongs to another run than these arguments and environments; names the
+            differences.
     """
     try:
         progress = Progress(**json.loads((checkpoint / "progress.json").read_text(encoding="utf-8")))
