@@ -34,8 +34,10 @@ extras = {
         "gym-invmgmt>=0.2",
         "or-gymnasium>=0.1",
         "JSSEnv>=1.1",
+        "evcrl>=0.0.1",
     ],
-    # Environment libraries that share the interpreter, too, but are large or overwrite other packages' files; no part of "all".
+    # Environment libraries that share the interpreter, too, but are large or overwrite other packages' files; not in
+    # "all".
     "envs-extra": [
         "panda-gym>=3.0.7",  # brings PyBullet, 300 MB
         "mo-gymnasium>=1.3",  # brings pygame beside pygame-ce
@@ -74,7 +76,7 @@ extras["dev"] += extras["docs"] + extras["rddl"]  # the tests build the document
 setup(
     name="ldm_hf",
     version="0.1.0",
-    description="One pretrained transformer that acts in any Gymnasium environment: a Large Decision Model in the open",
+    description="One pretrained transformer that acts in Gymnasium environments, step after step: an open LDM",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -98,6 +100,7 @@ setup(
         "filelock>=3.13",
         "safetensors>=0.5",
         "numpy>=1.26",
+        "psutil>=5.9",
         "pyarrow>=16",
         "pyyaml>=6",
         "tqdm>=4.66",

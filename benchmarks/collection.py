@@ -1,28 +1,32 @@
 #!/usr/bin/env python
-"""What collection costs beside the environment itself: bare steps, steps with labels, and everything that is recorded and written.
+"""Overhead of collection: steps per second of bare environments, with labels, and with everything recorded and written.
 
 python benchmarks/collection.py --json outputs/benchmarks/collection.json
 
-"bare" replays the actions, "labelled" asks the reference at every step, too, as anybody has to who wants labels. "kept" does nothing else but to append the
-label, the action, a copy of the observation and the reward to lists: no collection that is written in Python can be faster.
+"bare" replays the actions; "labelled" also asks the reference policy at every step, which no collection with labels can
+avoid. "kept" only appends the label, the action, a copy of the observation and the reward to lists: no collection that
+is written in Python can be faster.
 """
 
 from __future__ import annotations
 
 import tempfile
-from typing import Any
 
 import numpy as np
-from common import cpu_seconds, parser, show
+from common import Row, cpu_seconds, parser, show
 
 from ldm_hf.collection import Plan
 from ldm_hf.collection.actors import Perturbed
-from ldm_hf.collection.collecting import describe, open_lanes
+from ldm_hf.collection.collecting import environment_info, open_lanes
 from ldm_hf.collection.recording import LabelledLane, record
 from ldm_hf.environments import get_spec
 from ldm_hf.references import load_reference
-from ldm_hf.spaces import unflatten, unstack
+from ldm_hf.spaces import Action, unflatten, unstack
 from ldm_hf.trajectories import TrajectoryWriter
+from ldm_hf.trajectories.schema import Episode
+
+Replayed = list[tuple[int, list[Action]]]
+"""Seed and actions of each episode."""
 
 GOAL = 0.9
 ROUNDS = 3
@@ -33,10 +37,10 @@ NAMES = [
 ]
 
 
-def keep(lane: LabelledLane, episodes: list[tuple[int, list[Any]]]) -> None:
-    """The least that a collection has to do: what `replay` does with labels, and everything kept in lists."""
+def keep(lane: LabelledLane, episodes: Replayed) -> None:
+    """The least that a collection has to do: `replay` with labels, and everything appended to lists."""
     env, reference = lane.env, lane.reference
-    kept: tuple[list[Any], ...] = ([], [], [], [])
+    kept: tuple[list[object], ...] = ([], [], [], [])
     labels, executed, observations, rewards = (values.append for values in kept)
     for seed, actions in episodes:
         observation, info = env.reset(seed=seed)
@@ -51,8 +55,8 @@ def keep(lane: LabelledLane, episodes: list[tuple[int, list[Any]]]) -> None:
             values.clear()
 
 
-def replay(lane: LabelledLane, episodes: list[tuple[int, list[Any]]], label: bool) -> None:
-    """Steps the environment through recorded actions as a plain loop would, and asks the reference at every step if told to."""
+def replay(lane: LabelledLane, episodes: Replayed, label: bool) -> None:
+    """Steps the environment through recorded actions in a plain loop; ``label`` asks the reference at every step."""
     env, reference = lane.env, lane.reference
     for seed, actions in episodes:
         observation, info = env.reset(seed=seed)
@@ -63,13 +67,13 @@ def replay(lane: LabelledLane, episodes: list[tuple[int, list[Any]]], label: boo
             observation, _, _, _, info = env.step(action)
 
 
-def compare(name: str, references: str, budget: float, most: int) -> dict[str, Any]:
-    """One environment: the same episodes three times over, in turns."""
+def compare(name: str, references: str, budget: float, most: int) -> Row:
+    """All contenders in the same episodes of one environment, in turns."""
     spec = get_spec(name)
     lanes = open_lanes(spec, lambda: load_reference(spec, references), several=False)
-    info = describe(spec, lanes[0], Plan("nowhere", references), {}, None)
+    info = environment_info(spec, lanes[0], Plan("nowhere", references), {}, None)
 
-    def collect(steps: int) -> list[dict[str, Any]]:
+    def collect(steps: int) -> list[Episode]:
         with tempfile.TemporaryDirectory() as folder, TrajectoryWriter(folder, info) as writer:
             episodes = []
             for episode in record(lanes, Perturbed(), 0, steps):
@@ -77,7 +81,7 @@ def compare(name: str, references: str, budget: float, most: int) -> dict[str, A
                 episodes.append(episode)
         return episodes
 
-    collect(1)  # imports what is imported late
+    collect(1)  # triggers late imports
     rate = 200 / max(cpu_seconds(lambda: collect(200)), 1e-6)
     steps = most if len(lanes) > 1 else min(most, max(200, int(rate * budget / ROUNDS)))
     recorded = collect(steps)
@@ -111,10 +115,12 @@ def compare(name: str, references: str, budget: float, most: int) -> dict[str, A
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--ids", nargs="+", default=NAMES)
-    made.add_argument("--references", default="outputs/references")
-    made.add_argument("--seconds", type=float, default=2.0, help="of each contender in each environment, about")
-    made.add_argument("--steps", type=int, default=5_000, help="of a turn, at most")
+    made.add_argument("--ids", nargs="+", default=NAMES, help="environments")
+    made.add_argument("--references", default="outputs/references", help="folder of trained reference policies")
+    made.add_argument(
+        "--seconds", type=float, default=2.0, help="approximate time of each contender in each environment"
+    )
+    made.add_argument("--steps", type=int, default=5_000, help="most steps in a turn")
     args = made.parse_args()
     rows = [compare(name, args.references, args.seconds, args.steps) for name in args.ids]
     notes = [

@@ -1,4 +1,4 @@
-"""What all benchmarks share: their options, their clock, their table, the name of the machine."""
+"""Shared by all benchmarks: options, clocks, the table that is printed and written, models of any size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +27,8 @@ from ldm_hf.layout_ldm import EnvironmentLayout, Sizes
 from ldm_hf.spaces import stack
 from ldm_hf.utils.installed import versions
 
+Row = dict[str, str | int | float | None]
+"""A row of a table: cells by the title of their column."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 OBSERVATION, ACTION = spaces.Box(-1, 1, (17,)), spaces.Box(-1, 1, (6,))  # HalfCheetah's sizes
 
@@ -35,29 +36,29 @@ OBSERVATION, ACTION = spaces.Box(-1, 1, (17,)), spaces.Box(-1, 1, (6,))  # HalfC
 def parser(doc: str) -> argparse.ArgumentParser:
     """Options that every benchmark has."""
     made = argparse.ArgumentParser(description=doc.splitlines()[0], conflict_handler="resolve")
-    made.add_argument("--json", type=Path, help="write the table here, too")
-    made.add_argument("--threads", type=int, default=1, help="of torch")
-    made.add_argument("--device", default="cpu")
+    made.add_argument("--json", type=Path, help="JSON file to write the table to")
+    made.add_argument("--threads", type=int, default=1, help="number of torch threads")
+    made.add_argument("--device", default="cpu", help="torch device")
     return made
 
 
 def add_sizes(made: argparse.ArgumentParser) -> None:
     """Options of a benchmark whose model has any size; the defaults are those of ldm-nano."""
-    made.add_argument("--hidden", type=int, default=192)
-    made.add_argument("--layers", type=int, default=3)
-    made.add_argument("--window", type=int, default=32, help="steps")
-    made.add_argument("--dtype", choices=DTYPES, default="fp32")
+    made.add_argument("--hidden", type=int, default=192, help="hidden size")
+    made.add_argument("--layers", type=int, default=3, help="number of layers")
+    made.add_argument("--window", type=int, default=32, help="attention window in steps")
+    made.add_argument("--dtype", choices=DTYPES, default="fp32", help="floating-point format of the model")
 
 
 def machine() -> str:
-    """The processor by its name."""
+    """Name and number of cores of the processor."""
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
         if line.startswith("model name"):
             return f"{line.split(':')[1].strip()}, {os.cpu_count()} cores"
     return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
-def show(title: str, rows: list[dict[str, Any]], args: argparse.Namespace, notes: list[str] | None = None) -> None:
+def show(title: str, rows: list[Row], args: argparse.Namespace, notes: list[str] | None = None) -> None:
     """Prints rows as a table, notes below it, and writes both as JSON if asked to."""
     device = torch.cuda.get_device_name() if args.device.startswith("cuda") else machine()
     threads = " and ".join(map(str, np.atleast_1d(args.threads)))
@@ -86,14 +87,14 @@ def show(title: str, rows: list[dict[str, Any]], args: argparse.Namespace, notes
         args.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     return f"{value:,.3g}" if isinstance(value, float) else str(value)
 
 
-def clock(function: Callable[[], Any], device: str = "cpu") -> float:
-    """Seconds that a call takes, what it leaves running on a GPU included."""
+def clock(function: Callable[[], object], device: str = "cpu") -> float:
+    """Seconds that a call takes, including work that it leaves running on a GPU."""
     started = time.perf_counter()
     function()
     if device.startswith("cuda"):
@@ -101,28 +102,28 @@ def clock(function: Callable[[], Any], device: str = "cpu") -> float:
     return time.perf_counter() - started
 
 
-def cpu_seconds(function: Callable[[], Any]) -> float:
-    """CPU time of a call, of all threads of this process: what others do on the machine does not count."""
+def cpu_seconds(function: Callable[[], object]) -> float:
+    """CPU seconds of a call, over all threads of this process; other processes of the machine do not count."""
     started = time.process_time()
     function()
     return time.process_time() - started
 
 
-def seconds(function: Callable[[], Any], repeats: int, device: str = "cpu") -> float:
-    """Median time of a call after one to warm up."""
+def seconds(function: Callable[[], object], repeats: int, device: str = "cpu") -> float:
+    """Median seconds of a call, after a first one to warm up."""
     return float(np.median([clock(function, device) for _ in range(repeats + 1)][1:]))
 
 
 def race(
-    contenders: dict[str, Callable[[], Any]], budget: float, device: str = "cpu", rounds: int = 5
+    contenders: dict[str, Callable[[], object]], budget: float, device: str = "cpu", rounds: int = 5
 ) -> dict[str, float]:
-    """Median time of a call of each contender. They take turns, so that a machine that is busy for a while is so for all of them.
+    """Median seconds of a call of each contender. They take turns, so that a busy machine slows all of them down.
 
     Args:
-        contenders: by name.
-        budget: seconds for each of them.
-        device: they run on.
-        rounds: turns of each; at least one call a turn, and the first of several only warms up.
+        contenders: Functions by the name of the contender.
+        budget: Seconds for each contender.
+        device: Device that they run on.
+        rounds: Turns of each contender; at least one call per turn, and the first of several only warms up.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -172,15 +173,15 @@ def random_segments(config: LDMConfig, rows: int, steps: int, labels: bool = Tru
 
 
 def model_of(config: LDMConfig, device: str, dtype: torch.dtype = torch.float32) -> LDMForActionPrediction:
-    """Random weights."""
+    """A model with random weights."""
     torch.manual_seed(0)
     return LDMForActionPrediction(config).to(device, dtype).eval()
 
 
 def quantised(model: LDMForActionPrediction) -> LDMForActionPrediction:
-    """A copy whose backbone multiplies by int8 weights, one scale a row, activations scaled as they come.
+    """A copy whose backbone multiplies by int8 weights with one scale per row and dynamically scaled activations.
 
-    By torch's own dynamic quantisation: torchao's int8 was slower than float32 on CPUs (docs/LOG.md).
+    Made by torch's own dynamic quantisation: torchao's int8 was slower than float32 on CPUs (docs/LOG.md).
     """
     copied = copy.deepcopy(model)
     with warnings.catch_warnings():

@@ -1,19 +1,18 @@
-"""Parts of the model that did not become its own, each put in place of the package's for the duration of a run of encoders.py."""
+"""Rejected alternatives to parts of the model; encoders.py patches each into the package for the duration of a run."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import nn
 
-from ldm_hf import LDMForActionPrediction, agent, modeling_ldm, processing_ldm
+from ldm_hf import LDMConfig, LDMForActionPrediction, agent, layout_ldm, modeling_ldm
 from ldm_hf.configuration_ldm import NO_LABEL
 from ldm_hf.layout_ldm import EnvironmentLayout
-from ldm_hf.modeling_ldm import LDMColumns, LDMNumericStem, symlog
+from ldm_hf.modeling_ldm import LDMActionOutput, LDMColumns, LDMNumericStem, symlog
 from ldm_hf.observations_ldm import ObservationEncoder
 from ldm_hf.statistics_ldm import RunningStatistics
 
@@ -21,14 +20,14 @@ NEXT_WEIGHT = 0.0
 
 
 class LDM(LDMForActionPrediction):
-    """The model, which also predicts the numbers of the next observation if `next_observation` says so."""
+    """The model, which inside of `next_observation` also predicts the numbers of the next observation."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: LDMConfig) -> None:
         super().__init__(config)
         if NEXT_WEIGHT:
             self.next_numeric = nn.Linear(config.hidden_size, config.max_numeric)
 
-    def forward(self, **inputs: Any) -> Any:
+    def forward(self, **inputs: torch.Tensor) -> LDMActionOutput:
         if not (NEXT_WEIGHT and self.training and "numeric" in inputs):
             return super().forward(**inputs)
         output = super().forward(**inputs, output_hidden_states=True)
@@ -40,31 +39,31 @@ class LDM(LDMForActionPrediction):
 
 @contextmanager
 def next_observation(weight: float):
-    """Squared error of the next observation's standardised numbers as a second loss."""
+    """Adds the squared error of the next observation's standardised numbers as a second loss."""
     with patch.dict(globals(), {"NEXT_WEIGHT": weight}):
         yield
 
 
 def no_signature():
-    """The space layout is not told."""
+    """Withholds the space layout from the model."""
     return patch.object(EnvironmentLayout, "_signature", lambda self: np.zeros(1, np.int64))
 
 
 @contextmanager
 def nothing_standardised():
-    """Only the Fourier features of raw values are left of an observation's numbers."""
+    """Keeps only the Fourier features of raw values of an observation's numbers."""
 
     def zeros(x, mean, deviation):
         return np.zeros_like(x)
 
-    with patch.object(processing_ldm, "standardise", zeros), patch.object(agent, "standardise", zeros):
+    with patch.object(layout_ldm, "standardise", zeros), patch.object(agent, "standardise", zeros):
         yield
 
 
 @contextmanager
 def running(confidence):
-    """Running statistics times ``confidence(number of steps so far)``."""
-    prefix, observe = processing_ldm.prefix_standardise, RunningStatistics.observe
+    """Multiplies running statistics by ``confidence(number of steps so far)``."""
+    prefix, observe = layout_ldm.prefix_standardise, RunningStatistics.observe
 
     def of_segment(x, precision=0.0, first=0):
         return prefix(x, precision, first) * confidence(np.arange(first + 1, len(x) + 1))[:, None]
@@ -73,19 +72,19 @@ def running(confidence):
         return observe(self, x, active) * confidence(self.count)[:, None]
 
     with (
-        patch.object(processing_ldm, "prefix_standardise", of_segment),
+        patch.object(layout_ldm, "prefix_standardise", of_segment),
         patch.object(RunningStatistics, "observe", of_lanes),
     ):
         yield
 
 
 def no_fourier():
-    """Only standardised numbers."""
+    """Keeps only standardised numbers."""
     return patch.object(modeling_ldm.LDMFourierStem, "forward", lambda self, x: 0.0)
 
 
 def fourier_of_standardised():
-    """Fourier features, but of the standardised numbers."""
+    """Takes Fourier features of the standardised instead of the raw numbers."""
     encode = ObservationEncoder.encode
 
     def changed(self, parts, numbers, standardised):
@@ -95,7 +94,7 @@ def fourier_of_standardised():
 
 
 def octaves(*chosen: int):
-    """Other wave lengths."""
+    """Uses other wave lengths."""
     return patch.object(modeling_ldm, "OCTAVES", chosen)
 
 
@@ -111,7 +110,7 @@ class _BentFourierStem(LDMNumericStem):
 
 
 def bent_waves():
-    """See `_BentFourierStem`."""
+    """Uses `_BentFourierStem` for Fourier features."""
     return patch.object(modeling_ldm, "LDMFourierStem", _BentFourierStem)
 
 
@@ -130,12 +129,12 @@ class _ThreeScales(LDMNumericStem):
 
 
 def one_scale():
-    """Only the compressed values."""
+    """Keeps only the compressed values of standardised numbers."""
     return patch.object(modeling_ldm, "LDMNumericStem", _OneScale)
 
 
 def three_scales():
-    """One more, four times finer."""
+    """Adds a third scale of standardised numbers, four times finer."""
     return patch.object(modeling_ldm, "LDMNumericStem", _ThreeScales)
 
 
@@ -173,14 +172,14 @@ def _mean_of_rows(losses, labelled, rows, count):
 
 
 def _of_choices(logits, labels, sizes):
-    """Cross-entropies, and which steps have a label and which elements are continuous."""
+    """Cross-entropies, a mask of labelled steps, and a mask of continuous elements."""
     labelled, continuous = labels != NO_LABEL, (sizes == 0)[:, None]
     choices = torch.where(labelled & ~continuous, labels, 0).long()
     return -logits.log_softmax(-1).gather(-1, choices[..., None]).squeeze(-1), labelled, continuous
 
 
 def absolute_error(weight: float):
-    """Of continuous elements, instead of the squared one: the median instead of the mean (Zhao et al. 2023)."""
+    """Trains continuous elements by the absolute error: the median instead of the mean (Zhao et al. 2023)."""
 
     def row_losses(logits, means, deviations, labels, rows, sizes, count):
         nll, labelled, continuous = _of_choices(logits, labels, sizes)
@@ -192,7 +191,7 @@ def absolute_error(weight: float):
 
 @contextmanager
 def bins(targets=_hl_gauss, neighbours: int = 3):
-    """Bins instead of regression; the action is the mean of the most likely one and its ``neighbours`` on each side."""
+    """Bins instead of regression; the action is the mean of the likeliest bin and ``neighbours`` on each side."""
 
     def row_losses(logits, means, deviations, labels, rows, sizes, count):
         nll, labelled, continuous = _of_choices(logits, labels, sizes)
@@ -208,23 +207,23 @@ def bins(targets=_hl_gauss, neighbours: int = 3):
 
 
 def two_hot():
-    """Bins with weight on the two around the label."""
+    """Bins whose target weights the two around the label."""
     return bins(_two_hot)
 
 
 def squared_weight(weight: float):
-    """Of squared errors beside cross-entropies."""
+    """Sets the weight of squared errors against cross-entropies."""
     return patch.object(modeling_ldm, "SQUARED_WEIGHT", weight)
 
 
 @contextmanager
 def two_tokens():
-    """A token for what was done and one for what was seen then; the second one predicts."""
+    """A token for the previous action and one for the observation after it; the second one predicts."""
     encode_previous = EnvironmentLayout.encode_previous
 
     def negative(self, *args, **kwargs):
         ids, numeric, feedback = encode_previous(self, *args, **kwargs)
-        return -ids, numeric, feedback  # told apart from the observation's ids by their sign
+        return -ids, numeric, feedback  # the sign sets them apart from the observation's ids
 
     def forward(
         self,

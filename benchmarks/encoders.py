@@ -1,14 +1,16 @@
 #!/usr/bin/env python
-"""Which encoder wins: variants of one small model, each trained for the same budget on the same environments and played in them.
+"""Comparison of encoders: variants of one small model, trained for the same budget on the same environments.
 
     python benchmarks/encoders.py --dataset outputs/trajectories --json outputs/encoders.json --seeds 0 1 --jobs 2
 
-A variant changes one thing of the base. Every run has one thread and the same number of transitions (`two tokens`: 0.6 of them, since
-benchmarks/training.py measured 1.6 to 1.75 times the transitions of that layout). Runs that the JSON file already holds are not repeated. Columns, means over environments and seeds:
+A variant changes one thing of the base. Every run has one thread and the same number of transitions (`two tokens`: 0.6
+of them, since benchmarks/training.py measured 1.6 to 1.75 times the transitions of that layout). Runs that the JSON
+file already holds are not repeated. Columns, means over environments and seeds:
 
-* score: 0 random, 1 reference, clipped to [-1, 1] for the mean, from ten episodes on held-out seeds; the environment known, and unknown
-  to the model (no stored statistics).
-* wrong: share of discrete action elements that differ from the label in the last tenth of every stream, never trained on.
+* score: 0 random, 1 reference, clipped to [-1, 1] for the mean, from ten episodes on held-out seeds; once with the
+  environment known to the model, and once unknown (no stored statistics).
+* wrong: share of discrete action elements that differ from the label in the last tenth of every stream, which is never
+  trained on.
 * off: distance of continuous elements from the label there, in hundredths of the range of the action.
 """
 
@@ -16,26 +18,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import encoder_parts as parts
 import numpy as np
 import torch
-from common import parser, show
+from common import Row, parser, show
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ldm_hf import LDMConfig
+from ldm_hf import LDMConfig, LDMProcessor
 from ldm_hf.agent import LDMAgent
 from ldm_hf.evaluation.evaluating import catalogue_target
 from ldm_hf.rollouts import HELD_OUT_SEED, AgentPolicy, normalised_score
 from ldm_hf.rollouts.measuring import rollout
 from ldm_hf.training import SegmentDataset, cosine_with_warmup, parameter_groups, processor_for
 from ldm_hf.trajectories import WindowSampler, open_dataset
+from ldm_hf.trajectories.streams import Stream
 from ldm_hf.utils.parallel import run_tasks
 
 ENVIRONMENTS = [
@@ -49,22 +51,36 @@ ENVIRONMENTS = [
     "metaworld-reach-v3",
     "metaworld-window-close-v3",
 ]
-TRANSITIONS = 2048  # of an update: 16 segments of 128 steps
+TRANSITIONS = 2048  # per update: 16 segments of 128 steps
 LEARNING_RATE = 2e-3
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One change of the base."""
+    """One change of the base.
 
-    patches: tuple[Callable[[], Any], ...] = ()  # made and entered for the duration of a run
-    config: dict[str, Any] = field(default_factory=dict)
+    Args:
+        patches: Make context managers, which are entered for the duration of a run.
+        config: Settings of `LDMConfig`.
+        window: Attention window in steps.
+        segment: Steps per training segment.
+        unknown_statistics: Share of segments without stored statistics.
+        max_past: Most steps before a segment that running statistics count.
+        updates: Share of the budget of updates.
+        test_unknown: Whether to play also with the environment unknown to the model.
+    """
+
+    patches: tuple[Callable[[], AbstractContextManager[object]], ...] = ()
+    config: dict[str, int] = field(default_factory=dict)
     window: int = 32
     segment: int = 128
     unknown_statistics: float = 0.3
     max_past: int = 4096
-    updates: float = 1.0  # share of the budget
+    updates: float = 1.0
     test_unknown: bool = False
+
+
+Streams = Mapping[str, Stream]
 
 
 VARIANTS = {
@@ -108,7 +124,7 @@ VARIANTS = {
 }
 
 
-def train(variant: Variant, streams: dict[str, Any], seed: int, updates: int) -> tuple[Any, Any]:
+def train(variant: Variant, streams: Streams, seed: int, updates: int) -> tuple[parts.LDM, LDMProcessor]:
     """A model and its processor after ``updates`` steps on the first nine tenths of every stream."""
     torch.manual_seed(seed)
     config = LDMConfig.preset("ldm-nano", window=variant.window, **variant.config)
@@ -132,7 +148,9 @@ def train(variant: Variant, streams: dict[str, Any], seed: int, updates: int) ->
 
 
 @torch.inference_mode()
-def disagreement(model: Any, processor: Any, streams: dict[str, Any], known: bool) -> dict[str, tuple[str, float]]:
+def disagreement(
+    model: parts.LDM, processor: LDMProcessor, streams: Streams, known: bool
+) -> dict[str, tuple[str, float]]:
     """How far the greedy action is from the label in the last tenth of every stream, after 64 steps of history."""
     measured, past, segment = {}, 1000, 512
     for name, stream in streams.items():
@@ -161,8 +179,8 @@ def disagreement(model: Any, processor: Any, streams: dict[str, Any], known: boo
     return measured
 
 
-def play(model: Any, processor: Any, dataset: Path, name: str, known: bool) -> float:
-    """Normalised score of ten episodes."""
+def play(model: parts.LDM, processor: LDMProcessor, dataset: Path, name: str, known: bool) -> float:
+    """Mean normalised score of ten episodes."""
     target = catalogue_target(name, "")
     policy = AgentPolicy(
         lambda spaces, lanes: LDMAgent(
@@ -174,7 +192,7 @@ def play(model: Any, processor: Any, dataset: Path, name: str, known: bool) -> f
     return normalised_score(returns.mean(), scores["random"]["mean"], scores["reference"]["mean"], name)
 
 
-def run(name: str, seed: int, dataset: Path, updates: int, environments: list[str]) -> dict[str, Any]:
+def run(name: str, seed: int, dataset: Path, updates: int, environments: list[str]) -> dict[str, object]:
     """Trains and measures one variant with one seed."""
     torch.set_num_threads(1)
     variant = VARIANTS[name]
@@ -184,7 +202,7 @@ def run(name: str, seed: int, dataset: Path, updates: int, environments: list[st
         for make in variant.patches:
             stack.enter_context(make())
         model, processor = train(variant, streams, seed, max(1, int(updates * variant.updates)))
-        result: dict[str, Any] = {"training_seconds": time.perf_counter() - started}
+        result: dict[str, object] = {"training_seconds": time.perf_counter() - started}
         for known in (True, False) if variant.test_unknown else (True,):
             label = "known" if known else "unknown"
             result[f"disagreement, {label}"] = disagreement(model, processor, streams, known)
@@ -192,8 +210,8 @@ def run(name: str, seed: int, dataset: Path, updates: int, environments: list[st
     return result
 
 
-def table(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row a variant."""
+def table(runs: dict[str, dict[str, object]]) -> list[Row]:
+    """One row per variant."""
     rows = []
     for name in dict.fromkeys(key.rsplit("|", 1)[0] for key in runs):
         seeds = [values for key, values in sorted(runs.items()) if key.rsplit("|", 1)[0] == name]
@@ -222,12 +240,12 @@ def table(runs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--dataset", type=Path, required=True)
+    made.add_argument("--dataset", type=Path, required=True, help="folder of trajectories")
     made.add_argument("--updates", type=int, default=450, help=f"training steps of {TRANSITIONS} transitions")
-    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of training")
     made.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    made.add_argument("--environments", nargs="+", default=ENVIRONMENTS)
-    made.add_argument("--jobs", type=int, default=1)
+    made.add_argument("--environments", nargs="+", default=ENVIRONMENTS, help="environments")
+    made.add_argument("--jobs", type=int, default=1, help="number of processes")
     args = made.parse_args()
     kept = json.loads(args.json.read_text())["runs"] if args.json and args.json.exists() else {}
     tasks = {

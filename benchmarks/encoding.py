@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Steps per second that the processor encodes on one core: numbers and a symbolic grid.
+"""Steps per second that are encoded for training on one core: numbers and a symbolic grid.
 
 python benchmarks/encoding.py --json outputs/benchmarks/encoding.json
 """

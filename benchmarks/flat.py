@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Cost of a step after 100,000 steps against that of the first thousand: ldm-nano in one endless stream.
+"""Time per step after 100,000 steps against that of the first thousand: ldm-nano in one endless stream.
 
     python benchmarks/flat.py --json outputs/benchmarks/flat.json
 
-The last steps of the old stream take turns with the first ones (after a window to warm up) of a new agent with the same model, so that a machine
-that has become slower meanwhile is so for both. The goal is 5 %.
+The last steps of the old stream take turns with the first ones (after a window to warm up) of a new agent with the same
+model, so that a machine that has become slower meanwhile slows both. The goal is at most 5 % more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ldm_hf import LDMAgent, LDMConfig, LDMProcessor
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--steps", type=int, default=100_000)
+    made.add_argument("--steps", type=int, default=100_000, help="length of the stream")
     made.add_argument("--compared", type=int, default=1_000, help="steps at the beginning and at the end")
     args = made.parse_args()
     torch.set_num_threads(args.threads)
@@ -39,9 +39,8 @@ def main() -> None:
 
     def timed_step(agent: LDMAgent, step: int) -> float:
         started = time.perf_counter()
-        agent.act(
-            observations[step % len(observations)], 0.0, False, False
-        )  # its actions are on the host: nothing is left to wait for
+        # actions come back to the host, so no work is left on a GPU
+        agent.act(observations[step % len(observations)], 0.0, False, False)
         return time.perf_counter() - started
 
     old = start()

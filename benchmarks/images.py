@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How images are best stored in Parquet: as lists of numbers, raw bytes (both with zstd) or PNG; size, and time to write and to read.
+"""Images in Parquet as lists of numbers, raw bytes (both with zstd) or PNG: size, time to write and time to read.
 
 python benchmarks/images.py --json outputs/benchmarks/images.json
 """
@@ -10,7 +10,6 @@ import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -46,7 +45,7 @@ def _is_image(space: gymnasium.Space) -> bool:
 
 
 def png(images: np.ndarray) -> pa.Array:
-    """One binary a frame."""
+    """One PNG file per frame."""
 
     def encoded(image: np.ndarray) -> bytes:
         buffer = io.BytesIO()
@@ -61,7 +60,7 @@ def from_png(array: pa.Array) -> np.ndarray:
 
 
 def lists(images: np.ndarray) -> pa.Array:
-    """One list of numbers a frame."""
+    """One list of numbers per frame."""
     offsets = pa.array(np.arange(len(images) + 1, dtype=np.int32) * images[0].size)
     return pa.ListArray.from_arrays(offsets, pa.array(images.reshape(-1)))
 
@@ -84,7 +83,7 @@ def from_raw(array: pa.Array) -> np.ndarray:
     return np.frombuffer(data, np.uint8)[places[0] : places[-1]]
 
 
-FORMATS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+FORMATS: dict[str, tuple[Callable[[np.ndarray], pa.Array], Callable[[pa.Array], np.ndarray]]] = {
     "lists": (lists, from_lists),
     "raw": (raw, from_raw),
     "PNG": (png, from_png),
@@ -93,9 +92,9 @@ FORMATS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--ids", nargs="+", default=NAMES)
-    made.add_argument("--steps", type=int, default=1_000)
-    made.add_argument("--seconds", type=float, default=5.0, help="of each format in each environment")
+    made.add_argument("--ids", nargs="+", default=NAMES, help="environments with images")
+    made.add_argument("--steps", type=int, default=1_000, help="frames of each environment")
+    made.add_argument("--seconds", type=float, default=5.0, help="measuring time of each format in each environment")
     args = made.parse_args()
     rows = []
     for name in args.ids:

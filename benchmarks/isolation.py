@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""What it costs to step environments in a worker process: one for all lanes, or one a lane, against this process.
+"""Overhead of stepping environments in worker processes, one for all lanes or one per lane, against this process.
 
 python benchmarks/isolation.py --lanes 1 16 --json outputs/benchmarks/isolation.json
 """
@@ -25,9 +25,9 @@ ENVIRONMENTS = {"CartPole-v1": "4 numbers", "BabyAI-GoToRedBallNoDists-pixels": 
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--lanes", type=int, nargs="+", default=[1, 16])
-    made.add_argument("--steps", type=int, default=50, help="between two readings of the clock")
-    made.add_argument("--repeats", type=int, default=40)
+    made.add_argument("--lanes", type=int, nargs="+", default=[1, 16], help="numbers of environments")
+    made.add_argument("--steps", type=int, default=50, help="steps between two readings of the clock")
+    made.add_argument("--repeats", type=int, default=40, help="readings per contender")
     args = made.parse_args()
     rows = []
     for name, observation in ENVIRONMENTS.items():
@@ -40,7 +40,7 @@ def main() -> None:
                 "a worker a lane": SyncVectorEnv(single, autoreset_mode=AutoresetMode.SAME_STEP),
             }
             times: dict[str, list[float]] = {contender: [] for contender in contenders}
-            for repeat in range(args.repeats + 1):  # in turn, so that all meet the same load of the machine
+            for repeat in range(args.repeats + 1):  # in turn, so that all meet the same load
                 for contender, envs in contenders.items():
                     if repeat == 0:
                         envs.reset(seed=0)

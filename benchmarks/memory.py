@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Peak memory of a training step: measured over the length of the segments, and on paper for ldm-base.
+"""Peak memory of a training step by length of the segment: measured, and calculated for ldm-base.
 
 python benchmarks/memory.py --json outputs/benchmarks/memory.json
 """
@@ -16,7 +16,7 @@ from ldm_hf import LDMConfig, LDMForActionPrediction
 
 
 def peak(steps: int, hidden: int, layers: int, window: int) -> int:
-    """Bytes by which the peak of a process of its own grows in a training step of one segment."""
+    """Bytes by which the peak memory of this (fresh) process grows in a training step of one segment."""
     torch.set_num_threads(1)
     config = sized(hidden, layers, window)
     model = model_of(config, "cpu").train()
@@ -26,12 +26,13 @@ def peak(steps: int, hidden: int, layers: int, window: int) -> int:
 
 
 def on_paper(steps: int) -> dict[str, float]:
-    """GiB of ldm-base in mixed precision: weights, gradients and AdamW's moments in float32, activations in bf16."""
+    """Calculated GiB of ldm-base: weights, gradients and AdamW's moments in float32, activations in bf16."""
     config = LDMConfig.preset("ldm-base")
     with torch.device("meta"):
         parameters = sum(p.numel() for p in LDMForActionPrediction(config).parameters())
     backbone = config.backbone_config
-    # per token and layer, kept for the backward pass: two norms, q, k, v, their norms and rotations, attention's output, three of the MLP
+    # kept for the backward pass per token and layer: two norms, q, k, v, their norms and rotations, attention's output,
+    # three of the MLP
     kept = 2 * (11 * backbone.hidden_size + 3 * backbone.intermediate_size)
     states, activations = 16 * parameters, kept * backbone.num_hidden_layers * steps
     gib = 2**30
@@ -44,10 +45,10 @@ def on_paper(steps: int) -> dict[str, float]:
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--hidden", type=int, default=192)
-    made.add_argument("--layers", type=int, default=3)
-    made.add_argument("--window", type=int, default=32)
-    made.add_argument("--steps", type=int, nargs="+", default=[128, 256, 512, 1024, 2048, 4096])
+    made.add_argument("--hidden", type=int, default=192, help="hidden size")
+    made.add_argument("--layers", type=int, default=3, help="number of layers")
+    made.add_argument("--window", type=int, default=32, help="attention window in steps")
+    made.add_argument("--steps", type=int, nargs="+", default=[128, 256, 512, 1024, 2048, 4096], help="lengths")
     args = made.parse_args()
     rows = []
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""What an agent adds to the model's time: encoding, choosing, decoding, bookkeeping; ldm-nano, as a share of a step.
+"""Share of an agent's step outside of the model: encoding, choosing, decoding, bookkeeping; measured with ldm-nano.
 
     python benchmarks/overhead.py --json outputs/benchmarks/overhead.json
 
-Nobody tells the agent which environment it is in, so it keeps running statistics, too. The goal is 15 % at 64 lanes.
+The agent does not know the environment, so that it keeps running statistics, too. The goal is at most 15 % at 64 lanes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CASES = {"17 numbers -> 6 numbers": (OBSERVATION, ACTION), "7x7x3 symbols -> 7 c
 
 
 def batch_of(space: spaces.Space, lanes: int) -> dict | np.ndarray:
-    """Observations as a vector environment gives them."""
+    """Random observations, laid out as those of a vector environment."""
     if isinstance(space, spaces.Dict):
         return {name: batch_of(child, lanes) for name, child in space.items()}
     return np.stack([space.sample() for _ in range(lanes)])
@@ -30,8 +30,8 @@ def batch_of(space: spaces.Space, lanes: int) -> dict | np.ndarray:
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--lanes", type=int, nargs="+", default=[1, 64])
-    made.add_argument("--steps", type=int, default=300)
+    made.add_argument("--lanes", type=int, nargs="+", default=[1, 64], help="numbers of environments")
+    made.add_argument("--steps", type=int, default=300, help="steps to measure")
     args = made.parse_args()
     torch.set_num_threads(args.threads)
     config = LDMConfig.preset("ldm-nano")

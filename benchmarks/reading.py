@@ -1,14 +1,15 @@
 #!/usr/bin/env python
-"""How fast trajectories are read: segments from memory maps, encoded or not, pixels, and opening a dataset of many configs.
+"""Reading speed of trajectories: segments from memory maps, encoded or not, pixels, and opening of many configs.
 
     python benchmarks/reading.py --json outputs/benchmarks/reading.json
 
-The data are made for the occasion, in a temporary folder: HalfCheetah's sizes (17 numbers, 6 actions) and images of 84 x 84 x 3. Every segment is
-copied out of the memory map, so that its pages are really read (from the page cache). Times are CPU times of this process, which a busy machine
-changes little. Resident memory: what a process holds of its own after
-reading segments of datasets of two sizes; pages of memory maps belong to the page cache.
+The data are generated in a temporary folder: HalfCheetah's sizes (17 numbers, 6 actions) and images of 84 x 84 x 3.
+Every segment is copied out of the memory map, so that its pages are really read (from the page cache). Times are CPU
+times of this process, which a busy machine changes little. Memory is the anonymous memory of the process after reading
+segments of datasets of two sizes; pages of memory maps belong to the page cache.
 
-Waiting: the share of a training step of ldm-nano on one thread that its batch takes to be read and encoded in the same process.
+Waiting is the share of a training step of ldm-nano on one thread that reading and encoding its batch takes in the same
+process.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from common import cpu_seconds, parser, show
-from gymnasium import spaces
+from common import Row, cpu_seconds, parser, show
+from gymnasium import Space, spaces
 from PIL import Image
+from transformers import BatchFeature
 
 from ldm_hf import LDMConfig, LDMForActionPrediction
-from ldm_hf.spaces import space_to_json
+from ldm_hf.spaces import Arrays, space_to_json
 from ldm_hf.training import SegmentDataset, processor_for
 from ldm_hf.trajectories import (
     EnvironmentInfo,
@@ -45,15 +46,15 @@ PIXELS, BUTTONS = spaces.Box(0, 255, (84, 84, 3), np.uint8), spaces.Discrete(4)
 SEGMENT, ROWS = 128, 16
 
 
-def seconds(function: Callable[[], Any], repeats: int) -> float:
-    """Median of several calls."""
+def seconds(function: Callable[[], object], repeats: int) -> float:
+    """Median CPU seconds of several calls."""
     return float(np.median([cpu_seconds(function) for _ in range(repeats)]))
 
 
 def write(
-    folder: Path, name: str, observation_space: Any, action_space: Any, observations: np.ndarray, episode: int
+    folder: Path, name: str, observation_space: Space, action_space: Space, observations: np.ndarray, episode: int
 ) -> None:
-    """One environment whose episodes have ``episode`` steps."""
+    """Writes a dataset of one environment whose episodes have ``episode`` steps."""
     rng = np.random.default_rng(0)
     count = len(observations)
     size = (count, *action_space.shape)
@@ -77,7 +78,7 @@ def write(
 
 
 def copy_many(folder: Path, name: str, count: int) -> None:
-    """``count`` configs with the data of one."""
+    """Makes ``count`` configs with the data of one."""
     text = (folder / name / "environment.json").read_text()
     (shard,) = (folder / name).glob("train-*.parquet")
     for index in range(count):
@@ -102,8 +103,8 @@ def as_png(folder: Path) -> None:
         pq.write_table(table.set_column(0, "observation", files), path)
 
 
-def segments(stream: EnvironmentTrajectories, count: int) -> Iterator[dict[str, Any]]:
-    """Copies of segments at places that the sampler draws."""
+def segments(stream: EnvironmentTrajectories, count: int) -> Iterator[dict[str, Arrays | np.ndarray]]:
+    """Copies of segments at places that the sampler chooses."""
     sampler = WindowSampler({"": stream.num_steps}, SEGMENT, count)
     for _, start in sampler.windows(0):
         steps = stream.slice(start, start + SEGMENT)
@@ -116,17 +117,18 @@ def segments(stream: EnvironmentTrajectories, count: int) -> Iterator[dict[str, 
 
 
 def read(stream: EnvironmentTrajectories, count: int) -> None:
+    """Reads segments and drops them."""
     for _ in segments(stream, count):
         pass
 
 
-def own_memory() -> float:
-    """MiB that this process holds of its own."""
+def anonymous_memory() -> float:
+    """MiB of anonymous memory of this process."""
     return int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def waiting(trajectories: dict[str, EnvironmentTrajectories]) -> float:
-    """Share of the time of a training step."""
+    """Share of a training step that reading and encoding its batch takes."""
     config = LDMConfig.preset("ldm-nano")
     model = LDMForActionPrediction(config).train()
     sampler = WindowSampler({name: stream.num_steps for name, stream in trajectories.items()}, SEGMENT, ROWS)
@@ -134,10 +136,10 @@ def waiting(trajectories: dict[str, EnvironmentTrajectories]) -> float:
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     waited, worked = [], []
     for step in range(12):
-        fetched: list[Any] = []
+        fetched: list[BatchFeature] = []
         waited.append(cpu_seconds(lambda step=step, fetched=fetched: fetched.append(batches[step])))
 
-        def update(batch: Any = fetched[0]) -> None:
+        def update(batch: BatchFeature = fetched[0]) -> None:
             model(**batch).loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -148,14 +150,14 @@ def waiting(trajectories: dict[str, EnvironmentTrajectories]) -> float:
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--steps", type=int, default=2_000_000, help="of the larger dataset of numbers")
-    made.add_argument("--frames", type=int, default=8_000, help="of images")
-    made.add_argument("--configs", type=int, default=1000, help="of the dataset that is opened")
-    made.add_argument("--repeats", type=int, default=5)
+    made.add_argument("--steps", type=int, default=2_000_000, help="size of the larger dataset of numbers")
+    made.add_argument("--frames", type=int, default=8_000, help="number of images")
+    made.add_argument("--configs", type=int, default=1000, help="configs of the dataset that is opened")
+    made.add_argument("--repeats", type=int, default=5, help="measurements to take the median of")
     args = made.parse_args()
     torch.set_num_threads(args.threads)
     rng = np.random.default_rng(0)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
 
     def add(what: str, value: float, unit: str, goal: str) -> None:
         rows.append({"what": what, "measured": value, "unit": unit, "goal": goal})
@@ -168,11 +170,11 @@ def main() -> None:
         for part, steps in (("small", args.steps // 10), ("large", args.steps)):
             write(folder / part, "numbers", NUMBERS, ACTIONS, rng.normal(size=(steps, 17)).astype(np.float32), 1000)
             open_dataset(folder / part)  # decodes it
-            before = own_memory()
+            before = anonymous_memory()
             numbers = open_dataset(folder / part)
             count = max(steps // SEGMENT // 2, 1)
             read(numbers["numbers"], count)
-            memory.append(own_memory() - before)
+            memory.append(anonymous_memory() - before)
         stream = numbers["numbers"]
         rate = count * SEGMENT / seconds(lambda: read(stream, count), args.repeats)
         add("segments of numbers", rate, "steps/s", ">= 3 million")
@@ -183,7 +185,7 @@ def main() -> None:
         add("the same, encoded as batches", rate, "steps/s", ">= 1 million")
         add(f"memory after reading {args.steps // 10:,} steps", memory[0], "MiB", "")
         add(f"memory after reading {args.steps:,} steps", memory[1], "MiB", "the same")
-        # --- pixels: noise does not compress, pictures of games do
+        # --- pixels: of large blocks, since pictures of games compress and noise does not
         frames = np.repeat(np.repeat(rng.integers(0, 255, (args.frames, 12, 12, 3), np.uint8), 7, axis=1), 7, axis=2)
         write(folder / "pictures", "pixels", PIXELS, BUTTONS, frames, 500)
         add(

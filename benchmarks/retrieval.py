@@ -1,26 +1,27 @@
-"""The honest baseline: do what was done at the nearest observation seen."""
+"""The honest baseline: the label of the nearest observation seen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ldm_hf import LDMProcessor
 from ldm_hf.rollouts.lane import Lane
-from ldm_hf.spaces import stack, unflatten
+from ldm_hf.spaces import Action, Arrays, stack, unflatten
 from ldm_hf.statistics_ldm import standardise
 from ldm_hf.trajectories import EnvironmentTrajectories
 
 
 class Retrieval:
-    """Does what was labelled at the nearest observation, in standardised numbers, with 1 for each symbol that differs. It has no history.
+    """A policy without history: acts as labelled at the nearest observation.
+
+    The distance is the squared one of standardised numbers, plus 1 for each symbol that differs.
 
     Args:
-        streams: of demonstrations, all of the same spaces; numbers are standardised by the statistics of the first.
-        limit: of steps to look up, as many from each stream; all by default.
-        seed: of the steps that are taken then.
+        streams: Demonstrations, all of the same spaces; numbers are standardised by the statistics of the first stream.
+        limit: Most steps to search, as many from each stream; all by default.
+        seed: Seed of the random choice of these steps.
     """
 
     def __init__(self, streams: Sequence[EnvironmentTrajectories], limit: int | None = None, seed: int = 0) -> None:
@@ -37,12 +38,13 @@ class Retrieval:
             found.append((labels, *self._features(observations, len(taken))))
         numbers = np.concatenate([numbers for _, numbers, _ in found])
         symbols = np.concatenate([symbols for *_, symbols in found])
-        once = _first_of_each(numbers, symbols)  # the first of equal ones is the one that would be found
+        once = _first_of_each(numbers, symbols)  # of equal observations, the search finds the first
         self.labels = {path: np.concatenate([labels[path] for labels, *_ in found])[once] for path in found[0][0]}
         self.numbers, self.symbols = numbers[once], symbols[once]
         self.lengths = np.square(self.numbers).sum(1)
 
-    def _features(self, parts: dict[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
+    def _features(self, parts: Arrays, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and symbols ``(count, columns)`` of observations, pixels among the numbers."""
         layout, encoder = self.layout, self.layout.observations
         numbers = encoder.numbers(parts, count)
         encoded = encoder.encode(parts, numbers, standardise(numbers, layout.mean, layout.spread))
@@ -61,11 +63,11 @@ class Retrieval:
 
     def begin(self, index: int, lane: Lane) -> None: ...
 
-    def act(self, lanes: list[Lane]) -> list[Any]:
+    def act(self, lanes: list[Lane]) -> list[Action]:
         parts = stack(self.layout.observation_space, [lane.observation for lane in lanes])
         actions = []
         for numbers, symbols in zip(*self._features(parts, len(lanes)), strict=True):
-            # the square of the difference, less what is the same for all
+            # squared distance, without the term that all share
             distance = self.lengths - 2 * (self.numbers @ numbers) + (self.symbols != symbols).sum(1)
             nearest = int(distance.argmin())
             values = {path: labels[nearest] for path, labels in self.labels.items()}
@@ -74,7 +76,7 @@ class Retrieval:
 
 
 def _first_of_each(*columns: np.ndarray) -> np.ndarray:
-    """Which rows are not equal to an earlier one."""
+    """Indices of the rows that are not equal to an earlier one."""
     rows = np.concatenate(
         [np.ascontiguousarray(part).view(np.uint8).reshape(len(part), -1) for part in columns], axis=1
     )

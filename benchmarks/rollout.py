@@ -1,24 +1,27 @@
 #!/usr/bin/env python
-"""Time per environment step of a roll-out: the ring buffer against what else there is, at equal backbone size, in one run.
+"""Time per environment step of a roll-out: the ring buffer against alternatives of equal backbone size, in one run.
 
-    python benchmarks/rollout.py --hidden 768 --layers 12 --window 256 --threads 1 2 --json outputs/benchmarks/rollout.json
+    python benchmarks/rollout.py --hidden 768 --layers 12 --window 256 --threads 1 2 \\
+        --json outputs/benchmarks/rollout.json
     python benchmarks/rollout.py --hidden 768 --layers 12 --window 256 --device cuda --dtype bf16
 
-* ring buffer: this package; with int8 weights, too, and, with `--compile`, compiled by torch (`LDMAgent(..., compile=True)`).
+* ring buffer: this package; also with int8 weights, and, with `--compile`, compiled by torch
+  (`LDMAgent(..., compile=True)`).
 * DynamicCache: the same model with the stock cache of transformers.
-* re-encoding: the same model without a cache, run over the last window at every step (which is another function, see docs/LOG.md).
-* Decision Transformer: transformers' model with the same width and depth; three tokens a step, no cache.
-* JAT: Jack of All Trades' own code with the same width, depth and steps of history; two tokens a step. `--jat` takes a checkout of
-  https://github.com/huggingface/jat, see benchmarks/jat.
+* re-encoding: the same model without a cache, run over the last window at every step (which is another function, see
+  docs/LOG.md).
+* Decision Transformer: transformers' model with the same width and depth; three tokens per step, no cache.
+* JAT: Jack of All Trades' own code with the same width, depth and steps of history; two tokens per step. `--jat` takes
+  a checkout of https://github.com/huggingface/jat, see benchmarks/jat.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from common import (
@@ -36,7 +39,7 @@ from common import (
 )
 from jat.contender import KINDS, Jat
 from torch import nn
-from transformers import DecisionTransformerConfig, DecisionTransformerModel, DynamicCache
+from transformers import DecisionTransformerConfig, DecisionTransformerModel, DynamicCache, PretrainedConfig
 
 from ldm_hf import LDMConfig, LDMForActionPrediction
 from ldm_hf.cache_ldm import RingBufferCache
@@ -50,22 +53,22 @@ GEMM, GEMV = "products", "products of one row"
 class StockCache(DynamicCache):
     """transformers' cache behind the interface that the model expects of a roll-out cache."""
 
-    def __init__(self, config, lanes: int, device: str) -> None:
+    def __init__(self, config: PretrainedConfig, lanes: int, device: str) -> None:
         super().__init__(config=config)
         self.position_ids = torch.zeros(lanes, 1, dtype=torch.long, device=device)
 
     def attention_mask(self, dtype: torch.dtype) -> None:
-        """The backbone makes its own."""
+        """No mask: the backbone makes its own."""
 
     def advance(self, active: torch.Tensor | None) -> None:
         self.position_ids = self.position_ids + 1
 
     def count(self, rotary: nn.Module) -> None:
-        """Nothing to re-base."""
+        """Does nothing: positions are not re-based."""
 
 
 def full_caches(config: LDMConfig, lanes: int, device: str, dtype: torch.dtype) -> tuple[RingBufferCache, StockCache]:
-    """Both caches with a window of steps in them."""
+    """Both caches, filled with a window of steps."""
     backbone, window = config.backbone_config, config.window
     ring = RingBufferCache(window, backbone.num_hidden_layers, lanes, device)
     stock = StockCache(backbone, lanes, device)
@@ -80,8 +83,8 @@ def full_caches(config: LDMConfig, lanes: int, device: str, dtype: torch.dtype) 
     return ring, stock
 
 
-def decision_transformer(config: LDMConfig, lanes: int, device: str, dtype: torch.dtype) -> Callable[[], Any]:
-    """A step over the last window."""
+def decision_transformer(config: LDMConfig, lanes: int, device: str, dtype: torch.dtype) -> Callable[[], object]:
+    """A step of the Decision Transformer over the last window."""
     backbone, window = config.backbone_config, config.window
     sizes = DecisionTransformerConfig(
         state_dim=OBSERVATION.shape[0],
@@ -104,13 +107,16 @@ def decision_transformer(config: LDMConfig, lanes: int, device: str, dtype: torc
 
 
 def matrices(model: LDMForActionPrediction) -> list[torch.Tensor]:
-    """The weights that a step multiplies by."""
+    """All weight matrices that a step multiplies by."""
     parts = (model.model.mlp, model.model.backbone, model.action_head)
     return [layer.weight for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
 
 
-def products(weights: list[torch.Tensor], rows: int) -> Callable[[], Any]:
-    """Their products with so many rows and nothing else. Each has its own matrix: a single one would stay in the processor's cache."""
+def products(weights: list[torch.Tensor], rows: int) -> Callable[[], object]:
+    """Products of the weights with ``rows`` rows and nothing else.
+
+    All matrices take part, since a single one would stay in the processor's cache.
+    """
     inputs = [weight.new_ones(rows, weight.shape[1]) for weight in weights]
 
     def call() -> None:
@@ -121,36 +127,42 @@ def products(weights: list[torch.Tensor], rows: int) -> Callable[[], Any]:
         return call
     call()
     torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()  # starts them all at once
+    graph = torch.cuda.CUDAGraph()  # launches them all at once
     with torch.cuda.graph(graph):
         call()
     return functools.partial(_replay, graph, inputs, weights)
 
 
 def _replay(graph: torch.cuda.CUDAGraph, *read: list[torch.Tensor]) -> None:
-    """A graph does not keep what it reads; this does."""
+    """Replays a graph; keeps the tensors that it reads alive, which the graph does not."""
     graph.replay()
 
 
-def reading(weights: list[torch.Tensor]) -> Callable[[], Any]:
-    """Products of one row, as fast as memory lets the weights be read. On GPUs that takes a single large matrix: small products are over
-    before memory is busy."""
+def reading(weights: list[torch.Tensor]) -> Callable[[], object]:
+    """Products of one row, which are as fast as memory can deliver the weights.
+
+    On GPUs that takes a single large matrix: small products are over before memory is busy.
+    """
     if weights[0].is_cuda:
         weights = [torch.cat([weight.flatten() for weight in weights]).view(-1, weights[0].shape[1])]
     return products(weights, 1)
 
 
 def limit(config: LDMConfig, weights: list[torch.Tensor], lanes: int, times: dict[str, float]) -> float:
-    """Seconds that the machine needs for a step of all lanes: at one lane to read the weights; otherwise to multiply by them, and to read
-    the cache at the same bandwidth."""
+    """Least seconds that the machine needs for a step of all lanes.
+
+    With one lane, it reads the weights; with more, it multiplies by them and reads the cache at the same bandwidth.
+    """
     if lanes == 1:
         return times[GEMV]
     cache = 2 * config.backbone_config.num_hidden_layers * lanes * config.window * config.hidden_size
     return times[GEMM] + times[GEMV] * cache / sum(weight.numel() for weight in weights)
 
 
-def contenders(args, model: LDMForActionPrediction, lanes: int, jat: Jat | None) -> dict[str, Callable[[], Any]]:
-    """A step of each, its window full, and the products that set the limit."""
+def contenders(
+    args: argparse.Namespace, model: LDMForActionPrediction, lanes: int, jat: Jat | None
+) -> dict[str, Callable[[], object]]:
+    """A step of each contender with a full window, and the products that set the limit."""
     config, device, dtype = model.config, args.device, DTYPES[args.dtype]
     segments = {name: value.to(device) for name, value in random_segments(config, lanes, args.window, False).items()}
     step = {name: value[:, -1:] if name in PER_STEP else value for name, value in segments.items()}
@@ -184,12 +196,14 @@ def main() -> None:
     made = parser(__doc__)
     add_sizes(made)
     made.set_defaults(threads=[1])
-    made.add_argument("--threads", type=int, nargs="+", help="of torch, one after the other")
-    made.add_argument("--lanes", type=int, nargs="+", default=[1, 8, 64, 256])
-    made.add_argument("--heavy-lanes", type=int, default=8, help="at most so many for what runs over whole windows")
-    made.add_argument("--seconds", type=float, default=5, help="of measuring for each contender")
-    made.add_argument("--compile", action="store_true", help="torch.compile, too (needs a C++ compiler)")
-    made.add_argument("--jat", type=Path, help="a checkout of JAT")
+    made.add_argument("--threads", type=int, nargs="+", help="numbers of torch threads, one after the other")
+    made.add_argument("--lanes", type=int, nargs="+", default=[1, 8, 64, 256], help="numbers of environments")
+    made.add_argument(
+        "--heavy-lanes", type=int, default=8, help="most lanes of contenders that run over whole windows"
+    )
+    made.add_argument("--seconds", type=float, default=5, help="measuring time of each contender")
+    made.add_argument("--compile", action="store_true", help="also measure torch.compile (needs a C++ compiler)")
+    made.add_argument("--jat", type=Path, help="folder of a checkout of JAT")
     args = made.parse_args()
     config = sized(args.hidden, args.layers, args.window)
     model = model_of(config, args.device, DTYPES[args.dtype])
@@ -214,11 +228,14 @@ def main() -> None:
                         }
                     )
     size = sum(parameter.numel() for parameter in model.model.backbone.parameters()) / 1e6
-    title = f"Roll-out, {args.layers} x {args.hidden}, window {args.window}, {size:.1f}M parameters in the backbone, {args.dtype}"
+    sizes = f"{args.layers} x {args.hidden}, window {args.window}, {size:.1f}M parameters in the backbone"
+    title = f"Roll-out, {sizes}, {args.dtype}"
     notes = [
         f"ms per step: of one environment. {' and '.join(HEAVY)}: in batches of {args.heavy_lanes} lanes at the most.",
-        f"limit: {args.dtype} weights read once by products of one row; from two lanes on, the products, and the cache read at that bandwidth.",
-        f"JAT: one environment at a time, so one lane's time; fp32, {2 * args.window} tokens of history = {args.window} steps."
+        f"limit: {args.dtype} weights read once by products of one row; from two lanes on, the products, and the cache "
+        "read at that bandwidth.",
+        f"JAT: one environment at a time, so one lane's time; fp32, {2 * args.window} tokens of history = "
+        f"{args.window} steps."
         if args.jat
         else "JAT: skipped (no --jat PATH)",
     ]

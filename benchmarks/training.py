@@ -1,22 +1,23 @@
 #!/usr/bin/env python
-"""Transitions per second of a training step: one token a step against layouts of two and three, at equal parameters and context.
+"""Training throughput in transitions per second: one token per step against layouts of two and three tokens.
 
     python benchmarks/training.py --threads 2 --json outputs/benchmarks/training.json
     python benchmarks/training.py --preset ldm-small --rows 4 --json outputs/benchmarks/training-small.json
     python benchmarks/training.py --preset ldm-base --rows 16 --device cuda --dtype bf16 --compile
 
-The layouts of two tokens (observation, action) and three (return, observation, action) run the same backbone over two and three times as many
-tokens with windows of as many steps; stems and head are the same.
+The layouts of two tokens (observation, action) and three (return, observation, action) run the same backbone over two
+and three times as many tokens with windows of as many steps; parameters, stems and head are the same.
 
-MFU is the share of the machine's arithmetic that a step's necessary products use. Both limits are measured in the same run: the rate of a large
-square product, and that of products with the model's own matrices, which are smaller.
+MFU (model FLOPs utilisation) is the share of the machine's arithmetic that a step's necessary products use. Both limits
+are measured in the same run: the rate of a large square product, and that of products with the model's own matrices,
+which are smaller.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from common import DTYPES, add_sizes, model_of, parser, race, random_segments, show, sized
@@ -26,8 +27,8 @@ from ldm_hf import LDMConfig
 from ldm_hf.training.meter import flops_per_token
 from ldm_hf.training.optimisation import compile_for_training
 
-SQUARE, OWN = "square product", "the backbone's products"
-SIDE = {"cpu": 2048, "cuda": 8192}  # of the square product
+SQUARE, BACKBONE = "square product", "the backbone's products"
+SIDE = {"cpu": 2048, "cuda": 8192}  # rows and columns of the square product
 
 
 class ManyTokens(nn.Module):
@@ -43,15 +44,15 @@ class ManyTokens(nn.Module):
         return outputs
 
 
-def config_of(args, tokens: int) -> LDMConfig:
-    """The model whose window holds as many steps at so many tokens each."""
+def config_of(args: argparse.Namespace, tokens: int) -> LDMConfig:
+    """The config whose window holds the same number of steps at ``tokens`` tokens each."""
     if args.preset is None:
         return sized(args.hidden, args.layers, args.window * tokens)
     return LDMConfig.preset(args.preset, window=LDMConfig.preset(args.preset).window * tokens)
 
 
-def training_step(args, config: LDMConfig, tokens: int) -> tuple[Callable[[], Any], nn.Module]:
-    """A step of the optimiser, and the model."""
+def training_step(args: argparse.Namespace, config: LDMConfig, tokens: int) -> tuple[Callable[[], object], nn.Module]:
+    """A training step with update, and the model."""
     model = model_of(config, args.device).train()
     if args.compile:
         compile_for_training(model, torch.device(args.device))
@@ -60,7 +61,7 @@ def training_step(args, config: LDMConfig, tokens: int) -> tuple[Callable[[], An
     steps = args.segment or 4 * config.window // tokens
     batch = {name: value.to(args.device) for name, value in random_segments(config, args.rows, steps).items()}
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    half = args.dtype != "fp32"  # as accelerate does it: weights in float32, products in half precision
+    half = args.dtype != "fp32"  # as in accelerate: float32 weights, half-precision products
 
     def step() -> None:
         with torch.autocast(torch.device(args.device).type, DTYPES[args.dtype]) if half else contextlib.nullcontext():
@@ -72,7 +73,9 @@ def training_step(args, config: LDMConfig, tokens: int) -> tuple[Callable[[], An
     return step, model
 
 
-def limits(args, model: nn.Module, rows: int) -> tuple[dict[str, Callable[[], Any]], dict[str, float]]:
+def limits(
+    args: argparse.Namespace, model: nn.Module, rows: int
+) -> tuple[dict[str, Callable[[], object]], dict[str, float]]:
     """Products that show what the machine can do, and their FLOPs."""
     dtype, side = DTYPES[args.dtype], SIDE[torch.device(args.device).type]
     square = torch.randn(side, side, device=args.device, dtype=dtype)
@@ -86,23 +89,25 @@ def limits(args, model: nn.Module, rows: int) -> tuple[dict[str, Callable[[], An
     ]
     counts = {shape: shapes.count(shape) for shape in dict.fromkeys(shapes)}
 
-    def own() -> None:
+    def backbone() -> None:
         for (x, weight), count in zip(pairs, counts.values(), strict=True):
             for _ in range(count):
                 nn.functional.linear(x, weight)
 
-    calls = {SQUARE: torch.inference_mode()(lambda: square @ square), OWN: torch.inference_mode()(own)}
-    return calls, {SQUARE: 2 * side**3, OWN: 2 * rows * sum(out * width for out, width in shapes)}
+    calls = {SQUARE: torch.inference_mode()(lambda: square @ square), BACKBONE: torch.inference_mode()(backbone)}
+    return calls, {SQUARE: 2 * side**3, BACKBONE: 2 * rows * sum(out * width for out, width in shapes)}
 
 
 def main() -> None:
     made = parser(__doc__)
     add_sizes(made)
     made.add_argument("--preset", help="ldm-nano, ldm-small or ldm-base instead of --hidden, --layers, --window")
-    made.add_argument("--segment", type=int, help="steps; by default four windows")
-    made.add_argument("--rows", type=int, default=16)
-    made.add_argument("--most-tokens", type=int, default=3, help="a step; 1 measures nothing but the MFU")
-    made.add_argument("--seconds", type=float, default=20, help="of measuring for each layout")
+    made.add_argument("--segment", type=int, help="steps per segment; by default four windows")
+    made.add_argument("--rows", type=int, default=16, help="segments per batch")
+    made.add_argument(
+        "--most-tokens", type=int, default=3, help="largest number of tokens per step; 1 measures only the MFU"
+    )
+    made.add_argument("--seconds", type=float, default=20, help="measuring time of each layout")
     made.add_argument(
         "--compile",
         action="store_true",
@@ -132,7 +137,8 @@ def main() -> None:
         for tokens in made_steps
     ]
     size = args.preset or f"{args.layers} x {args.hidden}"
-    title = f"Training, {size}, {args.rows} segments of {steps // args.rows} steps, window {config.window} steps, {args.dtype}"
+    batch = f"{args.rows} segments of {steps // args.rows} steps"
+    title = f"Training, {size}, {batch}, window {config.window} steps, {args.dtype}"
     note = ", ".join(f"{peak / 1e9:,.0f} GFLOP/s ({name})" for name, peak in peaks.items())
     show(title, rows, args, [f"MFU: against {note}, measured in this run."])
 

@@ -1,80 +1,98 @@
 #!/usr/bin/env python
-"""Environments held out of pretraining, zero-shot: does the model get better as its context fills?
+"""Zero-shot scores in environments held out of pretraining, by episode: does the model improve as its context fills?
 
     python benchmarks/unseen.py --model model_cards/ldm-nano --ids $(paste -sd, docs/results/nano/held-out.txt) \\
         --dataset outputs/trajectories --jobs 2 --json docs/results/nano/unseen.json
 
 Consecutive episodes in one stream, which the model's history goes through. Contenders, all greedy:
 
-* LDM: told the task text, nothing else;
-* without history: the same network, which sees the current observation alone (standardised by the stream so far, as for LDM);
-* retrieval: the label of the nearest of ``--looked-up`` observations of training environments that have the same spaces, where there are any.
+* LDM: the model with the task text, without the name of the environment;
+* without history: the same network, which sees only the current observation (standardised by the stream so far, as for
+  LDM);
+* retrieval: the label of the nearest of ``--looked-up`` observations of training environments that have the same
+  spaces, where there are any.
 
-Score: 0 random, 1 reference. Environments that are measured are in the JSON file and are not repeated as long as the model (its files, not its name) and the
-options are the same; the curve lies beside it as PNG.
+Score: 0 random, 1 reference. Measured environments are in the JSON file and are not repeated as long as the model (its
+files, not its name) and the options are the same; the curve is drawn next to it as PNG.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
-from common import parser, show
+from common import Row, parser, show
 from retrieval import Retrieval
 from tqdm.auto import tqdm
 
+from ldm_hf import LDMAgent
 from ldm_hf.agent import loaded_model, make_agent
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation.evaluating import model_fingerprint
 from ldm_hf.references import known_scores, load_reference
-from ldm_hf.rollouts import HELD_OUT_SEED, AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
+from ldm_hf.rollouts import (
+    HELD_OUT_SEED,
+    AgentPolicy,
+    Policy,
+    RandomPolicy,
+    ReferencePolicy,
+    normalised_score,
+    rollout,
+)
 from ldm_hf.rollouts.lane import Lane
-from ldm_hf.spaces import space_to_json
+from ldm_hf.spaces import Action, space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, open_dataset
 from ldm_hf.trajectories.streams import config_names
+from ldm_hf.utils.figures import png_figure
 from ldm_hf.utils.parallel import run_tasks
 
 CONTENDERS = ("LDM", "without history", "retrieval")
 PHASES = ((1, 1), (2, 5), (6, 10), (11, 25), (26, 50))  # first and last episode
 
+Entry = dict[str, Any]
+"""Results of one environment: scores ``(episodes,)`` by contender, mean returns ``random`` and ``reference``, and the
+names of its ``relatives``, the training environments with the same spaces."""
+
 
 class WithoutHistory(AgentPolicy):
-    """Forgets everything before every step, except for the statistics that observations are standardised by."""
+    """The agent without its history: only the statistics that standardise observations are kept from step to step."""
 
-    def act(self, lanes: list[Lane]) -> list[Any]:
+    def act(self, lanes: list[Lane]) -> list[Action]:
         statistics = self.agent.state.statistics
         self.agent.reset()
         self.agent.state.statistics = statistics
         return super().act(lanes)
 
 
-def relatives(dataset: str, trained: Collection[str], observation_space: Any, action_space: Any) -> list[str]:
-    """Environments of a dataset that have these spaces and that the model was trained in."""
-    wanted = space_to_json(observation_space), space_to_json(action_space)
+def relatives(dataset: str, trained: Collection[str], env: gymnasium.Env) -> list[str]:
+    """Names of the environments of a dataset that have the spaces of ``env`` and that the model was trained in."""
+    wanted = space_to_json(env.observation_space), space_to_json(env.action_space)
     infos = [EnvironmentInfo.load(Path(dataset) / name) for name in config_names(Path(dataset)) if name in trained]
     return [info.name for info in infos if (info.observation_space, info.action_space) == wanted]
 
 
-def identity(args: Any) -> dict[str, Any]:
-    """What decides the results, apart from the environments."""
-    told = {name: getattr(args, name) for name in ("episodes", "lanes", "looked_up", "dataset")}
-    return told | {"model": model_fingerprint(*loaded_model(str(args.model)))}
+def identity(args: argparse.Namespace) -> dict[str, object]:
+    """All that decides the results, apart from the environments."""
+    options = {name: getattr(args, name) for name in ("episodes", "lanes", "looked_up", "dataset")}
+    return options | {"model": model_fingerprint(*loaded_model(str(args.model)))}
 
 
-def measure(name: str, args: dict[str, Any]) -> dict[str, Any]:
-    """Scores ``(episodes,)`` of every contender in one environment, means over lanes."""
+def measure(name: str, args: dict[str, Any]) -> Entry:
+    """Scores of every contender in one environment, means over lanes; ``args`` are the command's options."""
     spec, (model, processor) = get_spec(name), loaded_model(str(args["model"]))
     if name in processor.environments:
         raise LDMError(f"{args['model']} was trained in {name}; hold out others")
 
-    def agent(spaces: Any, lanes: int) -> Any:
-        return make_agent(model, processor, None, spec.task or None, spaces, num_envs=lanes)
+    def agent(pair: tuple[gymnasium.Space, gymnasium.Space], lanes: int) -> LDMAgent:
+        return make_agent(model, processor, None, spec.task or None, pair, num_envs=lanes)
 
-    def play(policy: Any, episodes: int) -> np.ndarray:
+    def play(policy: Policy, episodes: int) -> np.ndarray:
         return rollout(lambda: make(spec), policy, episodes, HELD_OUT_SEED, args["lanes"], name)
 
     scores = known_scores(spec, args["references"]) or {
@@ -85,21 +103,21 @@ def measure(name: str, args: dict[str, Any]) -> dict[str, Any]:
         )
     }
     random, reference = scores["random"]["mean"], scores["reference"]["mean"]
-    policies = {"LDM": AgentPolicy(agent), "without history": WithoutHistory(agent)}
+    policies: dict[str, Policy] = {"LDM": AgentPolicy(agent), "without history": WithoutHistory(agent)}
     env = make(spec)
-    near = relatives(args["dataset"], processor.environments, env.observation_space, env.action_space)
+    near = relatives(args["dataset"], processor.environments, env)
     env.close()
     if near:
         policies["retrieval"] = Retrieval(list(open_dataset(args["dataset"], near).values()), args["looked_up"])
-    found: dict[str, Any] = {"random": random, "reference": reference, "relatives": near}
+    found: Entry = {"random": random, "reference": reference, "relatives": near}
     for label, policy in policies.items():
         returns = play(policy, args["episodes"] * args["lanes"]).reshape(args["episodes"], args["lanes"]).mean(1)
         found[label] = normalised_score(returns, random, reference, name).tolist()
     return found
 
 
-def rows(environments: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The medians over environments, by episode, and how many reach 80 % in the mean of all episodes."""
+def rows(environments: dict[str, Entry]) -> list[Row]:
+    """Medians over environments by episode, and the number that reach 80 % in the mean of all episodes."""
     table = []
     for label in CONTENDERS:
         curves = np.array([entry[label] for entry in environments.values() if label in entry])
@@ -115,48 +133,42 @@ def rows(environments: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
-def draw(environments: dict[str, dict[str, Any]], path: Path) -> None:
-    """The median score by episode, with the middle half of the environments."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    for label in CONTENDERS:
-        curves = np.array([entry[label] for entry in environments.values() if label in entry])
-        if len(curves):
-            episodes = np.arange(1, curves.shape[1] + 1)
-            low, middle, high = np.percentile(curves, [25, 50, 75], axis=0)
-            (line,) = axes.plot(episodes, middle, label=f"{label} ({len(curves)} environments)")
-            axes.fill_between(episodes, low, high, alpha=0.15, color=line.get_color())
-    axes.axhline(0, color="grey", linewidth=0.5)
-    axes.axhline(1, color="grey", linewidth=0.5)
-    axes.set(xlabel="episode in one stream", ylabel="score (0 random, 1 reference)", ylim=(-0.5, 1.3))
-    axes.legend(loc="lower right")
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+def draw(environments: dict[str, Entry], path: Path) -> None:
+    """Draws the median score by episode, with the middle half of the environments."""
+    with png_figure(path, (7, 4), dpi=130) as figure:
+        axes = figure.subplots()
+        for label in CONTENDERS:
+            curves = np.array([entry[label] for entry in environments.values() if label in entry])
+            if len(curves):
+                episodes = np.arange(1, curves.shape[1] + 1)
+                low, middle, high = np.percentile(curves, [25, 50, 75], axis=0)
+                (line,) = axes.plot(episodes, middle, label=f"{label} ({len(curves)} environments)")
+                axes.fill_between(episodes, low, high, alpha=0.15, color=line.get_color())
+        axes.axhline(0, color="grey", linewidth=0.5)
+        axes.axhline(1, color="grey", linewidth=0.5)
+        axes.set(xlabel="episode in one stream", ylabel="score (0 random, 1 reference)", ylim=(-0.5, 1.3))
+        axes.legend(loc="lower right")
 
 
 def main() -> None:
     made = parser(__doc__)
-    made.add_argument("--model", required=True, help="folder or Hub id")
-    made.add_argument("--ids", required=True, help="environments held out, separated by commas")
-    made.add_argument("--dataset", required=True, help="folder of the trajectories that it was trained on")
+    made.add_argument("--model", required=True, help="folder or Hub id of a pretrained LDM")
+    made.add_argument("--ids", required=True, help="held-out environments, separated by commas")
+    made.add_argument("--dataset", required=True, help="folder of the trajectories that the model was trained on")
     made.add_argument(
         "--references", default="model_cards/ldm-reference-policies", help="folder of learned references"
     )
-    made.add_argument("--episodes", type=int, default=50, help="consecutive ones")
-    made.add_argument("--lanes", type=int, default=2, help="streams")
-    made.add_argument("--looked-up", type=int, default=20_000, help="observations")
-    made.add_argument("--jobs", type=int, default=1, help="processes")
+    made.add_argument("--episodes", type=int, default=50, help="number of consecutive episodes")
+    made.add_argument("--lanes", type=int, default=2, help="number of parallel streams")
+    made.add_argument("--looked-up", type=int, default=20_000, help="most observations that retrieval searches")
+    made.add_argument("--jobs", type=int, default=1, help="number of processes")
     args = made.parse_args()
-    told = {name: value for name, value in vars(args).items() if name != "json"}
+    options = {name: value for name, value in vars(args).items() if name != "json"}
     found = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
     same = identity(args)
     known = found["results"] if found.get("identity") == same else {}
     failures: dict[str, str] = {}
-    tasks = {name: (name, told) for name in args.ids.split(",") if name not in known}
+    tasks = {name: (name, options) for name in args.ids.split(",") if name not in known}
     for name, outcome in tqdm(run_tasks(measure, tasks, args.jobs), total=len(tasks), unit="environment"):
         if isinstance(outcome, LDMError):
             failures[name] = str(outcome)

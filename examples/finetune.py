@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Fine-tunes a pretrained LDM on trajectories of environments, also of spaces that it has never seen.
 
-    python examples/finetune.py --model outputs/ldm-nano --dataset outputs/mine --environments Thermostat-v0 --output_dir outputs/thermostat
+    python examples/finetune.py --model outputs/ldm-nano --dataset outputs/mine --environments Thermostat-v0 \\
+        --output_dir outputs/thermostat
 
-Some episodes are held out, and training ends when they are no longer predicted better. The result is a model like any other; it still knows the
-environments of the pretrained one, and plays them worse the longer it was trained on others.
+Some episodes are held out, and training ends when the loss on them no longer falls. The result is a model like any
+other; it still knows the environments of the pretrained one, and plays them worse the longer it was trained on others.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING
 
 from ldm_hf import LDMProcessor
 from ldm_hf.agent import load_model
@@ -33,33 +33,36 @@ from ldm_hf.training import (
 from ldm_hf.trajectories import WindowSampler, open_dataset
 from ldm_hf.trajectories.streams import Stream
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator  # imports torch, for which `ldm_hf` settles how its threads wait
+
 logger = logging.getLogger(__name__)
 
-HELD_OUT_BATCHES = 4  # at every measurement
+HELD_OUT_BATCHES = 4  # batches per measurement of the held-out loss
 
 
 @dataclass(kw_only=True)
 class Arguments(TrainingRun):
-    """What to train on what, for how long."""
+    """Options of fine-tuning."""
 
     model: str = field(metadata={"help": "folder or Hub id of the pretrained LDM"})
     method: str = option(
         "full",
-        "train all, leave the decoder frozen, or put low-rank adapters beside it",
+        "what to train: all weights, all but the decoder, or low-rank adapters (LoRA) of the decoder",
         choices=["full", "frozen", "lora"],
     )
-    lora_rank: int = option(8, "of the adapters of --method lora")
-    episodes: int | None = option(None, "demonstrations of each environment, the first ones; all by default")
-    held_out: float = option(0.1, "share of episodes that training stops early by; 0: trains to the end")
+    lora_rank: int = option(8, "rank of the adapters of --method lora")
+    episodes: int | None = option(None, "use only the first so many episodes of each environment; all by default")
+    held_out: float = option(0.1, "share of episodes held out for early stopping; 0 switches it off")
     evaluation_steps: int = option(50, "updates between two measurements of the held-out loss")
-    patience: int = option(6, "measurements without a better one that end the training")
-    max_steps: int = option(1000, "updates at the most")
-    learning_rate: float = option(5e-4, "at its highest")
-    warmup_steps: int = option(20, "updates until then")
+    patience: int = option(6, "measurements without improvement before training stops")
+    max_steps: int = option(1000, "most training updates")
+    learning_rate: float = option(5e-4, "peak learning rate")
+    warmup_steps: int = option(20, "linear warm-up steps")
 
 
 def split(stream: Stream, episodes: int | None, held_out: float) -> tuple[Stream, Stream | None]:
-    """Episodes to train on, and those held out: the last ones; none of fewer than five."""
+    """Splits episodes into those to train on and the last ones, which are held out; none of fewer than five."""
     count = min(episodes or stream.num_episodes, stream.num_episodes)
     held = max(1, round(held_out * count)) if held_out and count >= 5 else 0
     return stream.part(0, count - held), stream.part(count - held, count) if held else None
@@ -72,7 +75,7 @@ def early_stopping(
     args: Arguments,
     window: int,
 ) -> EarlyStopping:
-    """On batches of the held-out streams, encoded with all that is known of their environments."""
+    """Early stopping by the loss on held-out streams, encoded with all that is known of their environments."""
     sampler = WindowSampler(
         {name: stream.num_steps for name, stream in streams.items()},
         args.segment or 4 * window,
@@ -88,7 +91,7 @@ def early_stopping(
 
 
 def main(args: Arguments) -> None:
-    """Trains and saves."""
+    """Fine-tunes the model on the dataset and saves it."""
     accelerator = make_accelerator(args)
     streams = open_dataset(args.dataset, args.environments or None, args.min_return_percentile)
     parts = {name: split(stream, args.episodes, args.held_out) for name, stream in streams.items()}

@@ -1,10 +1,12 @@
 #!/usr/bin/env python
 """Pretrains one LDM on the trajectories of many environments by next-action prediction.
 
-    accelerate launch examples/pretrain.py --dataset outputs/trajectories --preset ldm-nano --output_dir outputs/ldm-nano --max_steps 2000
+    accelerate launch examples/pretrain.py --dataset outputs/trajectories --preset ldm-nano \\
+        --output_dir outputs/ldm-nano --max_steps 2000
 
-The same command continues an interrupted run (``--resume_from_checkpoint latest``) with the losses that the uninterrupted one would have had.
-``--dry_run`` tells what it would need. Several devices: examples/accelerate/.
+With ``--resume_from_checkpoint latest``, the same command continues an interrupted run, with the losses that the
+uninterrupted one would have had. ``--dry_run`` reports size, memory and speed. For several devices, see
+examples/accelerate/.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from ldm_hf.trajectories import open_dataset
 
 @dataclass(kw_only=True)
 class Arguments(TrainingRun):
-    """What to train on what, for how long."""
+    """Options of pretraining."""
 
-    preset: str = option("ldm-nano", "ldm-nano, ldm-small or ldm-base")
+    preset: str = option("ldm-nano", "size of a new model: ldm-nano, ldm-small or ldm-base")
     model: str | None = option(None, "folder or Hub id of a pretrained LDM to start from instead of a preset")
     backbone: str | None = option(
         None, "folder or Hub id of a pretrained language model whose decoder to start from instead"
@@ -29,7 +31,11 @@ class Arguments(TrainingRun):
 
 
 def make_model(args: Arguments) -> LDMForActionPrediction:
-    """The model to start from."""
+    """The model to start from: pretrained, with a pretrained decoder, or new.
+
+    Raises:
+        LDMError: if the options name two models to start from.
+    """
     if args.model and args.backbone:
         raise LDMError("--model and --backbone both say where to start from; give one of them")
     if args.model:
@@ -40,7 +46,7 @@ def make_model(args: Arguments) -> LDMForActionPrediction:
 
 
 def main(args: Arguments) -> None:
-    """Trains and saves."""
+    """Trains a model on the dataset and saves it."""
     accelerator = make_accelerator(args)
     trajectories = open_dataset(args.dataset, args.environments or None, args.min_return_percentile)
     model = make_model(args)

@@ -6,6 +6,8 @@ The public names are imported when they are first used, so that ``import ldm_hf`
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .utils.threads import set_waiting
+
 if TYPE_CHECKING:
     from .agent import LDMAgent, LDMState
     from .configuration_ldm import LDMConfig
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from .processing_ldm import LDMProcessor
 
 __version__ = "0.1.0"
+set_waiting()
 
 _MODULES = {
     "LDMAgent": "agent",

@@ -321,7 +321,7 @@ class LDMModel(LDMPreTrainedModel):
             **kwargs,
         )
         cache.advance(active)
-        # `CompiledModel` calls `cache.count` itself; a Python counter here would split the graph
+        # `CompiledModel` calls `cache.count` itself; a Python counter here would split the graph.
         if not torch.compiler.is_compiling():
             cache.count(getattr(self.backbone, "rotary_emb", None))
         return outputs

@@ -1,7 +1,7 @@
-"""A server on this machine that speaks as much of the Hub's protocol as huggingface_hub needs to create, fill, list and read repos.
+"""A local server with as much of the Hub's protocol as huggingface_hub needs to create, fill, list and read repos.
 
-Run it in a thread with `serve`; a client needs ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_DISABLE_XET=1`` in its environment before it imports
-huggingface_hub.
+Run it in a thread with `serve`; a client needs ``HF_ENDPOINT``, ``HF_TOKEN`` and ``HF_HUB_DISABLE_XET=1`` in its
+environment before it imports huggingface_hub.
 """
 
 import base64

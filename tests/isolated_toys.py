@@ -173,7 +173,7 @@ def die(env):
 
 
 class Insider:
-    """A reference that needs the inside of a Sampler: the number of its steps, and how many actions of others it has heard of."""
+    """A reference that looks inside a Sampler: the number of its steps, and of foreign actions that it was told of."""
 
     method = "scripted"
 

@@ -1,4 +1,4 @@
-"""An OpenEnv server with a corridor in it; runs under the interpreter that has openenv-core: ``python openenv_server.py PORT``."""
+"""An OpenEnv server with a corridor in it: ``python openenv_server.py PORT``, where openenv-core is installed."""
 
 import random
 import sys

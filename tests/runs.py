@@ -34,7 +34,7 @@ SEGMENT = 16
 SPEEDS = {"updates_per_second", "transitions_per_second", "tokens_per_second", "mfu", "waiting"}
 TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
-# Accelerate shards on GPUs only; PyTorch's own FSDP2 does so on CPUs, too, once accelerate takes the processes for such.
+# Accelerate shards on GPUs only; PyTorch's FSDP2 does so on CPUs, too, once accelerate takes the processes for GPUs.
 SHARDED = """
 import sys
 sys.path.insert(0, {examples!r})
@@ -82,7 +82,7 @@ def write_model(folder):
 
 
 def flags(folder, *options):
-    """Of a training script on the dataset ``data`` and the model ``start`` of a folder; six updates unless told otherwise."""
+    """Options of a training script: dataset ``data`` and model ``start`` of a folder, six updates by default."""
     defaults = {
         "dataset": folder / "data",
         "model": folder / "start",

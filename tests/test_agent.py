@@ -29,7 +29,7 @@ from .toys import (
     toys,
 )
 
-# --- acting ----------------------------------------------------------------------------------------------------------------------
+# --- acting ----------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=15)
@@ -60,7 +60,7 @@ def test_batched_actions_are_members_of_any_space(tiny, observation_space, actio
 
 
 def test_single_environments_and_both_autoreset_modes_see_the_same_episodes(tiny):
-    """NEXT_STEP shows the last observation of an episode and spends a step on the reset: neither may enter the history."""
+    """NEXT_STEP shows the last observation of an episode and spends a step on the reset: neither enters the history."""
     same, later = toys(SAME_STEP), toys(NEXT_STEP)
     play(LDMAgent(*tiny, same), same, 40)
     play(LDMAgent(*tiny, later), later, 55)
@@ -203,7 +203,7 @@ def test_threads_with_an_agent_each_share_a_model(tiny):
     assert len(set(alone)) > 1
 
 
-# --- sampling --------------------------------------------------------------------------------------------------------------------
+# --- sampling --------------------------------------------------------------------------------------------------------
 
 
 def actions_of(agent, env, steps=30):
@@ -229,7 +229,7 @@ def test_temperature_widens_the_choice(tiny, temperature, distinct):
     assert len(chosen) == distinct and int(LDMAgent(*tiny, env).act(env.observation)) in chosen
 
 
-# --- lanes -----------------------------------------------------------------------------------------------------------------------
+# --- lanes -----------------------------------------------------------------------------------------------------------
 
 
 def feed(agent, count, start=0, lanes=slice(None), clear=None, first=()):
@@ -275,7 +275,7 @@ def test_clearing_all_lanes_is_a_reset(tiny):
     assert difference(feed(agent, 12), first) < 1e-5
 
 
-# --- Stable-Baselines3 -----------------------------------------------------------------------------------------------------------
+# --- Stable-Baselines3 -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture()

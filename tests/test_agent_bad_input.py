@@ -25,7 +25,7 @@ def saved(tiny, tmp_path):
     return tmp_path / "model"
 
 
-# --- masks and NaN ---------------------------------------------------------------------------------------------------------------
+# --- masks and NaN ---------------------------------------------------------------------------------------------------
 
 
 def best_legal(logits, legal):
@@ -136,7 +136,7 @@ def test_nan_is_the_mean_of_the_data(knowing):
     assert difference(*recorder.logits) == 0
 
 
-# --- what does not fit -----------------------------------------------------------------------------------------------------------
+# --- what does not fit -----------------------------------------------------------------------------------------------
 
 
 def test_an_environment_is_known_by_its_own_id(tiny):
@@ -203,7 +203,7 @@ def test_model_and_processor_must_belong_together(tiny):
         LDMAgent(tiny[0], LDMProcessor(), Fixed())
 
 
-# --- loading ---------------------------------------------------------------------------------------------------------------------
+# --- loading ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_missing_or_empty_folder_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""Every decoder that a configuration may name: roll-out, window, saving, training, and the weights of a pretrained language model."""
+"""Every decoder that a configuration may name: roll-out, window, saving, training, weights of a language model."""
 
 import shutil
 
@@ -98,7 +98,7 @@ def test_a_reset_lane_equals_a_fresh_one_and_lanes_do_not_see_one_another(backbo
 
 @torch.no_grad()
 def test_an_inactive_lane_forgets_the_step(backbone, processor):
-    """Lane 0 takes in every step, lane 1 is shown steps out of order between its own: the first, and some in the middle."""
+    """Lane 0 takes in every step, lane 1 sees steps out of order between its own: the first, and some in the middle."""
     batch = rich_batch(processor, length=12, labels=False)
     whole = by_lane(backbone(**batch).logits, 2)
     cache = RingBufferCache.from_config(backbone.config, 2)
@@ -133,7 +133,7 @@ def test_the_future_changes_nothing_before_it(backbone, processor):
 
 @torch.no_grad()
 def test_attention_sees_the_window_and_no_more(backbone, processor):
-    """Through all layers, that is ``layers * (W - 1)`` steps; convolutions see their kernel, a state space everything."""
+    """Through all layers, ``layers * (W - 1)`` steps; convolutions see their kernel, state spaces everything."""
     kinds = backbone.config.layer_kinds
     if "linear_attention" in kinds:
         pytest.skip("a state space sees everything")

@@ -27,6 +27,10 @@ COMMANDS = {
     "backends": ["--ids", "CartPole-v1", "--steps", "300"],
     "collection": ["--ids", "CartPole-v1", "Taxi-v4", "--seconds", "0.01"],
     "images": ["--ids", "BabyAI-GoToRedBallNoDists-pixels", "--steps", "60", "--seconds", "0.01"],
+    "threads": [
+        *("--ids", "CartPole-v1", "--steps", "300", "--lanes", "1", "--loads", "0", "1", "--rounds", "1"),
+        *("--seconds", "0.01", "--settings", "ldm_hf's default"),
+    ],
     "int8": ["--ids", "CartPole-v1", "--episodes", "1"],
 }
 OURS = {"ring buffer", "DynamicCache", "re-encoding", "Decision Transformer"}

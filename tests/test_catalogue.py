@@ -87,7 +87,7 @@ def test_there_are_a_thousand_environments_of_many_libraries_and_domains():
 
 
 def test_every_row_has_the_spaces_that_were_found():
-    assert sorted(measured("spaces")) == sorted(catalogue())
+    assert sorted(measured()["spaces"]) == sorted(catalogue())
     assert get_spec("CartPole-v1").expected_spaces == ("Box(4)", "Discrete(2)")
 
 

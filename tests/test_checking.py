@@ -24,7 +24,7 @@ from ldm_hf.environments.checking import (
     WORKS,
     check,
     check_environment,
-    describe,
+    in_short,
     markdown_report,
     summary_rows,
 )
@@ -99,8 +99,8 @@ def test_an_environment_that_works():
         ("make", RAISES, "no such robot"),
         ("step", RAISES, "ZeroDivisionError: the wheel came off"),
         ("outside", OUTSIDE, r"no member of Box\(0.0, 1.0, \(2,\).*7"),
-        ("nan", OUTSIDE, "the reward is no finite number: nan"),
-        ("vector", OUTSIDE, "the reward is no finite number: array"),
+        ("nan", OUTSIDE, "the reward is not a finite number: nan"),
+        ("vector", OUTSIDE, "the reward is not a finite number: array"),
         ("random", IRREPRODUCIBLE, "differ at step 0"),
         ("sequence", UNSUPPORTED, "Sequence at leaf"),
     ],
@@ -182,11 +182,11 @@ def test_spaces_in_short():
             "says": spaces.Text(9),
         }
     )
-    assert describe(space) == (
+    assert in_short(space) == (
         "Dict(image: Box(7x7x3 uint8), rest: Tuple(Discrete(4), MultiDiscrete(2 of 3), MultiDiscrete(2, 5)), "
         "says: Text(9), switches: MultiBinary(6))"
     )
-    assert describe(spaces.Sequence(spaces.Discrete(2))) == "Sequence"
+    assert in_short(spaces.Sequence(spaces.Discrete(2))) == "Sequence"
 
 
 def test_the_command(tmp_path):

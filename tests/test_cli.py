@@ -19,7 +19,8 @@ from ldm_hf.cli import app as cli
 from ldm_hf.cli import collect as cli_collect
 from ldm_hf.environments import catalogue
 from ldm_hf.errors import LDMError, MissingExtraError, UnknownEnvironmentError
-from ldm_hf.evaluation.playing import CAPTION, play, play_grid
+from ldm_hf.evaluation.pictures import CAPTION
+from ldm_hf.evaluation.playing import play, play_grid
 from ldm_hf.training import processor_for
 from ldm_hf.trajectories import open_dataset
 
@@ -421,7 +422,7 @@ def test_environments_that_the_model_does_not_know_are_played(model, tmp_path, p
 
 @pytest.mark.parametrize("call", ["render", "reset", "step"])
 def test_an_environment_that_fails_while_it_is_played_is_named(model, tmp_path, painted, call):
-    with pytest.raises(LDMError, match=rf"environment Painted{call}-v0 failed in {call}: OSError: no display"):
+    with pytest.raises(LDMError, match=rf"environment Painted{call}-v0 failed in {call} .*: OSError: no display"):
         play(str(model), f"Painted{call}-v0", tmp_path / "a.gif")
 
 
@@ -447,7 +448,7 @@ def test_pictures_of_real_numbers_are_written_too(model, tmp_path):
 
 def test_several_environments_are_played_side_by_side(model, tmp_path, painted):
     names = ["Painted-v0", "Paintedstep-v0", "FrozenLake-v1", "nasim-tiny"]
-    failures = play_grid(str(model), names, tmp_path / "grid.gif", steps=5, side=64)
+    failures = play_grid(str(model), names, tmp_path / "grid.gif", seconds=1, side=64, fps=5)
     assert set(failures) == {"Paintedstep-v0", "nasim-tiny"}
     frames = imageio.imread(tmp_path / "grid.gif")
     assert frames.shape[1:3] == (64 + CAPTION, 2 * 64)

@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 import ldm_hf.collection.collecting
 from ldm_hf.collection import Plan, collect
-from ldm_hf.collection.collecting import LADDER, collect_environment, record_episode
+from ldm_hf.collection.collecting import LADDER, collect_environment
 from ldm_hf.environments import EnvironmentSpec, get_spec, make
 from ldm_hf.errors import CheckpointError, DatasetError, EnvironmentFailure, LDMError
 from ldm_hf.references import Reference, known_scores, load_reference, reference_scores
@@ -22,6 +22,8 @@ from ldm_hf.rollouts import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollou
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import open_dataset, writer
 from ldm_hf.utils.parallel import run_tasks
+
+from .recorded import record_episode
 
 
 class Balance(Reference):
@@ -256,7 +258,7 @@ def test_a_finished_environment_is_not_even_made(plan, monkeypatch):
     def refuse(*args):
         raise AssertionError("made")
 
-    monkeypatch.setattr(ldm_hf.collection, "make", refuse)
+    monkeypatch.setattr(ldm_hf.collection.collecting, "make", refuse)
     assert collect_environment(POLE, plan) == info
     assert collect([POLE], plan, progress=False) == {}
     assert episodes(plan, POLE) == before

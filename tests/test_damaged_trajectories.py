@@ -24,7 +24,7 @@ from .test_trajectories import (
     write,
 )
 
-# --- what goes wrong while writing -----------------------------------------------------------------------------------------------
+# --- what goes wrong while writing -----------------------------------------------------------------------------------
 
 
 def disk_full(table, file, **kwargs):
@@ -146,7 +146,7 @@ def test_a_name_that_is_no_folder_name_is_refused(tmp_path):
         TrajectoryWriter(tmp_path, describe(name="ALE/Pong-v5"))
 
 
-# --- what goes wrong while reading -----------------------------------------------------------------------------------------------
+# --- what goes wrong while reading -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kept", [0, 20, -40], ids=["empty", "start", "all but the end"])
@@ -281,7 +281,7 @@ def test_unknown_fields_of_this_format_are_ignored(tmp_path):
     assert EnvironmentInfo.load(folder) == describe()
 
 
-# --- what is no longer of one piece ----------------------------------------------------------------------------------------------
+# --- what is no longer of one piece ----------------------------------------------------------------------------------
 
 
 def test_a_shard_of_other_spaces_is_named_though_its_columns_fit(tmp_path):

@@ -36,7 +36,7 @@ def found(folder, **arguments):
     ]
 
 
-# --- members of spaces ---------------------------------------------------------------------------------------------------------------
+# --- members of spaces -----------------------------------------------------------------------------------------------
 
 
 @given(observation_spaces, st.integers(0, 99))
@@ -65,7 +65,7 @@ def test_whatever_is_no_member_is_outside(space, wrong):
     assert outside(space, np.array(wrong, dtype=kind)).all()
 
 
-# --- validate ------------------------------------------------------------------------------------------------------------------------
+# --- validate --------------------------------------------------------------------------------------------------------
 
 
 def test_a_sound_dataset_has_no_findings(tmp_path):
@@ -127,7 +127,8 @@ def spoil_copies(episodes):
         (
             "duplicates",
             "warning",
-            "1 of 5 episodes repeat an earlier one with another seed (a deterministic environment?), first 4, which is 2 again",
+            "1 of 5 episodes repeat an earlier one with another seed (a deterministic environment?), "
+            "first 4, which is 2 again",
         ),
     ]
 
@@ -140,7 +141,8 @@ def spoil_labels(episodes):
         (
             "labels",
             "error",
-            "the label differs from the action in 4 steps of episodes in which the reference alone acts, first in episode 0, step 0",
+            "the label differs from the action in 4 steps of episodes in which the reference alone acts, "
+            "first in episode 0, step 0",
         )
     ]
 
@@ -182,7 +184,7 @@ def test_unknown_columns_and_damaged_shards_are_told(tmp_path):
     assert unreadable[:2] == ("unreadable", "error") and "train-00000.parquet is damaged" in unreadable[2]
 
 
-# --- describe and the card --------------------------------------------------------------------------------------------------------------
+# --- describe and the card -------------------------------------------------------------------------------------------
 
 
 def test_a_dataset_in_numbers(tmp_path):
@@ -235,7 +237,7 @@ def test_the_card_keeps_what_somebody_wrote(tmp_path):
     )
 
 
-# --- the better episodes -----------------------------------------------------------------------------------------------------------------
+# --- the better episodes ---------------------------------------------------------------------------------------------
 
 
 def graded(returns, lengths=None):

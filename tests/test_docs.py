@@ -1,6 +1,7 @@
-"""The documentation: every block runs as it is printed, every link leads somewhere, the site builds without a warning."""
+"""The documentation: every block runs as printed, every link leads somewhere, the site builds without a warning."""
 
 import doctest
+import json
 import os
 import re
 import subprocess
@@ -18,11 +19,15 @@ from sybil.parsers.markdown import CodeBlockParser
 from yaml import safe_load
 
 from ldm_hf.environments import catalogue
+from ldm_hf.environments.library_folders import read_library
+from ldm_hf.environments.specs import expand
+from ldm_hf.references import reference_scores
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 ]
 FILE = re.compile(r"# (\w+\.(?:py|yaml))\b.*\n")  # the first line of a block that is a file names it
@@ -37,6 +42,7 @@ ldm() {{ case $1 in
 esac; }}
 accelerate() {{ command accelerate "$@" --max_steps 2 --batch_size 2 --cpu_threads 1; }}
 make() {{ command make --dry-run --directory "{ROOT}" "$@" > /dev/null; }}
+pip() {{ :; }}
 """
 
 
@@ -59,7 +65,10 @@ def bash(example):
 def yaml(example):
     path = Path(FILE.match(example.parsed)[1])
     path.write_text(example.parsed)
-    if not isinstance(safe_load(example.parsed), list):  # no table of environments
+    told = safe_load(example.parsed)
+    if "rows" in told:  # a library
+        assert expand(read_library(path).rows)
+    if not isinstance(told, list):  # no table of environments
         return
     known = set(catalogue())
     os.environ["LDM_HF_CATALOGUE"] = str(path)
@@ -109,7 +118,7 @@ def test_every_block_runs(page, workplace):
 
 OUTSIDE = [  # inside of docs/ the build of the site checks links
     (page, *link)
-    for page in PAGES[:2]
+    for page in PAGES[:3]
     for link in re.findall(r"\]\((?!https?://)([^)#]+)#?([^)]*)\)", (ROOT / page).read_text())
 ]
 
@@ -121,6 +130,34 @@ def test_links_lead_somewhere(page, target, anchor):
     if anchor:
         headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.M)
         assert anchor in [slugify(heading, "-") for heading in headings]
+
+
+def test_the_readme_fits_on_a_few_screens():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 130 and len(text.split()) < 900
+
+
+def test_the_readme_counts_the_catalogue_as_it_is():
+    text, rows, scores = (ROOT / "README.md").read_text(encoding="utf-8"), catalogue(), reference_scores()
+    counted = [len(rows), len({row.library for row in rows.values()}), len(scores)]
+    counted.append(sum(score["beats_random"] for score in scores.values()))
+    pattern = r"has ([\d,]+) environments of (\d+) libraries; ([\d,]+) are measured, and in ([\d,]+) a reference"
+    assert [int(number.replace(",", "")) for number in re.search(pattern, text).groups()] == counted
+
+
+def test_the_readme_repeats_the_results_of_the_published_model():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    folder = ROOT / "model_cards/ldm-nano"
+    trained, unseen = (
+        {name: entry["normalised"] for name, entry in json.loads((folder / file).read_text())["environments"].items()}
+        for file in ("results.json", "results-unseen.json")
+    )
+    foreign = {name: score for name, score in unseen.items() if name.startswith("Foraging")}
+    relatives = {name: score for name, score in unseen.items() if name not in foreign}
+    without_bsuite = {name: score for name, score in trained.items() if not name.startswith("bsuite")}
+    told = [tuple(map(int, row)) for row in re.findall(r"^\|.*\| (\d+) \| (\d+) \|$", text, re.M)]
+    groups = (trained, without_bsuite, relatives, foreign)
+    assert told == [(len(group), sum(score >= 0.8 for score in group.values())) for group in groups]
 
 
 MODULES = [path for path in sorted((ROOT / "ldm_hf").rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
@@ -135,7 +172,7 @@ def test_examples_in_docstrings(path, workplace):
 
 PUBLIC = [  # packages say what is public in them; in plain modules it is whatever has no underscore
     *("ldm_hf", "ldm_hf.environments", "ldm_hf.evaluation", "ldm_hf.references", "ldm_hf.trajectories"),
-    *("ldm_hf.importers", "ldm_hf.hub"),
+    *("ldm_hf.importers", "ldm_hf.hub", "ldm_hf.rollouts"),
     *("ldm_hf.collection", "ldm_hf.training", "ldm_hf.errors"),
 ]
 

@@ -59,7 +59,7 @@ def same(left, right) -> bool:
     return np.array_equal(left, right)
 
 
-# --- rows of the catalogue as environments -----------------------------------------------------------------------------
+# --- rows of the catalogue as environments ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", rows())

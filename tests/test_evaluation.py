@@ -1,7 +1,6 @@
 """Roll-outs with fixed seeds, scores, results and reports."""
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +13,18 @@ from rich.console import Console
 
 from ldm_hf import LDMAgent
 from ldm_hf.errors import CheckpointError, DatasetError, EnvironmentFailure, LDMError, NonFiniteError
-from ldm_hf.evaluation import Target, evaluate, markdown_report, print_report, summarise, threshold_curve
+from ldm_hf.evaluation import (
+    EvaluationOptions,
+    Target,
+    evaluate,
+    markdown_report,
+    print_report,
+    summarise,
+    threshold_curve,
+)
 from ldm_hf.evaluation.scores import interval
 from ldm_hf.rollouts import AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
+from ldm_hf.rollouts.lane import Lane
 from ldm_hf.trajectories.schema import EnvironmentInfo
 from ldm_hf.utils.files import save_json
 
@@ -114,7 +122,9 @@ def test_returns_do_not_depend_on_the_number_of_lanes(policy):
 def test_random_actions_do_not_follow_the_random_numbers_of_the_environment():
     env = cart_pole()
     env.reset(seed=5)
-    RandomPolicy().begin(0, env, None, {}, 5)
+    lane = Lane(env)
+    lane.seed = 5
+    RandomPolicy().begin(0, lane)
     assert [env.action_space.np_random.random() for _ in range(3)] != [env.np_random.random() for _ in range(3)]
 
 
@@ -138,15 +148,12 @@ def test_agents_see_the_first_observation_of_the_next_episode_with_the_end_of_th
 
     class Spy:
         def act(self, observation, reward, terminated, truncated, info):
-            calls.append((observation["step"].tolist(), reward if reward is None else reward.copy(), terminated))
-            actions = (np.zeros(2, np.int64), np.zeros((2, 2), np.float32))
-            calls[-1] = (*calls[-1][:2], None if terminated is None else terminated.copy())
-            return actions
+            calls.append((observation["step"].tolist(), reward.copy(), terminated.copy()))
+            return np.zeros(2, np.int64), np.zeros((2, 2), np.float32)
 
     rollout(SeededEnv, AgentPolicy(lambda spaces, lanes: Spy()), episodes=4, seed=0, num_envs=2)
     # Lane 0 plays seed 0 (one step), then 2 (three steps); lane 1 plays seed 1 (two steps), then 3 (one step).
-    assert calls[0] == ([0, 0], None, None)
-    assert [call[0] for call in calls[1:]] == [[0, 1], [1, 0], [2, 1]]
+    assert [call[0] for call in calls] == [[0, 0], [0, 1], [1, 0], [2, 1]]
     assert [call[1].tolist() for call in calls[1:]] == [[0, 1], [2, 1], [2, 3]]
     assert [call[2].tolist() for call in calls[1:]] == [[True, False], [False, True], [False, True]]
 
@@ -221,8 +228,11 @@ def test_interval_narrows_with_episodes():
 def test_evaluate_measures_all_policies_on_the_same_seeds_and_reports_failures(saved, tmp_path):
     output = tmp_path / "results" / "results.json"
     names = ["Broken-v0", "CartPole-v1", "Other-v0", "Worse-v0"]
-    results = evaluate(saved, names, episodes=4, seed=50, num_envs=3, output=output, progress=False, find=find)
+    told = {}
+    options = EvaluationOptions(episodes=4, seed=50, num_envs=3)
+    results = evaluate(saved, names, options, output=output, progress=False, find=find, on_result=told.__setitem__)
     assert json.loads(output.read_text()) == results
+    assert told == results["environments"]
     assert list(results["environments"]) == ["CartPole-v1", "Other-v0"]
     assert "bad physics" in results["failures"]["Broken-v0"]
     assert "not better than random" in results["failures"]["Worse-v0"]
@@ -249,9 +259,10 @@ def test_an_interrupted_evaluation_goes_on_unless_it_measures_otherwise(saved, t
             raise KeyboardInterrupt
         return find(name, folder)
 
-    def measure(**options):
+    def measure(force=False, **options):
         asked_before = len(asked)
-        results = evaluate(saved, names, output=output, progress=False, find=spy, **{"episodes": 3} | options)
+        options = EvaluationOptions(**{"episodes": 3} | options)
+        results = evaluate(saved, names, options, output=output, force=force, progress=False, find=spy)
         return results, asked[asked_before:]
 
     with pytest.raises(KeyboardInterrupt):
@@ -288,14 +299,16 @@ def test_incognito_the_model_acts_without_what_is_stored(saved, monkeypatch):
             super().__init__(*args, **kwargs)
             known.append(self.layout.name)
 
-    monkeypatch.setattr(sys.modules[evaluate.__module__], "LDMAgent", Spy)
+    monkeypatch.setattr("ldm_hf.agent.LDMAgent", Spy)
     for incognito in (False, True):
-        evaluate(saved, episodes=1, progress=False, find=find, incognito=incognito)
+        options = EvaluationOptions(episodes=1, incognito=incognito)
+        evaluate(saved, options=options, progress=False, find=find)
     assert known == ["CartPole-v1"] * 2 + ["the environment"] * 2
 
 
 def test_evaluate_takes_the_environments_that_the_model_knows(saved):
-    results = evaluate(saved, episodes=1, progress=False, find=find, command="ldm evaluate")
+    options = EvaluationOptions(episodes=1)
+    results = evaluate(saved, options=options, progress=False, find=find, command="ldm evaluate")
     assert list(results["environments"]) == ["CartPole-v1"]
     assert results["command"] == "ldm evaluate"
 
@@ -306,7 +319,8 @@ def test_scores_of_the_dataset_are_used_if_the_seeds_are_the_same(saved, tmp_pat
     recorded = {"mean": 1.0, "std": 0.5, "episodes": 20, "seed": 50}
     scores = {"random": recorded, "reference": recorded | {"seed": 51}}
     EnvironmentInfo("CartPole-v1", "CartPole-v1", {}, {}, scores=scores).save(folder)
-    results = evaluate(saved, episodes=2, seed=50, dataset=folder.parent, progress=False, find=find)
+    options = EvaluationOptions(episodes=2, seed=50)
+    results = evaluate(saved, options=options, dataset=folder.parent, progress=False, find=find)
     assert results["environments"]["CartPole-v1"]["random"] == recorded
     assert results["environments"]["CartPole-v1"]["reference"]["mean"] == 60
 
@@ -323,8 +337,9 @@ def test_bad_arguments(saved, tmp_path):
 @pytest.mark.slow
 def test_processes_measure_the_same(saved):
     names = ["Broken-v0", "CartPole-v1", "Other-v0"]
+    options = EvaluationOptions(episodes=3)
     alone, parallel = (
-        evaluate(saved, names, episodes=3, jobs=jobs, progress=False, find=find, command="") for jobs in (1, 2)
+        evaluate(saved, names, options, jobs=jobs, progress=False, find=find, command="") for jobs in (1, 2)
     )
     assert alone["failures"] == parallel["failures"]
     assert list(parallel["environments"]) == ["CartPole-v1", "Other-v0"]
@@ -348,6 +363,10 @@ def test_report_shows_environments_domains_and_failures(tmp_path):
     text = console.export_text()
     for expected in ("CartPole-v1", "93 %", "41 %", "navigation", "all", "X failed"):
         assert expected in text
+    assert text.index("CartPole-v1") < text.index("Maze-v0")  # by domain
+    print_report(results, console, best_first=True)
+    text = console.export_text()
+    assert text.index("Maze-v0") < text.index("CartPole-v1")
     lines = markdown_report(results | {"command": "ldm evaluate"}).splitlines()
     assert "`ldm evaluate`" in lines and "Failed: X failed" in lines
     assert any(line.startswith("| Maze-v0 | navigation |") and "80 % |" in line for line in lines)

@@ -1,4 +1,4 @@
-"""examples/finetune.py: whole models, frozen decoders and adapters, on spaces that the pretrained model has never seen."""
+"""examples/finetune.py: whole models, frozen decoders and adapters, on spaces that the model has never seen."""
 
 import json
 import sys

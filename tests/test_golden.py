@@ -1,4 +1,4 @@
-"""The published weights choose the recorded actions on recorded inputs: no change of the code changes what a published model does."""
+"""The published weights choose the recorded actions on recorded inputs: a change of the code must not change them."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What only a GPU can show: it computes the same, alone and compiled, and the training scripts run on it. Skipped where there is none."""
+"""What only a GPU can show: it computes the same, alone and compiled, and the training scripts run on it."""
 
 import copy
 import shutil

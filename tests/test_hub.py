@@ -12,7 +12,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from ldm_hf.hub.export import shipped_code
+from ldm_hf.hub.export import write_code
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 
@@ -21,6 +21,7 @@ from .hub_server import serve
 from .test_model import rich_batch
 
 ROOT = Path(__file__).parents[1]
+PUBLISHED = ROOT / "model_cards" / "ldm-nano"
 pytestmark = pytest.mark.slow  # every test starts processes that import torch and transformers
 SPACES = (spaces.Box(-1, 1, (3,)), spaces.Discrete(4))
 
@@ -110,7 +111,8 @@ def test_a_dataset_folder_is_a_dataset_repo(tmp_path, hub):
         ours = open_dataset("someone/toys")["Toy-v0"]
         stream = load_dataset("someone/toys", "Toy-v0", split="train", streaming=True)
         rows = list(stream)
-        print(ours.num_steps, ours.num_episodes, len(rows), float(ours.slice(7, 12)["reward"].sum()), sum(rows[1]["reward"]))
+        print(ours.num_steps, ours.num_episodes, len(rows))
+        print(float(ours.slice(7, 12)["reward"].sum()), sum(rows[1]["reward"]))
         """,
         tmp_path,
         hub,
@@ -200,7 +202,7 @@ def test_an_environment_is_fetched_when_its_first_step_is_read(tmp_path, hub):
     repo["A-v0/train-00000.parquet"] = whole
     repo["index.json"] = repo["index.json"].replace(b'"steps": 16', b'"steps": 17', 1)
     code = code.replace("(16, 2, here.info)", "(17, 2, here.info)")
-    assert "has 16 steps, its index.json tells of 17" in python(code, tmp_path, hub).stdout
+    assert "has 16 steps, its index.json says 17" in python(code, tmp_path, hub).stdout
 
 
 @pytest.mark.parametrize(
@@ -226,7 +228,8 @@ def test_training_on_a_dataset_of_the_hub_is_training_on_its_folder(tmp_path, hu
     for place, output in (("someone/toys", "model"), ("data", "same")):
         options = ["--dataset", place, "--output_dir", output, "--max_steps", "2", "--batch_size", "2"]
         options += ["--num_workers", str(workers)]
-        code = f"import runpy, sys; sys.argv = {[str(script), *options]}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+        code = f"import runpy, sys; sys.argv = {[str(script), *options]}\n"
+        code += "runpy.run_path(sys.argv[0], run_name='__main__')"
         python(code, tmp_path, hub)
     weights = [(tmp_path / output / "model.safetensors").read_bytes() for output in ("model", "same")]
     assert weights[0] == weights[1]
@@ -251,9 +254,9 @@ def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
     batch = rich_batch(processor, labels=False)
     torch.save(dict(batch), tmp_path / "batch.pt")
     torch.save(model(**batch).logits, tmp_path / "logits.pt")
-    with shipped_code():
-        model.save_pretrained(tmp_path / "model")
-        processor.save_pretrained(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    write_code(tmp_path / "model")
     code = """
         import torch
         from transformers import AutoModel, AutoProcessor
@@ -270,12 +273,15 @@ def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
     assert refused.returncode != 0 and "trust_remote_code" in refused.stderr
 
 
-def test_the_published_model_runs_without_the_package(tmp_path):
-    (tmp_path / "model").symlink_to(ROOT / "model_cards" / "ldm-nano")
+def test_the_published_model_runs_without_the_package(tmp_path, hub):
+    """What is pushed has the code, which the repo of this project need not hold."""
+    assert ldm(tmp_path, hub, "push", str(PUBLISHED), "someone/ldm-nano").returncode == 0
+    pushed = hub.repos["models", "someone/ldm-nano"]
+    assert {"modeling_ldm.py", "layout_ldm.py", "errors.py"} <= set(pushed) and not list(PUBLISHED.glob("*.py"))
     code = """
         from transformers import AutoModel, AutoProcessor
-        model = AutoModel.from_pretrained("model", trust_remote_code=True)
-        processor = AutoProcessor.from_pretrained("model", trust_remote_code=True)
+        model = AutoModel.from_pretrained("someone/ldm-nano", trust_remote_code=True)
+        processor = AutoProcessor.from_pretrained("someone/ldm-nano", trust_remote_code=True)
         print(type(model).__module__.startswith("ldm_hf"), model.dtype, "CartPole-v1" in processor.environments)
         """
-    assert python(code, tmp_path, hide=True).stdout.split() == ["False", "torch.float32", "True"]
+    assert python(code, tmp_path, hub, hide=True).stdout.split()[-3:] == ["False", "torch.float32", "True"]

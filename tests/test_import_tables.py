@@ -62,7 +62,7 @@ def with_cell(column, row, value):
     return table
 
 
-# --- what becomes of a table -------------------------------------------------------------------------------------------------------
+# --- what becomes of a table -----------------------------------------------------------------------------------------
 
 
 def test_mixed_rows_become_an_episode_an_entity_in_the_order_of_time():
@@ -253,7 +253,7 @@ def test_any_order_of_rows_gives_the_same_episodes(seed, entities, rows):
     assert all(ends == [False] * (len(ends) - 1) + [True] for _, _, ends in first)
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------------------------
+# --- what is refused -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

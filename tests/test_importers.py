@@ -1,4 +1,4 @@
-"""Imports from Minari, JAT, Decision Transformer, RLDS and D4RL: files of the formats' own libraries become our streams."""
+"""Imports from Minari, JAT, Decision Transformer, RLDS and D4RL: files of their own libraries become our streams."""
 
 import datasets
 import gymnasium
@@ -62,7 +62,7 @@ def plain_episodes(seed=0, action="continuous"):
     ]
 
 
-# --- Minari --------------------------------------------------------------------------------------------------------------------
+# --- Minari ----------------------------------------------------------------------------------------------------------
 
 NESTED = spaces.Dict(
     {
@@ -166,7 +166,7 @@ def test_a_missing_or_damaged_minari_dataset_is_named(storage, tmp_path):
         import_trajectories(open_source("minari", "toys/toy-v0"), tmp_path / "data", progress=False)
 
 
-# --- rows ----------------------------------------------------------------------------------------------------------------------
+# --- rows ------------------------------------------------------------------------------------------------------------
 
 
 def save_rows(rows, folder, kind, features=None):
@@ -383,7 +383,7 @@ def test_a_truncated_file_of_rows_is_named(tmp_path):
         open_source("jat", source)
 
 
-# --- D4RL ----------------------------------------------------------------------------------------------------------------------
+# --- D4RL ------------------------------------------------------------------------------------------------------------
 
 
 def write_d4rl(path, expected, timeouts=True, following=False):

@@ -27,7 +27,7 @@ def toy_library(monkeypatch, tmp_path):
     installing.pinned_version.cache_clear()
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "requirements.txt").write_text("toy==1.2.3\n")
-    python = installing._folder_of("toy") / "bin" / "python"
+    python = installing.environment_of("toy") / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)

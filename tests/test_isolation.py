@@ -1,4 +1,7 @@
-"""Environments in worker processes: the same as in this process, and no trouble of theirs is ours. The toys run under this interpreter."""
+"""Environments in worker processes: the same as in this process, and no trouble of theirs is ours.
+
+The toys run under this interpreter.
+"""
 
 import gc
 import os
@@ -201,7 +204,7 @@ def test_a_text_that_is_too_long_is_refused(closing):
 FAULTS = {
     "raises": "ValueError: the plant is on fire",
     "exits": "SystemExit: goodbye",
-    "dies": r"its process died: SIGSEGV; it said last: half a li",
+    "dies": r"its process died: SIGSEGV; its last output: half a li",
     "leaves": "its process died: exit code 7",
     "outside": r"leaf 'x': array\(\[1.5, 1.5\].*outside Box",
     "nan": r"leaf 'x': array\(\[nan, nan\].*outside Box",
@@ -415,7 +418,8 @@ PARENT = """
     from ldm_hf.environments.isolation import IsolatedEnv, Recipe
 
     row = {"env_id": "Faulty-v0", "kwargs": {"fault": sys.argv[1], "pid_file": sys.argv[2]}}
-    env = IsolatedEnv(Recipe("Toy", Path(sys.executable), row, [{"module": "isolated_toys", "register": "register"}], 1))
+    modules = [{"module": "isolated_toys", "register": "register"}]
+    env = IsolatedEnv(Recipe("Toy", Path(sys.executable), row, modules, 1))
     env.reset()
     env.step(0)
     print(env._worker.process._process.pid, flush=True)

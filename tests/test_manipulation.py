@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ldm_hf.collection.collecting import record_episode
 from ldm_hf.environments import get_spec, make
 from ldm_hf.libraries.ogbench.policies import CUBE, effects_of_buttons, fewest_presses, next_cube, null_space
 from ldm_hf.references import load_reference
+
+from .recorded import record_episode
 
 HERE, THERE, ASIDE = np.array([0.4, -0.1, CUBE / 2]), np.array([0.4, 0.1, CUBE / 2]), np.array([0.5, 0.3, CUBE / 2])
 ON_TOP = np.array([0, 0, CUBE])

@@ -30,7 +30,7 @@ def test_the_fixture_is_small(model):
 
 @pytest.mark.parametrize("kind", ["qwen3", "llama", "lfm2", "mamba2"])
 def test_every_weight_and_buffer_is_initialised_from_meta(kind):
-    """from_pretrained builds on the meta device: whatever `_init_weights` forgets comes back as uninitialised memory."""
+    """from_pretrained builds on the meta device: what `_init_weights` forgets comes back as uninitialised memory."""
     config = config_of(kind)
     torch.manual_seed(0)
     direct = LDMForActionPrediction(config)

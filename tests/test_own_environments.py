@@ -61,7 +61,7 @@ def poisson(mean: float, largest: int) -> np.ndarray:
 
 
 def period_cost(env: BaseStockEnv, level: int, demand: np.ndarray) -> float:
-    """Expected holding and backorder cost of a period that begins with ``level`` units for ``demand`` (a distribution)."""
+    """Expected holding and backorder cost of a period that begins with ``level`` units; demand is a distribution."""
     left = level - np.arange(len(demand))
     return float(demand @ (env.holding_cost * np.maximum(left, 0) + env.stockout_cost * np.maximum(-left, 0)))
 
@@ -151,7 +151,7 @@ def test_goods_are_conserved_in_the_supply_chain():
 
 
 def chain_costs(first: np.ndarray, second: np.ndarray, periods: int, replications: int, seed: int = 0) -> np.ndarray:
-    """Average costs per period of echelon levels (arrays of one shape) in the default `SerialSupplyChainEnv`, all at once."""
+    """Average costs per period of echelon levels (arrays of one shape) in the default `SerialSupplyChainEnv`."""
     rng = np.random.default_rng(seed)
     first, second = first[..., None], second[..., None]
     stock, upstream, to_first, to_second = (np.full((*first.shape[:-1], replications), 10.0) for _ in range(4))

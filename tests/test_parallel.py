@@ -14,7 +14,7 @@ from ldm_hf.utils.parallel import report, run_tasks
 
 PARENT = """
 import time
-from ldm_hf.parallel import run_tasks
+from ldm_hf.utils.parallel import run_tasks
 from tests.test_parallel import write_id_and_sleep
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def same(first, second):
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-# --- resuming --------------------------------------------------------------------------------------------------------------------
+# --- resuming --------------------------------------------------------------------------------------------------------
 
 
 def test_an_interrupted_run_repeats_the_uninterrupted_one(folder, whole):
@@ -162,7 +162,7 @@ def test_a_truncated_checkpoint_is_named(folder, whole):
         train(folder, output, "--resume_from_checkpoint", "latest")
 
 
-# --- several processes -----------------------------------------------------------------------------------------------------------
+# --- several processes -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_processes_that_accelerate_does_not_start_are_missed(folder):
     assert result.returncode == 0 and "torchrun --nproc_per_node" in result.stderr
 
 
-# --- one run ---------------------------------------------------------------------------------------------------------------------
+# --- one run ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_pretrained_folder_loads(folder, whole):

@@ -1,4 +1,4 @@
-"""A model's repo: rounded weights, the code that goes with them, and the card made from its results; and the repo that is published."""
+"""A model's repo: rounded weights, their code, the card made from its results; and the repo that is published."""
 
 import json
 import re
@@ -81,11 +81,10 @@ def test_the_card_says_what_was_measured(trained, tmp_path, results):
     assert card.data.license == "mit" and card.data.pipeline_tag == "reinforcement-learning"
     assert card.data.datasets == ["someone/toys"]
     measured = {(r.dataset_name, r.metric_type): r.metric_value for r in card.data.eval_results}
-    assert len(measured) == 2 * len(SCORES)
-    assert (
-        measured["CartPole-v1", "mean_reward"] == "95.00 +/- 1.00"
-        and measured["nasim-tiny", "normalised_score"] == 0.5
-    )
+    assert len(measured) == 2 * (1 + len(SCORES))  # three domains, and all
+    assert measured["all, 3 environments", "share_at_80_percent"] == 0.667
+    assert measured["cybersecurity, 1 environments", "share_at_80_percent"] == 0
+    assert measured["cybersecurity, 1 environments", "iqm_normalised_score"] == 0.5
     text = card.text
     assert "**2 of 3 environments at 80 %" in text
     assert "Below 80 %" in text and "nasim-tiny (50 %)" in text and "CartPole-v1 (" not in text
@@ -112,7 +111,7 @@ def test_the_card_says_what_was_measured(trained, tmp_path, results):
     )
     assert "2. And on, next-action prediction, 7 steps" in text_of_two and "--model someone/ldm" in text_of_two
     assert "held out of its training" in text_of_two and "nasim-tiny (50 %)" in text_of_two
-    assert 'src="replay.mp4"' in text and "Not told which of these environments it is in" in text
+    assert 'src="replay.mp4"' in text and "Without knowing which of these environments it is in" in text
 
 
 @pytest.mark.parametrize(("missing", "cure"), [("results.json", "ldm evaluate"), ("model.safetensors", "ldm export")])
@@ -149,7 +148,9 @@ def test_the_example_of_the_published_card_runs(monkeypatch):
 def test_the_published_repo_is_whole_and_small():
     results = json.loads((PUBLISHED / "results.json").read_text())
     card = ModelCard.load(PUBLISHED / "README.md")
-    assert {result.dataset_name for result in card.data.eval_results} == set(results["environments"])
+    domains = {entry["domain"] for entry in results["environments"].values()}
+    assert {result.dataset_type for result in card.data.eval_results} == {"all", *domains}
+    assert (PUBLISHED / "README.md").read_text().index("\n# ldm-nano") < 10_000  # the header does not bury the card
     known = json.loads((PUBLISHED / "processor_config.json").read_text())["environments"]
     assert set(known) == set(results["environments"])
     assert sum(path.stat().st_size for path in PUBLISHED.iterdir()) < 30e6

@@ -62,8 +62,8 @@ def played(name: str, depth: int, foreign: int | None = None, steps: int = 1000)
 
 @pytest.mark.slow
 def test_the_planner():
-    """It repeats itself, also after foreign actions; the robot arrives, where random actions lose some 220 (each step costs the distance); a tour that
-    breaks the rules of the salesman ends at once and costs nothing, and is no solution."""
+    """It repeats itself, also after foreign actions; the robot arrives, where random actions lose some 220 (each step
+    costs the distance); a tour that breaks the rules of the salesman ends at once, costs nothing and is no solution."""
     pytest.importorskip("pyRDDLGym_jax")
     same = {f"{name} {turn}": (name, 5, 1, 8) for name in (ONE_OF_MANY, SEVERAL, REAL) for turn in (1, 2)}
     others = {"navigation": ("rddl-Navigation-Continuous", 10), "salesman": ("rddl-TSP-or", 10)}

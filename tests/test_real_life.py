@@ -1,4 +1,4 @@
-"""Sizes and magnitudes that environments really have: training loss and roll-out stay defined, actions stay in their space.
+"""Sizes and magnitudes that environments really have: loss and roll-out stay defined, actions stay in their space.
 
 What docs/spaces-and-numbers.md says stands here as tests, line by line.
 """
@@ -127,12 +127,12 @@ def test_the_order_of_dict_keys_does_not_matter(model, processor):
     assert torch.equal(*logits)
 
 
-# --- docs/spaces-and-numbers.md, line by line: sizes are the default ones (101 choices, 256 numeric columns, 8,192 ids) -----------
+# --- docs/spaces-and-numbers.md, line by line, with the default sizes (101 choices, 256 numeric columns, 8,192 ids) ---
 
 
 @pytest.fixture(scope="module")
 def layout():
-    """Makes the layout of an environment whose numbers have the mean and deviation given, in a processor of default sizes."""
+    """The layout of an environment whose numbers have the mean and deviation given, in a processor of default sizes."""
 
     def make(observation_space=POINT, action_space=CHOICE, mean=None, std=None):
         statistics = {"observation": {"": {"mean": mean, "std": std}}, "reward": {"mean": 0.0, "std": 1.0}}
@@ -336,7 +336,7 @@ def test_a_broken_action_is_named(layout):
         layout(POINT, force).encode_segment(steps)
 
 
-# --- actions ---------------------------------------------------------------------------------------------------------------------
+# --- actions ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

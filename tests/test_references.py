@@ -11,18 +11,18 @@ import torch
 from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 
-from ldm_hf.collection.collecting import record_episode
 from ldm_hf.environments import EnvironmentSpec, get_spec, make
 from ldm_hf.errors import CheckpointError
 from ldm_hf.libraries.minigrid.policies import BabyAIBot
 from ldm_hf.libraries.nasim.policies import AttackPlanner
-from ldm_hf.references import gait, load_reference, method_of
+from ldm_hf.references import general, load_reference, method_of
 from ldm_hf.references.general import Gait, value_iteration
 from ldm_hf.references.learned import training
 from ldm_hf.references.learned.training import train_reference
 from ldm_hf.rollouts import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
 
 from .catalogue_sample import representatives
+from .recorded import record_episode
 
 SLOW_LIBRARIES = (
     "metaworld",
@@ -105,7 +105,7 @@ FOUND = (
 
 
 def rows() -> list:
-    """Names whose reference needs no training, of `representatives`, `VARIANTS` and `FOUND`; those of slow libraries are marked."""
+    """Names of `representatives`, `VARIANTS`, `FOUND` whose reference needs no training; slow libraries are marked."""
     names = representatives()
     return [
         pytest.param(name, marks=[pytest.mark.slow] if get_spec(name).library in SLOW_LIBRARIES else [])
@@ -323,8 +323,8 @@ def test_the_freeway_planner_crosses_often():
 
 
 def test_a_gait_is_found_again_and_moves(monkeypatch):
-    monkeypatch.setattr(gait, "POPULATION", 6)
-    monkeypatch.setattr(gait, "GENERATIONS", 3)
+    monkeypatch.setattr(general, "POPULATION", 6)
+    monkeypatch.setattr(general, "GENERATIONS", 3)
     env = make(replace(get_spec("Swimmer-v5"), max_episode_steps=100))
     found, again = Gait.variants(env), Gait.variants(env)
     assert found == again

@@ -55,7 +55,7 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-# --- batches ---------------------------------------------------------------------------------------------------------------------
+# --- batches ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_batch_depends_on_seed_rank_and_step_alone(make_dataset):
@@ -186,7 +186,7 @@ def test_the_processor_knows_the_dataset(config, streams):
     )
 
 
-# --- optimiser -------------------------------------------------------------------------------------------------------------------
+# --- optimiser -------------------------------------------------------------------------------------------------------
 
 
 def test_weight_decay_is_for_matrices_only(model):
@@ -230,7 +230,7 @@ def test_frozen_parameters_are_not_given_to_the_optimiser(model):
     )
 
 
-# --- what is measured ------------------------------------------------------------------------------------------------------------
+# --- what is measured ------------------------------------------------------------------------------------------------
 
 
 def test_a_line_of_the_log_tells_losses_by_domain_and_speeds():
@@ -254,7 +254,7 @@ def test_arithmetic_of_a_token(model):
     assert 1e8 < peak_flops(torch.device("cpu"), half=False) < 1e14
 
 
-# --- early stopping --------------------------------------------------------------------------------------------------------------
+# --- early stopping --------------------------------------------------------------------------------------------------
 
 
 class Scripted(EarlyStopping):
@@ -290,7 +290,7 @@ def test_held_out_data_are_measured_without_changing_the_model(make_dataset, mod
     assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-# --- what goes wrong -------------------------------------------------------------------------------------------------------------
+# --- what goes wrong -------------------------------------------------------------------------------------------------
 
 
 def arguments(folder, **further):

@@ -105,7 +105,7 @@ def change_description(folder, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-# --- writing and reading ---------------------------------------------------------------------------------------------------------
+# --- writing and reading ---------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=25)
@@ -303,7 +303,7 @@ def test_any_key_of_an_observation_can_be_stored(tmp_path, key):
     assert_same_steps(open_dataset(tmp_path)["Toy-v0"].slice(0, 11), join(episodes))
 
 
-# --- the decoded cache -----------------------------------------------------------------------------------------------------------
+# --- the decoded cache -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture()
@@ -354,7 +354,7 @@ def test_a_decoding_that_breaks_off_leaves_nothing(tmp_path):
     assert open_dataset(tmp_path / "data")["Toy-v0"].num_steps == 11
 
 
-# --- windows ---------------------------------------------------------------------------------------------------------------------
+# --- windows ---------------------------------------------------------------------------------------------------------
 
 LENGTHS = {"long": 1000, "middle": 60, "short": 5}
 

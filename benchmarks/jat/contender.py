@@ -1,4 +1,4 @@
-"""Jack of All Trades (Gallouédec et al. 2024) as a contender: its own code, run by a process with the libraries that it needs."""
+"""Jack of All Trades (Gallouédec et al. 2024): its own code, run by a process with the libraries that it needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = ("vectors", "images")
 def environment() -> Path:
     """The Python of a virtual environment in the user's cache, made on first use.
 
-    It finds the packages of this one behind its own, so that both contenders run the same build of torch.
+    It also finds the packages of this environment, after its own, so that both contenders run the same build of torch.
     """
     requirements, packages = FOLDER / "requirements.txt", sysconfig.get_path("purelib")
     key = hashlib.sha256(f"{sys.executable} {packages} {requirements.read_text()}".encode()).hexdigest()[:12]
@@ -46,12 +46,12 @@ class Jat:
     """JAT with random weights at the sizes of a benchmark.
 
     Args:
-        checkout: of https://github.com/huggingface/jat.
-        args: of the benchmark, its ``hidden``, ``layers``, ``window`` (steps) and ``device``.
-        threads: of torch.
+        checkout: Folder of a checkout of https://github.com/huggingface/jat.
+        args: Options of the benchmark, with ``hidden``, ``layers``, ``window`` (steps) and ``device``.
+        threads: Number of torch threads.
 
     Raises:
-        FileNotFoundError: if it is no checkout.
+        FileNotFoundError: if ``checkout`` is no checkout of JAT.
         RuntimeError: if JAT's process ended.
     """
 
@@ -70,7 +70,7 @@ class Jat:
         ]
         quiet = os.environ | {"TRANSFORMERS_VERBOSITY": "error"}
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=quiet)
-        self._answer()  # after the windows are full
+        self._answer()  # comes when the windows are full
 
     def _answer(self) -> None:
         if not self.process.stdout.readline():

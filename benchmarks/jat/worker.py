@@ -1,4 +1,4 @@
-"""JAT's side of `contender.Jat`: takes a step for every line that it reads. Run by its own environment, not by the tests' or the benchmarks'."""
+"""JAT's side of `contender.Jat`: takes a step for every line that it reads. Runs in JAT's own virtual environment."""
 
 import importlib
 import sys
@@ -12,7 +12,7 @@ from transformers import CLIPImageProcessor, PreTrainedTokenizerFast
 
 
 def stand_in_for_torchvision() -> None:
-    """JAT takes one function of torchvision. Where there is none, or one that was built for another torch, this is enough."""
+    """Replaces torchvision, if missing or built for another torch, by the only function of it that JAT calls."""
     names = ["torchvision", "torchvision.transforms", "torchvision.transforms.functional"]
     try:
         importlib.import_module(names[-1])
@@ -42,18 +42,18 @@ def main() -> None:
         num_layers=layers,
         num_heads=hidden // 64,
         attention_types=[[["global"], layers]],
-        max_position_embeddings=tokens + 4,  # a step puts four tokens behind what it keeps
+        max_position_embeddings=tokens + 4,  # a step appends four tokens to what it keeps
     )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"?": 0}, unk_token="?")))
     processor = JatProcessor(CLIPImageProcessor(), tokenizer)
     rng = np.random.default_rng(0)
-    # HalfCheetah's and Atari's sizes; one model each, since the history belongs to the model
+    # sizes of HalfCheetah and Atari
     cases = {
         "vectors": ({"continuous_observation": rng.normal(size=17)}, spaces.Box(-1, 1, (6,))),
         "images": ({"image_observation": rng.integers(0, 256, (84, 84, 4), np.uint8)}, spaces.Discrete(18)),
     }
     torch.manual_seed(0)
-    contenders = {kind: JatModel(config).to(device).eval() for kind in cases}  # a model holds one history
+    contenders = {kind: JatModel(config).to(device).eval() for kind in cases}  # two, since a model holds one history
 
     def step(kind: str) -> None:
         observation, action_space = cases[kind]

@@ -6,28 +6,27 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import typer
 
 from ..errors import LDMError
 from .collect import collect_command
-from .dataset import dataset, import_data
-from .envs import envs
+from .dataset import dataset_app, import_data
+from .envs import envs_app
 from .model import card, evaluate, export, play, push
 from .reference import reference_command
 
 app = typer.Typer(
-    help="Large Decision Models: environments, reference policies, trajectories, evaluation.",
+    help="Large Decision Models: environments, reference policies, trajectories, models and their evaluation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.add_typer(envs, name="envs")
+app.add_typer(envs_app, name="envs")
 app.command("reference")(reference_command)
 app.command("collect")(collect_command)
 app.command("import")(import_data)
-app.add_typer(dataset, name="dataset")
+app.add_typer(dataset_app, name="dataset")
 app.command()(evaluate)
 app.command()(play)
 app.command()(export)
@@ -35,8 +34,8 @@ app.command()(card)
 app.command()(push)
 
 
-def run(command: Callable[..., Any]) -> None:
-    """Runs a command; an error that a user can cure becomes one line without a stack trace."""
+def run(command: Callable[[], object]) -> None:
+    """Runs a command; an error that a user can cure is printed as one line without a stack trace."""
     logging.basicConfig(format="%(levelname)s %(message)s")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:

@@ -1,11 +1,11 @@
-"""``ldm collect``: trajectories of reference policies or of a model, with the reference's action as label of every step."""
+"""``ldm collect``: trajectories of reference policies or of a model, each step labelled with the reference's action."""
 
 from __future__ import annotations
 
 import shutil
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -15,13 +15,16 @@ from ..errors import LDMError
 from .options import Domain, Ids, Jobs, Library, References, console, exit_with
 
 if TYPE_CHECKING:
+    from ..collection import Plan
+    from ..collection.collecting import Executor
     from ..collection.estimating import Estimate
+    from ..environments import EnvironmentSpec
 
-SHOWN = 15  # environments that take longest
+SHOWN = 15  # rows of the table of estimates: the environments that take longest
 
 
 class ExecutorName(StrEnum):
-    """Where the work is done."""
+    """Where the processes run."""
 
     local = "local"
     ray = "ray"
@@ -31,31 +34,41 @@ def collect_command(
     ids: Ids = None,
     domain: Domain = None,
     library: Library = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every environment that has a reference.")] = False,
-    output: Annotated[Path, typer.Option(help="Folder of the dataset; continued if there is one.")] = Path(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Collect in every environment that has a reference policy.")
+    ] = False,
+    output: Annotated[Path, typer.Option(help="Folder of the dataset; an existing dataset is continued.")] = Path(
         "outputs/trajectories"
     ),
-    steps_per_env: Annotated[int, typer.Option(min=1, help="Steps of each environment.")] = 20_000,
+    steps_per_env: Annotated[int, typer.Option(min=1, help="Steps to collect in each environment.")] = 20_000,
     references: References = Path("outputs/references"),
     student: Annotated[
         str | None,
-        typer.Option(help="Folder or Hub id of an LDM that acts while the reference policy labels every step."),
+        typer.Option(
+            help="Folder or Hub id of an LDM that acts while the reference policy labels every step, as in DAgger."
+        ),
     ] = None,
     mix: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Probability that the reference acts in place of the LDM, step by step."),
+        typer.Option(
+            min=0, max=1, help="With --student: probability that the reference policy acts in a step instead."
+        ),
     ] = 0.5,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate what it will take.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and disk space.")] = False,
     jobs: Jobs = 2,
     executor: Annotated[
-        ExecutorName, typer.Option(help="Processes of this machine, or of a Ray cluster.")
+        ExecutorName, typer.Option(help="Run the processes on this machine or on a Ray cluster.")
     ] = ExecutorName.local,
     address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster, host:port or 'auto'; it has to see the output folder.")
+        str | None,
+        typer.Option(help="Address of the Ray cluster: host:port or 'auto'. It needs access to the output folder."),
     ] = None,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the first episode.")] = 0,
 ) -> None:
-    """Collects trajectories with the action of the reference policy as label of every step; estimates first what it will take."""
+    """Collects trajectories; the action of the reference policy is the label of every step.
+
+    Time and disk space are estimated first.
+    """
     from ..collection import Plan
     from ..collection import collect as collect_all
     from ..collection.collecting import local_executor
@@ -66,7 +79,7 @@ def collect_command(
         raise LDMError("nothing to collect: choose by --ids, --domain or --library, or say --all")
     rows = [row for row in select(ids, domain, library) if ids or method_of(row) != "none"]
     plan = Plan(str(output.absolute()), str(references.absolute()), steps_per_env, seed, student, mix)
-    run: Any = local_executor
+    run: Executor = local_executor
     if executor is ExecutorName.ray:
         from ..utils.ray import on_ray
 
@@ -79,8 +92,8 @@ def collect_command(
     exit_with(failures)
 
 
-def _estimate(rows: list[Any], plan: Any, jobs: int, run: Any) -> None:
-    """Shows time and disk.
+def _estimate(rows: list[EnvironmentSpec], plan: Plan, jobs: int, run: Executor) -> None:
+    """Prints how much time and disk space the collection needs.
 
     Raises:
         LDMError: if the disk is too small.
@@ -92,7 +105,7 @@ def _estimate(rows: list[Any], plan: Any, jobs: int, run: Any) -> None:
     with tqdm(total=len(tasks), desc="estimate", unit="environment") as bar:
         for name, outcome in run(estimate_environment, tasks, jobs, lambda amount: None):
             bar.update()
-            if not isinstance(outcome, LDMError):  # collection will name it
+            if not isinstance(outcome, LDMError):  # collection will report the error
                 found[name] = outcome
     due = {name: estimate for name, estimate in found.items() if estimate.steps}
     title = f"Estimate of {len(due):,} environments; {len(found) - len(due):,} are complete"
@@ -109,7 +122,7 @@ def _estimate(rows: list[Any], plan: Any, jobs: int, run: Any) -> None:
     folder = Path(plan.folder)
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     console.print(
-        f"In all {steps:,} steps: about {seconds / jobs / 60:,.1f} minutes of {jobs} process(es) and "
+        f"In all {steps:,} steps: about {seconds / jobs / 60:,.1f} minutes with {jobs} process(es) and "
         f"{size / 1e6:,.0f} MB on the disk, where {free / 1e6:,.0f} MB are free"
     )
     if size > free:

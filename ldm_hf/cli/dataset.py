@@ -1,54 +1,70 @@
-"""``ldm import`` and ``ldm dataset``: data of others, and the quality of a dataset."""
+"""``ldm import`` and ``ldm dataset``: datasets from elsewhere, and what a dataset holds."""
 
 from __future__ import annotations
 
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 from rich.table import Table
 
 from ..errors import DatasetError, SpaceMismatchError
-from .options import Ids, console
+from .options import Ids, console, names_of
 
-dataset = typer.Typer(help="Checks, describes and documents a trajectory dataset.", no_args_is_help=True)
+if TYPE_CHECKING:
+    import gymnasium
 
-Folder = Annotated[Path, typer.Argument(help="Of the dataset.")]
+    from ..spaces import Action, Observation
+
+dataset_app = typer.Typer(help="Checks, describes and documents a trajectory dataset.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(help="Folder of the dataset.")]
 
 
 def import_data(
-    source: Annotated[str, typer.Argument(help="File, folder or Hub id.")],
+    source: Annotated[str, typer.Argument(help="File, folder or Hub id of the data.")],
     kind: Annotated[
-        str, typer.Option("--from", help="minari, lerobot, jat, decision-transformer, rlds, d4rl or table.")
+        str,
+        typer.Option("--from", help="Format: minari, lerobot, jat, decision-transformer, rlds, d4rl or table."),
     ],
-    to: Annotated[Path, typer.Option(help="Folder of the dataset; continued if there is one.")],
-    name: Annotated[str | None, typer.Option(help="Of the environment; by default as the source calls it.")] = None,
+    to: Annotated[Path, typer.Option(help="Folder of the dataset; an existing dataset is continued.")],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the environment in the dataset; by default the source's name.")
+    ] = None,
     env: Annotated[
-        str | None, typer.Option(help="Environment of the catalogue or Gymnasium whose spaces and task these are.")
+        str | None,
+        typer.Option(help="Environment of the catalogue or Gymnasium that the data are from: gives spaces and task."),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="One sentence that says what is to be done.")] = None,
-    domain: Annotated[str | None, typer.Option(help="energy, robotics, ...")] = None,
-    licence: Annotated[str | None, typer.Option(help="Of the data.")] = None,
-    columns: Annotated[Path | None, typer.Option(help="table: YAML that says which column is what.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task text: one sentence that says what is to be done.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Domain of the environment: energy, robotics, ...")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the data.")] = None,
+    columns: Annotated[
+        Path | None, typer.Option(help="For table: YAML file that says what each column holds.")
+    ] = None,
     config: Annotated[
-        str | None, typer.Option(help="jat, decision-transformer, rlds: of a dataset with several.")
+        str | None,
+        typer.Option(help="For jat, decision-transformer and rlds: config (subset) of a dataset that has several."),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="jat, decision-transformer, rlds; train by default.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="For jat, decision-transformer and rlds: split to read; train by default.")
+    ] = None,
     shifted_rewards: Annotated[
-        bool, typer.Option("--shifted-rewards", help="jat: rewards stand one step too late.")
+        bool, typer.Option("--shifted-rewards", help="For jat: move rewards, stored one step late, back by one step.")
     ] = False,
-    image_size: Annotated[int | None, typer.Option(min=8, help="lerobot: pixels on both sides of a picture.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=8, help="For lerobot: width and height of stored images in pixels.")
+    ] = None,
 ) -> None:
-    """Imports trajectories of another tool, or a log of decisions; the label is the action that was taken."""
+    """Imports trajectories of another tool, or a log of decisions; the label of a step is the action that was taken."""
     from ..importers import import_trajectories, open_source
     from ..importers.formats import takes_spaces
     from ..spaces import describe_difference
 
     described: dict[str, Any] = {"name": name, "task": task, "domain": domain, "licence": licence}
-    options: dict[str, Any] = {"columns": columns, "config": config, "split": split, "image_size": image_size}
+    options: dict[str, object] = {"columns": columns, "config": config, "split": split, "image_size": image_size}
     options["shifted_rewards"] = shifted_rewards or None
     if not env:
         opened = open_source(kind, source, **options)
@@ -62,39 +78,42 @@ def import_data(
             differences = describe_difference(wanted, found)
             if differences:
                 raise SpaceMismatchError(
-                    f"{source} has another {which} space than {env} ({'; '.join(differences)}); leave --env out."
+                    f"{source} has a different {which} space than {env} ({'; '.join(differences)}); leave --env out."
                 )
     info = import_trajectories(opened, to, **described)
     console.print(f"{info.name} is in {to / info.name}; check it with: ldm dataset validate {to}", highlight=False)
 
 
-def _environment(name: str) -> tuple[dict[str, Any], tuple[Any, Any]]:
-    """What the catalogue or Gymnasium knows of an environment, and its spaces."""
+def _environment(name: str) -> tuple[dict[str, object], tuple[gymnasium.Space[Observation], gymnasium.Space[Action]]]:
+    """The description of an environment of the catalogue or Gymnasium, and its observation and action space."""
     from ..environments import get_spec, make
 
     spec = get_spec(name)
     env = make(spec)
     try:
-        fields = ("name", "env_id", "kwargs", "library", "version", "licence", "domain", "task")
-        return {field: getattr(spec, field) for field in fields}, (env.observation_space, env.action_space)
+        return spec.facts(), (env.observation_space, env.action_space)
     finally:
         env.close()
 
 
-@dataset.command()
+@dataset_app.command()
 def validate(
     folder: Folder,
     ids: Ids = None,
-    reward_low: Annotated[float, typer.Option(help="Rewards below are wrong.")] = -math.inf,
-    reward_high: Annotated[float, typer.Option(help="Rewards above are wrong.")] = math.inf,
+    reward_low: Annotated[float, typer.Option(help="Report rewards below this as errors.")] = -math.inf,
+    reward_high: Annotated[float, typer.Option(help="Report rewards above this as errors.")] = math.inf,
     ignore: Annotated[
-        list[str] | None, typer.Option(help="Kinds of findings that are meant so; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Kind of finding not to report, such as duplicates; the option may be repeated."),
     ] = None,
 ) -> None:
-    """Looks at every step: members of their spaces, NaN, ends, duplicates, rewards, labels. Exit code 1 if something is wrong."""
+    """Checks every step: values outside their space, NaN, ends of episodes, duplicates, rewards, labels.
+
+    Exits with code 1 if there are errors.
+    """
     from ..trajectories import validate as validate_dataset
 
-    findings = validate_dataset(folder, _names(ids), (reward_low, reward_high))
+    findings = validate_dataset(folder, names_of(ids), (reward_low, reward_high))
     findings = [finding for finding in findings if finding.kind not in (ignore or [])]
     for finding in findings:
         style = "red" if finding.level == "error" else "yellow"
@@ -105,21 +124,21 @@ def validate(
         raise typer.Exit(1)
 
 
-@dataset.command()
+@dataset_app.command()
 def describe(
     folder: Annotated[str, typer.Argument(help="Folder or Hub id of the dataset.")],
     ids: Ids = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for histograms of the returns, one PNG an environment.")
+        Path | None, typer.Option(help="Folder to write a histogram of the returns of each environment to, as PNG.")
     ] = None,
 ) -> None:
     """Shows steps, episodes and returns of every environment."""
     from ..trajectories import describe as describe_dataset
     from ..trajectories import draw_returns
 
-    summaries = describe_dataset(folder, _names(ids))
+    summaries = describe_dataset(folder, names_of(ids))
     title = f"{sum(summary.steps for summary in summaries):,} steps of {len(summaries)} environments"
-    caption = "least, mean, most: of the returns of episodes; agree: steps whose label is the action that was taken"
+    caption = "least, mean, most: returns of episodes; agree: share of steps whose label is the action that was taken"
     table = Table(title=title, caption=caption)
     headers = ("environment", "episodes", "steps", "least", "mean", "most", "agree")
     for header in headers:
@@ -135,15 +154,18 @@ def describe(
         console.print(f"Histograms in {output}")
 
 
-@dataset.command()
+@dataset_app.command()
 def card(
     folder: Folder,
-    title: Annotated[str | None, typer.Option(help="Of the card.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the card.")] = None,
     licence: Annotated[
-        str | None, typer.Option(help="Of the data, as the Hub spells it: cc-by-4.0, other, ...")
+        str | None, typer.Option(help="Licence of the data by its Hub identifier: cc-by-4.0, other, ...")
     ] = None,
 ) -> None:
-    """Writes README.md: metadata for the Hub, a table of the environments, licences, loading code; keeps text of yours."""
+    """Writes the dataset card, README.md: metadata for the Hub, a table of the environments, licences, loading code.
+
+    Text that you have added to it is kept.
+    """
     from ..trajectories import write_readme
 
     if not any(folder.glob("*/environment.json")):
@@ -151,39 +173,43 @@ def card(
     console.print(f"Card in {write_readme(folder, title, licence)}", highlight=False)
 
 
-@dataset.command()
+@dataset_app.command()
 def mixture(
     folder: Annotated[str, typer.Argument(help="Folder or Hub id of the dataset.")],
     output: Annotated[Path, typer.Option(help="Mixture file (.yaml) to write.")],
     results: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="results.json of `ldm evaluate`.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="results.json of `ldm evaluate`, which measured the gaps."),
     ] = None,
     least: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Weight of what the model masters; 1 is that of what it cannot do at all."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Sampling weight of an environment where the model is as good as the reference; "
+            "where it is no better than random, the weight is 1.",
+        ),
     ] = 0.25,
     factor: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=NUMBER: draw this environment, or all that a pattern fits, so many times as often; may be repeated."
+            help="NAME=NUMBER: multiply the sampling weight of this environment, or of all that match a pattern; "
+            "the option may be repeated."
         ),
     ] = None,
 ) -> None:
-    """Writes a mixture file that follows the gap: the further a model lags behind the reference, the more often it sees the environment."""
+    """Writes a mixture file: sampling weights that grow with the gap between the model and the reference policy."""
     from ..trajectories.mixture import gap_mixture
 
     known = json.loads(results.read_text(encoding="utf-8")) if results else None
     mixed = gap_mixture(folder, known, least, dict(_factor(entry) for entry in factor or []))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(yaml.safe_dump(mixed, sort_keys=False), encoding="utf-8")
-    console.print(f"Train by it with: --dataset {output}", highlight=False)
-
-
-def _names(ids: list[str] | None) -> list[str] | None:
-    return [name for part in ids or [] for name in part.split(",")] or None
+    console.print(f"To train on this mixture: --dataset {output}", highlight=False)
 
 
 def _factor(entry: str) -> tuple[str, float]:
+    """The pattern and the number of ``NAME=NUMBER``."""
     pattern, _, number = entry.rpartition("=")
     try:
         factor = float(number)

@@ -1,4 +1,4 @@
-"""``ldm envs``: shows, checks and generates the catalogue."""
+"""``ldm envs``: lists, checks, splits and generates the catalogue, and installs isolated libraries."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from rich.table import Table
 from ..errors import LDMError
 from .options import Domain, Ids, Jobs, Library, console
 
-envs = typer.Typer(help="The catalogue of environments.", no_args_is_help=True)
+envs_app = typer.Typer(
+    help="Lists, checks and splits the catalogue of environments; installs isolated libraries.",
+    no_args_is_help=True,
+)
 
 
-@envs.command("list")
+@envs_app.command("list")
 def list_environments(
     domain: Domain = None,
     library: Library = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """Shows the catalogue."""
+    """Lists the environments of the catalogue."""
     from ..environments.specs import select
     from ..references import method_of
 
@@ -50,21 +53,28 @@ def list_environments(
     console.print(table)
 
 
-@envs.command()
+@envs_app.command()
 def check(
     ids: Ids = None,
     domain: Domain = None,
     library: Library = None,
-    everything: Annotated[bool, typer.Option("--all", help="The whole catalogue; takes an hour or more.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Check the whole catalogue; takes an hour or more.")
+    ] = False,
     output: Annotated[
-        Path, typer.Option(help="JSON; continued if it is there. A summary lies beside it as Markdown.")
+        Path,
+        typer.Option(
+            help="JSON file of the results, continued if it exists; the summary is written next to it as .md."
+        ),
     ] = Path("outputs/environments.json"),
     jobs: Jobs = 1,
-    limit: Annotated[float, typer.Option(min=1, help="Seconds that one environment may take.")] = 120,
-    force: Annotated[bool, typer.Option(help="Check again what works already.")] = False,
-    record: Annotated[bool, typer.Option("--record", help="Expect the spaces that are found from now on.")] = False,
+    limit: Annotated[float, typer.Option(min=1, help="Time limit for one environment, in seconds.")] = 120,
+    force: Annotated[bool, typer.Option(help="Also check environments that passed earlier.")] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Store the spaces found as those expected from now on.")
+    ] = False,
 ) -> None:
-    """Really makes and steps environments: which work, how fast, with which spaces."""
+    """Makes and steps environments: reports which work, how fast they are and which spaces they have."""
     from ..environments import checking
     from ..environments.specs import select
 
@@ -90,23 +100,26 @@ def check(
     wrong = checking.flaws(chosen)
     for name, verdict, reason in wrong:
         console.print(f"{name} {verdict}: {reason}", style="red", markup=False, highlight=False)
-    console.print(f"Results in {output}; a summary beside it as .md")
+    console.print(f"Results in {output}; summary in {output.with_suffix('.md')}")
     if wrong:
         raise typer.Exit(1)
 
 
-@envs.command()
+@envs_app.command()
 def split(
-    output: Annotated[Path, typer.Option(help="Folder for train.txt and held-out.txt, one name a line.")],
-    hold_out: Annotated[str | None, typer.Option(help="A library that is held out as a whole.")] = None,
-    share: Annotated[float, typer.Option(min=0, max=1, help="Of the other environments that is held out.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    output: Annotated[Path, typer.Option(help="Folder to write train.txt and held-out.txt to, one name per line.")],
+    hold_out: Annotated[str | None, typer.Option(help="Library to hold out as a whole.")] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Share of the other environments to hold out.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of the random choice.")] = 0,
     keep: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="File of names, one a line, that are never held out."),
+        typer.Option(exists=True, dir_okay=False, help="File of names, one per line, that are never held out."),
     ] = None,
 ) -> None:
-    """Splits the environments whose reference is known to beat random into those to train on and those never to be trained on."""
+    """Splits environments into those to train on and those held out of training.
+
+    Only environments whose reference policy is known to beat random actions take part.
+    """
     from ..environments.specs import select
     from ..environments.specs import split as split_rows
     from ..references import reference_scores
@@ -115,7 +128,9 @@ def split(
     if hold_out:
         select(None, library=hold_out)  # refuses an unknown one
     scores = reference_scores()
-    rows = [row for row in select(None) if row.name in kept or scores.get(row.name, {}).get("beats_random")]
+    rows = [
+        row for row in select(None) if row.name in kept or (row.name in scores and scores[row.name]["beats_random"])
+    ]
     parts = dict(zip(("train", "held-out"), split_rows(rows, hold_out, share, seed, kept), strict=True))
     output.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
@@ -125,14 +140,14 @@ def split(
         )
 
 
-@envs.command()
+@envs_app.command()
 def generate(
-    libraries: Annotated[list[str], typer.Argument(help="Names of libraries.")],
+    libraries: Annotated[list[str], typer.Argument(help="Names of libraries, as in `ldm envs list`.")],
     folder: Annotated[
-        Path | None, typer.Option(help="Folder of library folders to write to; the package by default.")
+        Path | None, typer.Option(help="Folder that holds the folders of libraries; the package's own by default.")
     ] = None,
 ) -> None:
-    """Writes the rows of a library that registers many; rows that are there stay as they are."""
+    """Adds catalogue rows for libraries that register many environments; existing rows stay as they are."""
     from ..environments.generating import generate_rows
     from ..environments.library_folders import ROOT
 
@@ -141,11 +156,13 @@ def generate(
         console.print(f"{path}: {added} rows added, {total} in all")
 
 
-@envs.command("install")
+@envs_app.command("install")
 def install_library(
-    library: Annotated[str, typer.Argument(help="A library that lives in a virtual environment of its own.")],
+    library: Annotated[
+        str, typer.Argument(help="Name of an isolated library: one that needs its own virtual environment.")
+    ],
 ) -> None:
-    """Makes the virtual environment of an isolated library."""
+    """Creates the virtual environment of an isolated library and installs the library there."""
     from ..environments.isolation import install
 
     console.print(f"{library} is installed: {install(library)}")

@@ -15,14 +15,17 @@ from .options import Domain, Ids, Jobs, Library, console, exit_with
 if TYPE_CHECKING:
     from ..references.records import Record
 
-GRACE = (
-    600.0  # seconds beyond twice the budget after which an environment is thought to hang: what was begun is finished
-)
+# Seconds beyond twice the budget after which an environment is taken to hang: an attempt that has begun is finished.
+GRACE = 600.0
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def seconds(text: str) -> float:
-    """``90``, ``90s``, ``30m`` or ``2h`` in seconds."""
+    """A duration such as ``90``, ``90s``, ``30m`` or ``2h`` in seconds.
+
+    Raises:
+        LDMError: if the text is not a duration.
+    """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
     if not match:
         raise LDMError(f"--budget {text!r} is no time; give seconds, or a number with s, m or h, such as 30m")
@@ -33,25 +36,25 @@ def reference_command(
     ids: Ids = None,
     domain: Domain = None,
     library: Library = None,
-    everything: Annotated[bool, typer.Option("--all", help="The whole catalogue.")] = False,
-    budget: Annotated[str, typer.Option(help="Time for each environment: 30m, 90s, 2h.")] = "30m",
-    references: Annotated[Path, typer.Option(help="Folder of policies and of the records of what was tried.")] = Path(
+    everything: Annotated[bool, typer.Option("--all", help="Search in the whole catalogue.")] = False,
+    budget: Annotated[str, typer.Option(help="Time limit for each environment, such as 90s, 30m or 2h.")] = "30m",
+    references: Annotated[Path, typer.Option(help="Folder for policies and records of attempts.")] = Path(
         "outputs/references"
     ),
     save: Annotated[
-        bool, typer.Option("--save", help="Record the scores in the folders of the libraries, for the whole package.")
+        bool, typer.Option("--save", help="Also record the scores in the package, in the folders of the libraries.")
     ] = False,
     report: Annotated[
         Path | None,
-        typer.Option(help="Markdown file for the scores: with --save of all environments, else of those of this run."),
+        typer.Option(help="Markdown file of scores: of all environments with --save, otherwise of those of this run."),
     ] = None,
     jobs: Jobs = 2,
-    seed: int = 0,
-    force: Annotated[bool, typer.Option(help="Try again what was tried already.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed for policies that are trained.")] = 0,
+    force: Annotated[bool, typer.Option(help="Discard earlier attempts and start again.")] = False,
 ) -> None:
-    """Finds a reference policy for each environment: tries what fits in order of cost, measures it, keeps the best.
+    """Finds a reference policy for each environment: tries candidates from cheap to costly and keeps the best.
 
-    What is finished is not done again; interrupted, it goes on where it was.
+    Finished work is not repeated; an interrupted run continues where it stopped.
     """
     from ..environments.specs import select
     from ..references.finding import find_references
@@ -71,9 +74,9 @@ def reference_command(
     rows = select(ids, domain, library)
     failures = find_references(rows, references, allowed, jobs, seed, force, 2 * allowed + GRACE, keep)
     for record in found:
-        told = entry(record)
+        scores = entry(record)
         verdict = "better than random" if record.beats_random else "not better than random"
-        console.print(f"{record.name}: {kind(told)} {told['reference']}, random {told['random']}: {verdict}")
+        console.print(f"{record.name}: {kind(scores)} {scores['reference']}, random {scores['random']}: {verdict}")
     if report:
         report.parent.mkdir(parents=True, exist_ok=True)
         known = reference_scores() if save else {record.name: entry(record) for record in found}

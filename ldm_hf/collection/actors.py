@@ -1,9 +1,9 @@
-"""Who acts while trajectories are recorded: the reference, disturbed now and then, or a student."""
+"""Actors of a recording: the reference, disturbed now and then, or a student."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeGuard
 
 import gymnasium
 import numpy as np
@@ -11,23 +11,23 @@ from gymnasium import spaces
 
 from ..agent import LDMAgent
 from ..rollouts.policies import act_together
-from ..spaces import flatten, leaves, stack, unflatten
+from ..spaces import Action, flatten, leaves, stack, unflatten
 from .recording import LabelledLane
 
-LADDER = (0.0, 0.1, 0.3)  # share of foreign actions, one rung an episode in turn
-BURST = 3  # mean number of steps that a foreign action is repeated for: single ones hardly leave the path
+LADDER = (0.0, 0.1, 0.3)  # shares of foreign actions, one an episode in turn
+BURST = 3  # mean steps that a foreign action is repeated for: single ones hardly leave the path
 
 
 def _generator(lane: LabelledLane) -> np.random.Generator:
-    """What happens beside the environment follows from the seed of the episode, too."""
+    """The random numbers of an episode beside the environment's, from the same seed."""
     return np.random.default_rng((lane.seed, 1))
 
 
 class Perturbed:
-    """The reference, but for short whiles in which foreign actions are executed (noise injection, Laskey et al. 2017).
+    """The reference acts, except for short whiles of foreign actions (noise injection, Laskey et al. 2017).
 
     Args:
-        shares: of foreign actions, one an episode in turn.
+        shares: shares of foreign actions, one an episode in turn.
         origin: seed of the episode that gets the first share.
     """
 
@@ -36,25 +36,34 @@ class Perturbed:
         self.disturbances: dict[int, _Disturbance] = {}
 
     def begin(self, index: int, lane: LabelledLane) -> str:
+        """Begins an episode with the share of foreign actions that its seed gets."""
         share = self.shares[(lane.seed - self.origin) % len(self.shares)]
         self.disturbances[index] = _Disturbance(lane.env.action_space, share, _generator(lane))
         return f"perturbed-{share}" if share else "clean"
 
-    def act(self, lanes: list[LabelledLane], labels: list[Any]) -> list[Any]:
-        return [self.disturbances[index].of(label) for index, label in enumerate(labels)]
+    def act(self, lanes: list[LabelledLane], labels: list[Action]) -> list[Action]:
+        """Disturbs the labels of all lanes."""
+        return [self.disturbances[index].executed(label) for index, label in enumerate(labels)]
 
 
 class _Disturbance:
-    """What becomes of the reference's actions in one episode."""
+    """Disturbs the reference's actions in one episode.
 
-    def __init__(self, space: gymnasium.Space, share: float, rng: np.random.Generator) -> None:
+    Args:
+        space: action space.
+        share: share of foreign actions.
+        rng: random numbers of the episode.
+    """
+
+    def __init__(self, space: gymnasium.Space[object], share: float, rng: np.random.Generator) -> None:
         self.space, self.share, self.rng = space, share, rng
         self.seed = int(rng.integers(2**31))
-        self.boxes = {leaf.path: _Noise(leaf.space, share) for leaf in leaves(space) if _is_noisy(leaf.space)}
-        self.foreign, self.remaining = None, 0
+        self.noises = {leaf.path: _Noise(leaf.space, share) for leaf in leaves(space) if _is_noisy(leaf.space)}
+        self.foreign: Action = None
+        self.remaining = 0
 
-    def of(self, label: Any) -> Any:
-        """The label itself where nothing disturbs it."""
+    def executed(self, label: Action) -> Action:
+        """The action to execute; the label itself (the same object) where nothing disturbs it."""
         if not self.share:
             return label
         if self.remaining == 0 and self.rng.random() < self.share / BURST:
@@ -64,40 +73,49 @@ class _Disturbance:
         if self.remaining:
             self.remaining -= 1
             return self.foreign
-        return self._jittered(label) if self.boxes else label
+        return self._jittered(label) if self.noises else label
 
-    def _jittered(self, action: Any) -> Any:
-        """Noise on the bounded real numbers, as wide as the share of their half range."""
-        if "" in self.boxes:  # nothing to take apart
-            return self.boxes[""].on(action, self.rng)
+    def _jittered(self, action: Action) -> Action:
+        """The action with noise on its bounded real numbers."""
+        if "" in self.noises:  # nothing to take apart
+            return self.noises[""].added_to(action, self.rng)
         parts = flatten(self.space, action)
-        return unflatten(self.space, parts | {path: box.on(parts[path], self.rng) for path, box in self.boxes.items()})
+        noisy = {path: noise.added_to(parts[path], self.rng) for path, noise in self.noises.items()}
+        return unflatten(self.space, parts | noisy)
 
 
 class _Noise:
-    """Of one leaf."""
+    """Gaussian noise for one leaf, with a deviation of the share of its half range, within its bounds.
 
-    def __init__(self, box: Any, share: float) -> None:
+    Args:
+        box: space of the leaf.
+        share: share of foreign actions.
+    """
+
+    def __init__(self, box: spaces.Box, share: float) -> None:
         self.box, self.scale = box, share / 2 * (box.high - box.low)
 
-    def on(self, value: Any, rng: np.random.Generator) -> np.ndarray:
-        noisy = value + self.scale * rng.standard_normal(self.box.shape)
+    def added_to(self, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The value of the leaf with noise."""
+        noisy: np.ndarray = value + self.scale * rng.standard_normal(self.box.shape)
         noisy = np.minimum(np.maximum(noisy, self.box.low), self.box.high)  # a third of what np.clip takes
         return noisy.astype(self.box.dtype)
 
 
-def _is_noisy(space: gymnasium.Space) -> bool:
+def _is_noisy(space: gymnasium.Space[object]) -> TypeGuard[spaces.Box]:
+    """Whether a leaf is a bounded Box of real numbers."""
     return isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and space.is_bounded()
 
 
 class Student:
-    """A model acts; at each step the reference acts in its place with probability ``mix`` (DAgger, Ross et al. 2011, algorithm 3.1).
+    """A model acts; at each step the reference acts in its place with probability ``mix``.
 
-    An episode begins with an empty history, so that it follows from its seed and an interrupted collection goes on as if nothing had
-    happened. The model sees the actions that were executed, whoever chose them.
+    This is DAgger (Ross et al. 2011, algorithm 3.1). An episode begins with an empty history, so that it follows from
+    its seed and an interrupted collection goes on as if nothing had happened. The model sees the actions that were
+    executed, whoever chose them.
 
     Args:
-        agent: an `LDMAgent` with as many lanes as are recorded.
+        agent: agent with as many lanes as are recorded.
         mix: the paper's beta: 0 is the model alone, 1 the reference alone.
     """
 
@@ -106,16 +124,18 @@ class Student:
         self.generators: dict[int, np.random.Generator] = {}
 
     def begin(self, index: int, lane: LabelledLane) -> str:
+        """Begins an episode with an empty history."""
         self.agent.clear([index])
         self.generators[index] = _generator(lane)
         return f"student-{self.mix:g}"
 
-    def act(self, lanes: list[LabelledLane], labels: list[Any]) -> list[Any]:
+    def act(self, lanes: list[LabelledLane], labels: list[Action]) -> list[Action]:
+        """The model's actions, or the labels where the reference acts in its place."""
         agent, layout = self.agent, self.agent.layout
         chosen = act_together(agent, layout.observation_space, layout.action_space, list(lanes))
         helped = np.array([self.generators[index].random() < self.mix for index in range(len(lanes))])
         choices = zip(helped, labels, chosen, strict=True)
-        actions = [label if by_reference else own for by_reference, label, own in choices]
+        actions = [label if by_reference else student for by_reference, label, student in choices]
         executed = layout.actions.positions(stack(layout.action_space, actions), layout.name, len(lanes))
         agent.state.positions = np.where(helped[:, None], executed, agent.state.positions)
         return actions

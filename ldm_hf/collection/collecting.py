@@ -1,19 +1,19 @@
-"""Collects trajectories: roll-outs of reference policies or of a model, with the reference's action as label of every step.
+"""Collects trajectories: a reference policy or a model acts, and the reference's action is the label of every step.
 
-Behaviour cloning from clean roll-outs alone falls apart as soon as the model leaves their path (Ross et al. 2011). So either other actions are
-executed for short whiles, or the model that is to learn acts itself, while the label stays what the reference would have done.
+Behaviour cloning from clean roll-outs alone falls apart as soon as the model leaves their path (Ross et al. 2011). So
+either other actions are executed for short whiles, or the model that is to learn acts itself, while the label stays
+what the reference would have done.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
-import gymnasium
 from tqdm.auto import tqdm
 
 from ..agent import loaded_model, make_agent
@@ -22,6 +22,7 @@ from ..environments.isolation import IsolatedEnv
 from ..errors import LDMError
 from ..references import Reference, known_scores, load_reference
 from ..rollouts import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, measurement, normalised_score, rollout
+from ..rollouts.returns import Scores
 from ..spaces import space_to_json
 from ..trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 from ..trajectories.writer import stored
@@ -31,22 +32,23 @@ from .actors import BURST, LADDER, Perturbed, Student
 from .recording import Actor, LabelledLane, record
 
 SCORE_EPISODES = 20
-LANES = 8  # where one call acts in several environments: a learned reference, a model
-FLUSH_SECONDS = 300.0  # what is lost at most if the process is ended
+LANES = 8  # environments where one call acts in several of them: a learned reference, a model
+FLUSH_SECONDS = 300.0  # most work that is lost if the process is ended
 SILENT_SECONDS = 1800.0  # a process that ends no episode for so long is taken to hang
 local_executor = partial(run_tasks, silence=SILENT_SECONDS)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to collect of every environment.
+    """How much to collect in every environment, and who acts.
 
     Args:
-        folder: of the dataset.
-        references_folder: of the policies trained by reinforcement learning.
-        steps: of every environment; a row of the catalogue may ask for fewer of a slow one.
-        seed: of the first episode; perturbations follow from it, too.
-        student: folder or Hub id of a model that acts instead of the reference, None for the reference.
+        folder: folder of the dataset.
+        references_folder: folder of the policies trained by reinforcement learning.
+        steps: steps to collect in every environment; a row of the catalogue may ask for fewer in a slow one.
+        seed: seed of the first episode; perturbations follow from it, too.
+        student: folder or Hub id of a model that acts instead of the reference; None for the reference.
         mix: probability that the reference acts in place of the student in a step.
     """
 
@@ -58,11 +60,11 @@ class Plan:
     mix: float = 0.5
 
     def steps_of(self, spec: EnvironmentSpec) -> int:
-        """Steps to collect of an environment."""
+        """Number of steps to collect in an environment."""
         return min(self.steps, spec.max_steps or self.steps)
 
     def missing(self, spec: EnvironmentSpec) -> int:
-        """Steps of an environment that are not on the disk yet.
+        """Number of steps of an environment that are not on the disk yet.
 
         Raises:
             DatasetError: if a shard is damaged.
@@ -71,15 +73,16 @@ class Plan:
 
 
 class Executor(Protocol):
-    """What calls the same function for many environments, as `parallel.run_tasks` does."""
+    """Calls the same function for many environments, as `parallel.run_tasks` does."""
 
     def __call__(
         self,
-        function: Callable[..., Any],
-        tasks: dict[str, tuple],
+        function: Callable[..., Result],
+        tasks: Mapping[str, tuple[object, ...]],
         jobs: int,
-        on_progress: Callable[[int], Any],
-    ) -> Iterator[tuple[str, Any | LDMError]]: ...
+        on_progress: Callable[[int], object],
+    ) -> Iterator[tuple[str, Result | LDMError]]:
+        """Yields the name and the result or error of each environment as they come."""
 
 
 def collect(
@@ -89,12 +92,12 @@ def collect(
     progress: bool = True,
     executor: Executor = local_executor,
 ) -> dict[str, LDMError]:
-    """Collects every environment, several at a time; continues what was interrupted.
+    """Collects in every environment, several at a time; continues what was interrupted.
 
     Args:
         specs: rows of the catalogue.
-        plan: how much, from what, where to.
-        jobs: processes.
+        plan: what to collect, and where to write it.
+        jobs: number of processes.
         progress: show a bar that counts steps.
         executor: runs the processes.
 
@@ -117,11 +120,11 @@ def collect(
 def collect_environment(
     spec: EnvironmentSpec, plan: Plan, make_reference: Callable[[], Reference] | None = None
 ) -> EnvironmentInfo:
-    """Collects one environment.
+    """Collects in one environment.
 
     Args:
-        spec: row of the catalogue, or one made for the occasion.
-        plan: how much, where to.
+        spec: row of the catalogue, or one that is not in it.
+        plan: what to collect, and where to write it.
         make_reference: makes the reference policy; by default the one that the row names.
 
     Returns:
@@ -138,7 +141,7 @@ def collect_environment(
     report(min(steps, target))
     if steps >= target:
         return EnvironmentInfo.load(folder)
-    # a folder that is continued has its scores already
+    # a folder that is continued has scores already
     known = EnvironmentInfo.load(folder) if episodes else None
     scores = known.scores if known else None
     if make_reference is None:
@@ -148,7 +151,7 @@ def collect_environment(
     normalised_score(0, scores["random"]["mean"], scores["reference"]["mean"], spec.name)  # there is a scale
     lanes = open_lanes(spec, make_reference, several=plan.student is not None)
     try:
-        info = describe(spec, lanes[0], plan, scores, known)
+        info = environment_info(spec, lanes[0], plan, scores, known)
         actor = actor_of(spec, plan, lanes)
         with TrajectoryWriter(plan.folder, info) as writer:
             written = time.monotonic()
@@ -166,32 +169,20 @@ def collect_environment(
     return info
 
 
-def record_episode(
-    env: gymnasium.Env, reference: Reference, seed: int, share: float, name: str = "environment"
-) -> dict[str, Any]:
-    """Plays one episode.
+def open_lanes(spec: EnvironmentSpec, make_reference: Callable[[], Reference], several: bool) -> list[LabelledLane]:
+    """Makes the environments to record in, each with its reference policy.
 
     Args:
-        env: the environment.
-        reference: labels every step, and acts unless a foreign action is due.
-        seed: of the episode and its perturbations.
-        share: of foreign actions.
-        name: of the environment, for messages.
-
-    Returns:
-        As `TrajectoryWriter.write` takes it.
+        spec: row of the catalogue.
+        make_reference: makes the reference policy.
+        several: make `LANES` of them, since one call acts in all; also where one call of the reference labels all.
     """
-    return next(record([LabelledLane(env, reference, name)], Perturbed((share,)), seed, target=1))
-
-
-def open_lanes(spec: EnvironmentSpec, make_reference: Callable[[], Reference], several: bool) -> list[LabelledLane]:
-    """Environments to record in, with their references: several if one call acts in all of them, or labels all of them."""
-    reference = make_reference()
+    first = make_reference()
     lanes: list[LabelledLane] = []
     try:
-        for index in range(LANES if several or reference.vectorised else 1):
-            own = reference if index == 0 or reference.vectorised else make_reference()
-            lanes.append(LabelledLane(make(spec), own, spec.name))
+        for index in range(LANES if several or first.vectorised else 1):
+            reference = first if index == 0 or first.vectorised else make_reference()
+            lanes.append(LabelledLane(make(spec), reference, spec.name))
     except BaseException:
         for lane in lanes:
             lane.env.close()
@@ -200,7 +191,7 @@ def open_lanes(spec: EnvironmentSpec, make_reference: Callable[[], Reference], s
 
 
 def actor_of(spec: EnvironmentSpec, plan: Plan, lanes: list[LabelledLane]) -> Actor:
-    """Who acts.
+    """The actor of a plan: the disturbed reference, or its student.
 
     Raises:
         CheckpointError: if there is no usable student.
@@ -213,10 +204,10 @@ def actor_of(spec: EnvironmentSpec, plan: Plan, lanes: list[LabelledLane]) -> Ac
     return Student(make_agent(model, processor, spec.name, spec.task or None, spaces, num_envs=len(lanes)), plan.mix)
 
 
-def _scores(spec: EnvironmentSpec, make_reference: Callable[[], Reference]) -> dict[str, dict[str, Any]]:
-    """Random and reference on held-out seeds, as `evaluate` measures them."""
-    reference = make_reference()  # before anything else: where it has to be trained first, nothing is measured in vain
-    scores = {}
+def _scores(spec: EnvironmentSpec, make_reference: Callable[[], Reference]) -> Scores:
+    """Measures random actions and the reference on held-out seeds, as `evaluate` does."""
+    reference = make_reference()  # first: if it has yet to be trained, nothing is measured in vain
+    scores: Scores = {}
     for label, policy in (("random", RandomPolicy()), ("reference", ReferencePolicy(lambda: reference))):
         episodes = max(SCORE_EPISODES, spec.episodes)
         returns = rollout(lambda: make(spec), policy, episodes, HELD_OUT_SEED, num_envs=1, name=spec.name)
@@ -224,14 +215,18 @@ def _scores(spec: EnvironmentSpec, make_reference: Callable[[], Reference]) -> d
     return scores
 
 
-def describe(
-    spec: EnvironmentSpec,
-    lane: LabelledLane,
-    plan: Plan,
-    scores: dict[str, dict[str, Any]],
-    known: EnvironmentInfo | None,
+def environment_info(
+    spec: EnvironmentSpec, lane: LabelledLane, plan: Plan, scores: Scores, known: EnvironmentInfo | None
 ) -> EnvironmentInfo:
-    """What ``environment.json`` says: of a folder that is continued, also who has acted in it before."""
+    """The content of ``environment.json``.
+
+    Args:
+        spec: row of the catalogue.
+        lane: one of the environments to record in.
+        plan: what is collected.
+        scores: mean returns of random actions and of the reference.
+        known: what a folder that is continued says; students that acted before stay listed.
+    """
     env = lane.env
     collection = (known.collection if known else {}) | {"seed": plan.seed}
     if plan.student is None:
@@ -242,16 +237,9 @@ def describe(
         collection["students"] = [*others, student]
     isolated = env.unwrapped.versions if isinstance(env.unwrapped, IsolatedEnv) else {}
     return EnvironmentInfo(
-        name=spec.name,
-        env_id=spec.env_id,
+        **spec.facts(),
         observation_space=space_to_json(env.observation_space),
         action_space=space_to_json(env.action_space),
-        kwargs=spec.kwargs,
-        library=spec.library,
-        version=spec.version,
-        licence=spec.licence,
-        domain=spec.domain,
-        task=spec.task,
         reference=lane.reference.method,
         scores=scores,
         collection=collection,

@@ -1,4 +1,4 @@
-"""How long a collection will take and how much disk it needs, by a few steps of every environment."""
+"""Estimates the time and disk space that a collection needs, from a few steps in every environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat
 
 import gymnasium
 import pyarrow.parquet as pq
@@ -16,27 +16,28 @@ from gymnasium.wrappers import TimeLimit
 
 from ..environments import EnvironmentSpec
 from ..references import Reference, known_scores, load_reference
+from ..spaces import Action, Info, Observation
 from ..trajectories import TrajectoryWriter
 from ..trajectories.writer import shards, stored
-from .collecting import SCORE_EPISODES, Plan, actor_of, describe, open_lanes
+from .collecting import SCORE_EPISODES, Plan, actor_of, environment_info, open_lanes
 from .recording import record
 
-EPISODE = 50  # steps after which an episode is cut off
-STEPS = 2_000  # at most, and a twentieth of what is to be collected
-SECONDS = 1.0  # at most, apart from the first episode
-UNLIMITED = 1_000  # steps that an episode is taken for if it does not end and has no time limit
+EPISODE = 50  # an episode is cut off after so many steps
+STEPS = 2_000  # most steps to play, and a twentieth of what is to be collected
+SECONDS = 1.0  # longest time to play, apart from the first episode
+UNLIMITED = 1_000  # assumed length of an episode that does not end and has no time limit
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one environment will cost.
+    """The cost of one environment.
 
     Args:
-        steps: to collect.
+        steps: steps to collect.
         scored: steps that measuring random actions and the reference takes beside them.
-        seconds_to_make: the environments and their references.
-        steps_per_second: labels included.
-        bytes_per_step: on the disk.
+        seconds_to_make: time to make the environments and their references.
+        steps_per_second: speed, labels included.
+        bytes_per_step: size on the disk.
     """
 
     steps: int
@@ -47,12 +48,12 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Of one process."""
+        """Time that one process takes."""
         return 2 * self.seconds_to_make + (self.steps + self.scored) / self.steps_per_second
 
     @property
     def bytes(self) -> float:
-        """On the disk."""
+        """Size on the disk."""
         return self.steps * self.bytes_per_step
 
 
@@ -60,13 +61,13 @@ COMPLETE = Estimate(steps=0, scored=0, seconds_to_make=0.0, steps_per_second=1.0
 
 
 class _Probe(TimeLimit):
-    """Cuts episodes off, counts steps."""
+    """Cuts episodes off and counts steps."""
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env, EPISODE)
         self.steps = 0
 
-    def step(self, action: Any) -> Any:
+    def step(self, action: Action) -> tuple[Observation, SupportsFloat, bool, bool, Info]:
         self.steps += 1
         return super().step(action)
 
@@ -77,7 +78,7 @@ def estimate_environment(
     """Plays a few steps as `collect_environment` would, and writes them into a folder that is removed again.
 
     Raises:
-        LDMError: as `collect_environment` does.
+        LDMError: what `collect_environment` raises.
     """
     steps, started = plan.missing(spec), time.perf_counter()
     if not steps:
@@ -88,7 +89,7 @@ def estimate_environment(
         make_reference = partial(load_reference, spec, plan.references_folder)
     lanes = open_lanes(spec, make_reference, several=plan.student is not None)
     try:
-        info = describe(spec, lanes[0], plan, {}, None)
+        info = environment_info(spec, lanes[0], plan, {}, None)
         limit = getattr(lanes[0].env.spec, "max_episode_steps", None) or UNLIMITED
         probes = [_Probe(lane.env) for lane in lanes]
         for lane, probe in zip(lanes, probes, strict=True):
@@ -116,7 +117,7 @@ def estimate_environment(
 
 
 def _bytes(folder: Path) -> int:
-    """Of the data; what a file needs beside them does not grow with the steps."""
+    """Size of the data of a config, without what the files need beside them, which does not grow with the steps."""
     groups = [
         metadata.row_group(index)
         for metadata in map(pq.read_metadata, shards(folder))

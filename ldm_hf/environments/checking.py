@@ -1,4 +1,4 @@
-"""Really makes and steps environments: which work, how fast, with which spaces."""
+"""Checks environments by making and stepping them: which work, how fast, with which spaces."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import copy
 import itertools
 import json
 import logging
-import os
 import time
 from collections import defaultdict
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import gymnasium
 import numpy as np
@@ -19,7 +18,8 @@ from gymnasium import spaces
 from tqdm.auto import tqdm
 
 from ..errors import LDMError, MissingExtraError, UnsupportedSpaceError
-from ..spaces import flatten, leaves
+from ..spaces import Observation, flatten, leaves
+from ..utils.display import draw_without_display
 from ..utils.files import write_atomically
 from ..utils.installed import versions
 from ..utils.parallel import run_tasks
@@ -28,9 +28,9 @@ from .library_folders import save_measured
 from .making import make, quiet
 from .specs import EnvironmentSpec, catalogue, fingerprint
 
-STEPS = 50  # of random actions
+STEPS = 50  # random actions of one run
 LIMIT = 120.0  # seconds that one environment may take, imports included
-LONGEST = 300  # characters of a described space
+LONGEST = 300  # characters of a space in short
 SEED = 11
 WORKS, MISSING = "works", "not installed"
 RAISES, DIES, OUTSIDE, IRREPRODUCIBLE, UNSUPPORTED, OTHER = (
@@ -41,22 +41,70 @@ RAISES, DIES, OUTSIDE, IRREPRODUCIBLE, UNSUPPORTED, OTHER = (
     "has a space that is not supported",
     "has other spaces than expected",
 )
+Grouping = Literal["domain", "library"]
+GROUPINGS: tuple[Grouping, ...] = ("domain", "library")
+
+
+class Finding(TypedDict, total=False):
+    """What was found of one environment, as far as the check came.
+
+    Attributes:
+        library: distribution that the environment comes from.
+        version: version of the library.
+        licence: licence of the library.
+        domain: domain of the row.
+        row: fingerprint of the row, see `specs.fingerprint`.
+        verdict: `WORKS`, or what is wrong.
+        reason: details, if the verdict is not `WORKS`.
+        seconds_to_make: time to make it, the import of its library included.
+        observation: observation space in short.
+        action: action space in short.
+        time_limit: most steps of an episode; None without a limit.
+        steps_per_second: speed with random actions, resets included.
+    """
+
+    library: str
+    version: str
+    licence: str
+    domain: str
+    row: str
+    verdict: str
+    reason: str
+    seconds_to_make: float
+    observation: str
+    action: str
+    time_limit: int | None
+    steps_per_second: float
+
+
+class CheckResults(TypedDict):
+    """The file that `check` writes.
+
+    Attributes:
+        environments: findings by the name of the environment.
+        command: command that wrote the file last.
+        versions: versions of the packages involved.
+    """
+
+    environments: dict[str, Finding]
+    command: str
+    versions: dict[str, str]
 
 
 class _Flaw(Exception):
-    """What is wrong with an environment that raises no error of its own."""
+    """A flaw of an environment that raises no error itself."""
 
     def __init__(self, verdict: str, reason: str) -> None:
         super().__init__(reason)
         self.verdict = verdict
 
 
-def describe(space: gymnasium.Space) -> str:
+def in_short(space: gymnasium.Space[object]) -> str:
     """A space in short: ``Dict(image: Box(7x7x3 uint8), direction: Discrete(4))``."""
     if isinstance(space, spaces.Dict):
-        text = f"Dict({', '.join(f'{name}: {describe(child)}' for name, child in space.spaces.items())})"
+        text = f"Dict({', '.join(f'{name}: {in_short(child)}' for name, child in space.spaces.items())})"
     elif isinstance(space, spaces.Tuple):
-        text = f"Tuple({', '.join(map(describe, space.spaces))})"
+        text = f"Tuple({', '.join(map(in_short, space.spaces))})"
     elif isinstance(space, spaces.Box):
         shape, dtype = "x".join(map(str, space.shape)), np.dtype(space.dtype or float).name
         text = f"Box({shape}{'' if dtype == 'float32' else f' {dtype}'})"
@@ -75,17 +123,16 @@ def describe(space: gymnasium.Space) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def check_environment(spec: EnvironmentSpec) -> dict[str, Any]:
-    """Makes one environment, plays `STEPS` random steps from a seed, twice, and compares.
+def check_environment(spec: EnvironmentSpec) -> Finding:
+    """Makes one environment, plays `STEPS` random steps from a seed twice, and compares both runs.
 
     Args:
         spec: row of the catalogue.
 
     Returns:
-        ``verdict``, ``reason`` if it is not `WORKS`, and as far as it came: both spaces in short, the time limit in steps, seconds to make it,
-        steps per second.
+        The finding without what the row says of the environment.
     """
-    found: dict[str, Any] = {}
+    found: Finding = {}
     try:
         started = time.perf_counter()
         env = make(spec)
@@ -101,14 +148,14 @@ def check_environment(spec: EnvironmentSpec) -> dict[str, Any]:
         return {"verdict": MISSING, "reason": str(error)}
     except UnsupportedSpaceError as error:
         return found | {"verdict": UNSUPPORTED, "reason": str(error)}
-    except Exception as error:  # of the library
+    except Exception as error:  # whatever the library raises
         reason = str(error) if isinstance(error, LDMError) else f"{type(error).__name__}: {error}"
         return found | {"verdict": RAISES, "reason": reason[:500]}
     return found | {"verdict": WORKS}
 
 
-def _examine(env: gymnasium.Env, spec: EnvironmentSpec, found: dict[str, Any]) -> None:
-    found["observation"], found["action"] = describe(env.observation_space), describe(env.action_space)
+def _examine(env: gymnasium.Env, spec: EnvironmentSpec, found: Finding) -> None:
+    found["observation"], found["action"] = in_short(env.observation_space), in_short(env.action_space)
     found["time_limit"] = getattr(env.spec, "max_episode_steps", None)
     leaves(env.observation_space), leaves(env.action_space)
     if spec.expected_spaces not in (None, (found["observation"], found["action"])):
@@ -116,15 +163,16 @@ def _examine(env: gymnasium.Env, spec: EnvironmentSpec, found: dict[str, Any]) -
     started = time.perf_counter()
     first = _play(env)
     found["steps_per_second"] = round(STEPS / (time.perf_counter() - started), 1)
-    for step, (left, right) in enumerate(zip(first, _play(env), strict=False)):  # ends of episodes are compared, too
+    # The ends of episodes are part of a run, so runs of different lengths differ before the shorter one ends.
+    for step, (left, right) in enumerate(zip(first, _play(env), strict=False)):
         if not _same(left, right):
             raise _Flaw(IRREPRODUCIBLE, f"two runs from the same seed differ at step {step}")
 
 
-def _play(env: gymnasium.Env) -> list[dict[str, Any]]:
-    """The leaves of all observations of `STEPS` random steps and their rewards; only the first reset has a seed."""
+def _play(env: gymnasium.Env) -> list[dict[str, object]]:
+    """Leaves, reward and end of each of `STEPS` random steps; only the first reset has a seed."""
     observation, _ = env.reset(seed=SEED)
-    actions = env.action_space  # after the reset, and once: some environments make their spaces anew
+    actions = env.action_space  # read once, after the reset: some environments make new spaces
     actions.seed(SEED)
     seen = [_checked(env, observation)]
     for _ in range(STEPS):
@@ -137,16 +185,16 @@ def _play(env: gymnasium.Env) -> list[dict[str, Any]]:
     return seen
 
 
-def _checked(env: gymnasium.Env, observation: Any, reward: Any = 0.0, over: bool = False) -> dict[str, Any]:
+def _checked(env: gymnasium.Env, observation: Observation, reward: Any = 0.0, over: bool = False) -> dict[str, object]:
     if not env.observation_space.contains(observation):
         raise _Flaw(OUTSIDE, f"observation {_outside(env.observation_space, observation)}")
     if np.ndim(reward) or not np.isfinite(reward):
-        raise _Flaw(OUTSIDE, f"the reward is no finite number: {reward!r:.100}")
+        raise _Flaw(OUTSIDE, f"the reward is not a finite number: {reward!r:.100}")
     return copy.deepcopy(flatten(env.observation_space, observation)) | {"reward": reward, "over": over}
 
 
-def _outside(space: gymnasium.Space, observation: Any) -> str:
-    """Which leaf is outside its space, and how."""
+def _outside(space: gymnasium.Space[object], observation: Observation) -> str:
+    """Names the leaf that is outside its space, and says how."""
     try:
         parts = flatten(space, observation)
     except LDMError as error:
@@ -156,14 +204,14 @@ def _outside(space: gymnasium.Space, observation: Any) -> str:
         if not leaf.space.contains(value):
             kind = f"{type(value).__name__} {getattr(value, 'dtype', '')} {np.shape(value)}"
             return f"{leaf.path or 'as a whole'} is no member of {leaf.space!r:.150}: {kind} {value!r:.150}"
-    return f"has parts that its space {describe(space)} does not have"
+    return f"has parts that its space {in_short(space)} does not have"
 
 
-def _same(left: dict[str, Any], right: dict[str, Any]) -> bool:
-    """Equal but for rounding: simulators keep what their solvers start from over a reset."""
+def _same(left: dict[str, object], right: dict[str, object]) -> bool:
+    """Whether two steps are equal up to rounding: the solvers of simulators start from what they kept over a reset."""
 
-    def close(first: Any, second: Any) -> bool:
-        first, second = np.asarray(first), np.asarray(second)
+    def close(one: object, other: object) -> bool:
+        first, second = np.asarray(one), np.asarray(other)
         if first.shape != second.shape:
             return False
         if first.dtype.kind != "f":
@@ -180,21 +228,21 @@ def check(
     limit: float = LIMIT,
     force: bool = False,
     command: str = "",
-) -> dict[str, Any]:
-    """Checks environments, each in a process that may crash or hang; goes on where an earlier run was interrupted.
+) -> CheckResults:
+    """Checks environments, each in a process that may crash or hang; continues an interrupted run.
 
     Args:
         specs: rows of the catalogue.
-        output: JSON, rewritten as results come; what it says of other environments stays.
-        jobs: processes.
+        output: JSON file, rewritten after every environment; other environments in it stay as they are.
+        jobs: number of processes.
         limit: seconds that one environment may take.
         force: check again what works already.
-        command: written into the results.
+        command: command line to note in the results.
 
     Returns:
-        ``{"command", "versions", "environments": {name: entry}}``; an entry is what `check_environment` returns, and where the row comes from.
+        The content of the file.
     """
-    results: dict[str, Any] = {"environments": {}}
+    results: CheckResults = {"environments": {}, "command": "", "versions": {}}
     if output.exists():
         results = json.loads(output.read_text(encoding="utf-8"))
     results |= {"command": command, "versions": versions()}
@@ -209,24 +257,22 @@ def check(
     due.sort(key=lambda spec: spec.library.lower())
     output.parent.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(due), desc="check", unit="environment") as bar:
-        for library, rows in itertools.groupby(
-            due, lambda spec: spec.library
-        ):  # no library sees what another has left behind
+        # New processes for every library: none sees what another has left behind.
+        for library, rows in itertools.groupby(due, lambda spec: spec.library):
             by_name = {spec.name: spec for spec in rows}
             bar.set_postfix(library=library)
             for name, outcome in run_tasks(
                 _check_quietly, {name: (spec,) for name, spec in by_name.items()}, jobs, limit=limit
             ):
-                if isinstance(outcome, LDMError):
-                    outcome = {"verdict": DIES, "reason": str(outcome)}
-                entries[name] = _origin(by_name[name]) | outcome
+                died: Finding = {"verdict": DIES, "reason": str(outcome)}
+                entries[name] = _origin(by_name[name]) | (died if isinstance(outcome, LDMError) else outcome)
                 _write(results, output)
                 bar.update()
     return results
 
 
-def expect(results: dict[str, Any]) -> None:
-    """Makes the spaces that were found the ones expected from now on (`EnvironmentSpec.expected_spaces`)."""
+def expect(results: CheckResults) -> None:
+    """Records the spaces that were found as those to expect from now on (`EnvironmentSpec.expected_spaces`)."""
     found: dict[str, dict[str, list[str]]] = defaultdict(dict)
     for name, entry in results["environments"].items():
         if "observation" in entry and name in catalogue():
@@ -235,13 +281,13 @@ def expect(results: dict[str, Any]) -> None:
         save_measured("spaces", library, spaces_of)
 
 
-def _check_quietly(spec: EnvironmentSpec) -> dict[str, Any]:
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no display is needed
+def _check_quietly(spec: EnvironmentSpec) -> Finding:
+    draw_without_display()
     logging.disable(logging.WARNING)
     return check_environment(spec)
 
 
-def _origin(spec: EnvironmentSpec) -> dict[str, Any]:
+def _origin(spec: EnvironmentSpec) -> Finding:
     return {
         "library": spec.library,
         "version": spec.version,
@@ -251,17 +297,20 @@ def _origin(spec: EnvironmentSpec) -> dict[str, Any]:
     }
 
 
-def _write(results: dict[str, Any], output: Path) -> None:
+def _write(results: CheckResults, output: Path) -> None:
     ordered = results | {"environments": dict(sorted(results["environments"].items()))}
     write_atomically(output, json.dumps(ordered, indent=1))
 
 
-def summary_rows(results: dict[str, Any], field: str) -> tuple[list[str], list[list[str]]]:
-    """Header, one row for each value of ``field`` (``library`` or ``domain``), one for all: how many there are and work, their speed.
+def summary_rows(results: CheckResults, field: Grouping) -> tuple[list[str], list[list[str]]]:
+    """A table of how many environments there are, how many work, and how fast: a row for each domain or library.
 
     Args:
-        results: of `checking.check`.
-        field: of its entries.
+        results: results of `check`.
+        field: field to group the environments by.
+
+    Returns:
+        The header; the rows, with that of all environments at the end.
     """
     header = [field, "environments", "work", "do not", "not installed", "median steps/s", "slowest"]
     entries = list(results["environments"].values())
@@ -272,7 +321,7 @@ def summary_rows(results: dict[str, Any], field: str) -> tuple[list[str], list[l
     return header, [_summary(name, members) for name, members in [*groups.items(), ("all", entries)]]
 
 
-def _summary(name: str, entries: list[dict[str, Any]]) -> list[str]:
+def _summary(name: str, entries: list[Finding]) -> list[str]:
     verdicts = [entry["verdict"] for entry in entries]
     works, missing = verdicts.count(WORKS), verdicts.count(MISSING)
     speeds = [entry["steps_per_second"] for entry in entries if entry["verdict"] == WORKS]
@@ -280,8 +329,8 @@ def _summary(name: str, entries: list[dict[str, Any]]) -> list[str]:
     return [name, *(f"{count:,}" for count in (len(entries), works, len(entries) - works - missing, missing)), *shown]
 
 
-def flaws(results: dict[str, Any]) -> list[list[str]]:
-    """``[name, verdict, reason]`` of what is installed and does not work."""
+def flaws(results: CheckResults) -> list[list[str]]:
+    """``[name, verdict, reason]`` of each environment that is installed and does not work."""
     return [
         [name, entry["verdict"], entry["reason"]]
         for name, entry in results["environments"].items()
@@ -289,16 +338,17 @@ def flaws(results: dict[str, Any]) -> list[list[str]]:
     ]
 
 
-def markdown_report(results: dict[str, Any]) -> str:
-    """The tables by domain and library and the list of flaws, with the command that made them."""
+def markdown_report(results: CheckResults) -> str:
+    """The tables by domain and library and the list of flaws, with the command that made them, in Markdown."""
     made_with = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
     parts = [
         f"`{results['command']}`",
-        "An environment works if it can be made, resets and takes 50 random steps with observations inside its space and finite rewards, and repeats "
-        "them from the same seed. Speed is that of one environment with random actions, resets included, on whatever else the machine was doing: a "
-        f"lower bound. {made_with}.",
+        "An environment works if it can be made, resets and takes 50 random steps with observations inside its space "
+        "and finite rewards, and repeats them from the same seed. Speed is that of one environment with random "
+        "actions, resets included, on a machine that may have been busy with other work: a lower bound. "
+        f"{made_with}.",
     ]
-    for field in ("domain", "library"):
+    for field in GROUPINGS:
         header, rows = summary_rows(results, field)
         parts.append(markdown_table(header, rows))
     if wrong := flaws(results):

@@ -1,4 +1,7 @@
-"""The folders of `ldm_hf.libraries`: what a library says of itself and its rows (``rows.yaml``), and what was measured of them (``measured.json``)."""
+"""The folders of `ldm_hf.libraries`.
+
+``rows.yaml`` says what a library is and lists its rows; ``measured.json`` keeps what was measured of them.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,129 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import yaml
 
 from ..errors import LDMError
 from ..utils.files import write_atomically
+from .building import AddedId, Kwargs, Registration
 
 ROOT = Path(__file__).parents[1] / "libraries"
 ROWS, MEASURED, REQUIREMENTS = "rows.yaml", "measured.json", "requirements.txt"
-OWN_NAMESPACE = "ldm_hf/"  # ids that this package registers itself
-Loader = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # every command loads the table: ten times as fast where it exists
-Field = Literal["spaces", "scores"]
+NAMESPACE = "ldm_hf/"  # ids that this package registers itself
+# Every command loads the table: the C loader, where it exists, is ten times as fast.
+Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Row(TypedDict, total=False):
+    """One row as a file has it; the fields are those of `EnvironmentSpec`, with what its group shares left out."""
+
+    name: str
+    env_id: str
+    library: str
+    domain: str
+    task: str
+    kwargs: Kwargs
+    reference: str | None
+    reference_kwargs: Kwargs
+    wrappers: list[str]
+    max_episode_steps: int
+    max_steps: int
+    episodes: int
+
+
+class Group(Row, total=False):
+    """An entry of a file: ``rows`` and the fields that all of them share; without ``rows``, a row by itself."""
+
+    rows: list[Row]
+
+
+class MeanReturn(TypedDict):
+    """Mean return per episode, and half of its 95 % interval."""
+
+    mean: float
+    ci: float
+
+
+class AttemptSummary(TypedDict, total=False):
+    """One policy that `ldm reference` has tried.
+
+    Attributes:
+        policy: `name` of the policy, ``module:Class``, or ``rl``.
+        method: tabular, scripted, heuristic, planner or rl.
+        seconds: time to make the policy, choose its parameters and measure it.
+        kwargs: parameters of the policy, if it has any.
+        mean: mean return; missing if the attempt failed.
+        ci: half of the 95 % interval of the mean.
+        error: why the attempt failed.
+        algorithm: for a learned policy, like the fields that follow: PPO, SAC, ...
+        steps: environment steps of the training.
+        hyperparameters: settings of the algorithm.
+        seed: seed of the training.
+        configurations: number of configurations that competed.
+    """
+
+    policy: str
+    method: str
+    seconds: float
+    kwargs: Kwargs
+    mean: float
+    ci: float
+    error: str
+    algorithm: str
+    steps: int
+    hyperparameters: Kwargs
+    seed: int
+    configurations: int
+
+
+class ScoreRecord(TypedDict):
+    """What `ldm reference` has found for one environment.
+
+    Attributes:
+        random: score of random actions.
+        reference: score of the best policy; None, like ``policy`` and ``method``, where nothing could be measured.
+        policy: `name` of that policy, ``module:Class``, or ``rl``.
+        kwargs: parameters of that policy.
+        method: tabular, scripted, heuristic, planner or rl.
+        beats_random: whether the policy is better than random, with both 95 % intervals apart.
+        good: whether more time would not be spent.
+        episodes: number of episodes of each measurement.
+        seed: seed of the first of them.
+        seconds: time of all attempts.
+        attempts: all attempts, in the order in which they were made.
+        row: fingerprint of the row, see `specs.fingerprint`.
+        library: name and version of the library.
+        versions: versions of the packages that measured.
+    """
+
+    random: MeanReturn
+    reference: MeanReturn | None
+    policy: str | None
+    kwargs: Kwargs
+    method: str | None
+    beats_random: bool
+    good: bool
+    episodes: int
+    seed: int
+    seconds: float
+    attempts: list[AttemptSummary]
+    row: str
+    library: str
+    versions: dict[str, str]
+
+
+class Measured(TypedDict):
+    """``measured.json``, by the name of the environment.
+
+    Attributes:
+        spaces: observation and action space in short.
+        scores: what `ldm reference` has found.
+    """
+
+    spaces: dict[str, list[str]]
+    scores: dict[str, ScoreRecord]
 
 
 @dataclass(frozen=True)
@@ -28,46 +140,48 @@ class Library:
     """What ``rows.yaml`` says of a library.
 
     Args:
-        library: the distribution, as ``pip`` knows it.
-        module: to import so that the library's ids exist.
-        licence: as the library's own metadata names it.
-        rows: of the catalogue: rows, or groups of ``rows`` with what they share.
-        register: function of ``module`` to call so that the ids exist, where the import alone does not do it.
-        extra: of this package's, which installs the library.
-        requires: what that extra asks for; an isolated library has ``requirements.txt`` instead.
-        ids: ``{Name-v0: {entry_point, max_episode_steps}}``, ids that this package adds under ``ldm_hf/``; an entry point is
-            ``file:attribute`` in the folder.
-        wrappers: ``{name: entry point}``, wrappers that rows may name.
+        library: name of the distribution, as ``pip`` knows it.
+        module: module whose import registers the library's ids.
+        licence: licence as the library's own metadata names it.
+        rows: rows of the catalogue, and groups of rows with what they share.
+        register: function of ``module`` to call where the import alone does not register the ids.
+        extra: extra of this package that installs the library.
+        requires: requirements that this extra lists; an isolated library has ``requirements.txt`` instead.
+        ids: ids that this package adds under ``ldm_hf/``, ``{Name-v0: {entry_point, max_episode_steps}}``.
+        wrappers: wrappers that rows may name, ``{name: file:attribute}``.
     """
 
     library: str
     module: str
     licence: str
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[Group] = field(default_factory=list)
     register: str | None = None
     extra: str = "envs"
     requires: tuple[str, ...] = ()
-    ids: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    ids: Mapping[str, AddedId] = field(default_factory=dict)
     wrappers: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def entry(self) -> dict[str, Any]:
-        """What `building.import_library` imports."""
-        return {"module": self.module} | ({"register": self.register} if self.register else {})
+    def registration(self) -> Registration:
+        """The library's own module, for `building.import_library`."""
+        registration: Registration = {"module": self.module}
+        if self.register:
+            registration["register"] = self.register
+        return registration
 
     @property
-    def additions(self) -> dict[str, Any]:
-        """The ids and wrappers of the folder, as `building.import_library` registers them."""
+    def additions(self) -> Registration:
+        """The ids and wrappers of the folder, for `building.import_library`."""
         package = f"ldm_hf.libraries.{folder_of(self.library).name}"
         ids = {
-            f"{OWN_NAMESPACE}{name}": told | {"entry_point": f"{package}.{told['entry_point']}"}
-            for name, told in self.ids.items()
+            f"{NAMESPACE}{name}": added | {"entry_point": f"{package}.{added['entry_point']}"}
+            for name, added in self.ids.items()
         }
         return {"ids": ids, "wrappers": {name: f"{package}.{path}" for name, path in self.wrappers.items()}}
 
 
 def folder_of(library: str) -> Path:
-    """The folder of a library, whether there is one or not: ``highway-env`` has ``highway_env``."""
+    """The folder of a library, whether it exists or not: ``highway-env`` has ``highway_env``."""
     return ROOT / library.lower().replace("-", "_")
 
 
@@ -86,67 +200,74 @@ def libraries() -> dict[str, Library]:
 
 
 def read_library(path: Path) -> Library:
-    """What a ``rows.yaml`` says.
+    """Reads a ``rows.yaml``.
 
     Raises:
         LDMError: if it cannot be read.
     """
     try:
-        told = yaml.load(path.read_text(encoding="utf-8"), Loader)
-        return Library(**told | {"requires": tuple(told.get("requires", ()))})
+        fields = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        return Library(**fields | {"requires": tuple(fields.get("requires", ()))})
     except (OSError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise LDMError(f"the library {path} cannot be read: {error}") from error
 
 
-def additions() -> dict[str, Any]:
-    """The ids and wrappers that all folders add, as `building.import_library` registers them."""
-    merged: dict[str, Any] = {"ids": {}, "wrappers": {}}
+def additions() -> Registration:
+    """The ids and wrappers of all folders, for `building.import_library`."""
+    ids: dict[str, AddedId] = {}
+    wrappers: dict[str, str] = {}
     for library in libraries().values():
-        for kind, told in library.additions.items():
-            merged[kind] |= told
-    return merged
+        ids |= library.additions["ids"]
+        wrappers |= library.additions["wrappers"]
+    return {"ids": ids, "wrappers": wrappers}
 
 
 @cache
-def measured(kind: Field) -> dict[str, Any]:
-    """What the folders have recorded, by the name of the environment.
-
-    Args:
-        kind: ``spaces``, the observation and the action space in short; ``scores``, see `references.scores.reference_scores`.
+def measured() -> Measured:
+    """What the folders of all libraries have recorded.
 
     Raises:
         LDMError: if a file cannot be read.
     """
-    found: dict[str, Any] = {}
+    merged: Measured = {"spaces": {}, "scores": {}}
     for path in sorted(ROOT.glob(f"*/{MEASURED}")):
-        found |= _read(path)[kind]
-    return found
+        found = _read(path)
+        merged["spaces"] |= found["spaces"]
+        merged["scores"] |= found["scores"]
+    return merged
 
 
-def save_measured(kind: Field, library: str, found: Mapping[str, Any]) -> None:
-    """Adds to what the folder of a library has recorded, one line an environment; what it says of other environments stays.
+def save_measured(kind: Literal["spaces", "scores"], library: str, found: Mapping[str, Any]) -> None:
+    """Adds to what the folder of a library has recorded, one line an environment; other environments stay as they are.
+
+    Args:
+        kind: part of `Measured` that is added to.
+        library: name of the distribution.
+        found: entries by the name of the environment.
 
     Raises:
-        LDMError: if there is no folder for the library, or its file cannot be read.
+        LDMError: if the library has no folder, or its file cannot be read.
     """
     folder = folder_of(library)
     if not folder.is_dir():
         raise LDMError(f"{library} has no folder in {ROOT}, so nothing can be recorded of its environments")
-    told = _read(folder / MEASURED)
-    told[kind] |= found
+    recorded = _read(folder / MEASURED)
+    recorded[kind].update(found)
     parts = []
-    for name, entries in told.items():
+    for name, entries in recorded.items():
+        assert isinstance(entries, dict)
         lines = [f"{json.dumps(key)}: {json.dumps(entries[key], allow_nan=False)}" for key in sorted(entries)]
         parts.append(f'"{name}": {{\n' + ",\n".join(lines) + "\n}")
     write_atomically(folder / MEASURED, "{\n" + ",\n".join(parts) + "\n}\n")
     measured.cache_clear()
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    empty: dict[str, dict[str, Any]] = {"spaces": {}, "scores": {}}
+def _read(path: Path) -> Measured:
+    empty: Measured = {"spaces": {}, "scores": {}}
     if not path.exists():
         return empty
     try:
-        return empty | json.loads(path.read_text(encoding="utf-8"))
+        recorded: Measured = empty | json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, TypeError) as error:
         raise LDMError(f"{path} cannot be read: {error}; restore it, or remove it and measure again") from error
+    return recorded

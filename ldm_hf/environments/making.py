@@ -1,4 +1,4 @@
-"""From a row of the catalogue to a Gymnasium environment."""
+"""Makes Gymnasium environments of the rows of the catalogue."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from ..errors import EnvironmentFailure, LDMError, MissingExtraError
-from .building import build, import_library
+from .building import BuildArguments, build, import_library
 from .isolation import IsolatedEnv, IsolatedVectorEnv, Recipe, is_isolated, python_of
 from .library_folders import additions, libraries
 from .specs import EnvironmentSpec, get_spec
@@ -23,7 +22,7 @@ from .specs import EnvironmentSpec, get_spec
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps what libraries print and warn while they are imported, and the warning filters they set, out of ours."""
+    """Suppresses what libraries print and warn while they are imported, and undoes the warning filters they set."""
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
@@ -45,23 +44,23 @@ def _register(library: str) -> None:
         MissingExtraError: if it is not installed.
     """
     known = libraries().get(library)
-    if known is None:  # a library of the user's, whose ids are registered already
+    if known is None:  # the user's own library, whose ids are registered already
         return
     try:
         with quiet():
-            import_library(known.entry)
+            import_library(known.registration)
     except ImportError as error:
         raise MissingExtraError(library, extra=known.extra) from error
 
 
 @cache
-def register_own() -> None:
+def register_additions() -> None:
     """Registers the ids and wrappers that the folders of libraries add."""
     import_library(additions())
 
 
-def _row(spec: EnvironmentSpec, render_mode: str | None) -> dict[str, Any]:
-    """Arguments of `build`."""
+def _arguments(spec: EnvironmentSpec, render_mode: str | None) -> BuildArguments:
+    """The arguments of `build` for a row."""
     return {
         "env_id": spec.env_id,
         "kwargs": spec.kwargs,
@@ -72,36 +71,36 @@ def _row(spec: EnvironmentSpec, render_mode: str | None) -> dict[str, Any]:
 
 
 def recipe_of(spec: EnvironmentSpec, python: Path, render_mode: str | None = None) -> Recipe:
-    """What a worker under another interpreter has to know to make an environment."""
+    """What a worker under another interpreter needs to know to make an environment."""
     known = libraries().get(spec.library)
-    entries = [additions(), *([known.entry] if known else [])]
-    return Recipe(spec.name, python, _row(spec, render_mode), entries)
+    registrations = [additions(), *([known.registration] if known else [])]
+    return Recipe(spec.name, python, _arguments(spec, render_mode), registrations)
 
 
 def make(name: str | EnvironmentSpec, render_mode: str | None = None) -> gymnasium.Env:
-    """Makes one environment; that of an isolated library runs in a process of its own and behaves the same.
+    """Makes one environment; one of an isolated library runs in its own process and behaves the same.
 
     Args:
-        name: of the catalogue, a Gymnasium id, or a row.
-        render_mode: Gymnasium's.
+        name: name in the catalogue, Gymnasium id, or row.
+        render_mode: render mode of Gymnasium, such as ``rgb_array``.
 
     Raises:
         UnknownEnvironmentError: if there is none of this name.
         MissingExtraError: if its library is not installed.
         NotInstalledError: if its library is isolated and its virtual environment has not been made.
-        EnvironmentFailure: if the library raises an error of its own.
+        EnvironmentFailure: if the library raises an error.
     """
     spec = get_spec(name) if isinstance(name, str) else name
     if is_isolated(spec.library):
         return IsolatedEnv(recipe_of(spec, python_of(spec.library), render_mode))
-    register_own()
+    register_additions()
     _register(spec.library)
     try:
         with quiet():
-            return build(**_row(spec, render_mode))
+            return build(**_arguments(spec, render_mode))
     except LDMError:
         raise
-    except Exception as error:  # whatever a foreign library raises is that environment's failure
+    except Exception as error:  # whatever the library raises is a failure of this environment
         raise EnvironmentFailure(spec.name, "make", error) from error
 
 

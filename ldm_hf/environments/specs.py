@@ -1,7 +1,4 @@
-"""The table of environments: one row an environment, in the ``rows.yaml`` of its library's folder.
-
-An entry of ``rows`` is a row, or a group: ``rows`` and, beside it, what all of them share.
-"""
+"""The catalogue of environments: one row for each, in the ``rows.yaml`` of its library's folder."""
 
 from __future__ import annotations
 
@@ -21,8 +18,9 @@ import yaml
 
 from ..errors import LDMError, UnknownEnvironmentError
 from ..hashing import key
+from .building import Kwargs
 from .isolation import is_isolated, pinned_version
-from .library_folders import OWN_NAMESPACE, ROWS, Loader, folder_of, libraries, measured
+from .library_folders import NAMESPACE, ROWS, Group, Loader, Row, folder_of, libraries, measured
 
 OPENENV = "openenv:"  # before the address of a running server
 
@@ -32,18 +30,18 @@ class EnvironmentSpec:
     """One row of the catalogue.
 
     Args:
-        name: unique; the config of its dataset.
+        name: unique name; also the config of its dataset.
         env_id: Gymnasium id; in a file, the name by default.
-        library: the distribution that it comes from.
-        domain: what its score is counted in: control, energy, robotics, ...
+        library: distribution that the environment comes from.
+        domain: group in which its score is averaged: control, energy, robotics, ...
         task: one sentence that says what is to be done.
-        kwargs: of `gymnasium.make`.
-        reference: the `name` of its reference policy, ``module:Class``, or ``rl``; None if there is none.
-        reference_kwargs: its parameters.
-        wrappers: applied in order; names of `wrappers.WRAPPERS` or of those that a library's folder adds.
+        kwargs: keyword arguments of `gymnasium.make`.
+        reference: `name` of its reference policy, ``module:Class``, or ``rl``; None if there is none.
+        reference_kwargs: parameters of that policy.
+        wrappers: names of `wrappers.WRAPPERS`, or of those that a library's folder adds, to apply in order.
         max_episode_steps: time limit, where the library's own is too long or missing.
-        max_steps: to collect, where the environment is slow.
-        episodes: to measure a policy with at the least, where returns vary much.
+        max_steps: most steps to collect, where the environment is slow.
+        episodes: fewest episodes that measure a policy, where returns vary much.
     """
 
     name: str
@@ -51,9 +49,9 @@ class EnvironmentSpec:
     library: str = "gymnasium"
     domain: str = "custom"
     task: str = ""
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    kwargs: Kwargs = field(default_factory=dict)
     reference: str | None = None
-    reference_kwargs: dict[str, Any] = field(default_factory=dict)
+    reference_kwargs: Kwargs = field(default_factory=dict)
     wrappers: tuple[str, ...] = ()
     max_episode_steps: int | None = None
     max_steps: int | None = None
@@ -61,19 +59,19 @@ class EnvironmentSpec:
 
     @property
     def licence(self) -> str:
-        """Of the library."""
+        """Licence of the library; empty if it has no folder."""
         known = libraries().get(self.library)
         return known.licence if known else ""
 
     @property
     def expected_spaces(self) -> tuple[str, str] | None:
-        """Observation and action space in short, as `ldm envs check --record` has found them; None if it never did."""
-        found = measured("spaces").get(self.name)
+        """Observation and action space in short, as `ldm envs check --record` found them; None if it never did."""
+        found = measured()["spaces"].get(self.name)
         return None if found is None else (found[0], found[1])
 
     @property
     def version(self) -> str:
-        """Of the library as installed; empty if it is not. An isolated one is installed as it is pinned."""
+        """Installed version of the library, the pinned one if it is isolated; empty if it is not installed."""
         if is_isolated(self.library):
             return pinned_version(self.library)
         try:
@@ -81,25 +79,37 @@ class EnvironmentSpec:
         except metadata.PackageNotFoundError:
             return ""
 
+    def facts(self) -> dict[str, Any]:
+        """The fields of the row that a dataset keeps, as `EnvironmentInfo` names them."""
+        names = ("name", "env_id", "kwargs", "library", "version", "licence", "domain", "task")
+        return {name: getattr(self, name) for name in names}
 
-def expand(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a file, each with what its group says of all of its rows; ``kwargs`` of both are joined."""
+
+def shared_fields(group: Group) -> Row:
+    """The fields that all rows of a group share."""
+    shared = group.copy()
+    shared.pop("rows", None)
+    return shared
+
+
+def expand(groups: Sequence[Group]) -> list[Row]:
+    """The rows of a file, each with the fields that its group shares; ``kwargs`` of both are merged."""
     rows = []
-    for entry in entries:
-        shared = {field: value for field, value in entry.items() if field != "rows"}
-        for row in entry.get("rows", [{}]):
-            joined = {
-                field: shared[field] | row[field]
-                for field in ("kwargs", "reference_kwargs")
-                if field in shared and field in row
-            }
-            rows.append(shared | row | joined)
+    for group in groups:
+        shared = shared_fields(group)
+        for row in group.get("rows", [Row()]):
+            merged = shared | row
+            if "kwargs" in shared and "kwargs" in row:
+                merged["kwargs"] = shared["kwargs"] | row["kwargs"]
+            if "reference_kwargs" in shared and "reference_kwargs" in row:
+                merged["reference_kwargs"] = shared["reference_kwargs"] | row["reference_kwargs"]
+            rows.append(merged)
     return rows
 
 
 @cache
 def catalogue() -> dict[str, EnvironmentSpec]:
-    """All rows by name, library after library; then those of the files that ``$LDM_HF_CATALOGUE`` names, for environments of one's own.
+    """All rows by name: those of the libraries, then those of the user's own files, which ``$LDM_HF_CATALOGUE`` lists.
 
     Raises:
         LDMError: if a file cannot be read.
@@ -118,20 +128,20 @@ def catalogue() -> dict[str, EnvironmentSpec]:
     return specs
 
 
-def _add(specs: dict[str, EnvironmentSpec], path: Path, entries: Any, defaults: dict[str, Any]) -> None:
+def _add(specs: dict[str, EnvironmentSpec], path: Path, groups: Sequence[Group], defaults: Row) -> None:
     try:
-        for row in expand(entries):
-            given = defaults | {"env_id": row.get("name", "")} | row
-            spec = EnvironmentSpec(**given | {"wrappers": tuple(row.get("wrappers", ()))})
+        for row in expand(groups):
+            fields: dict[str, Any] = {**defaults, "env_id": row.get("name", ""), **row}
+            spec = EnvironmentSpec(**fields | {"wrappers": tuple(row.get("wrappers", ()))})
             if spec.name in specs:
-                raise ValueError(f"the name {spec.name} stands in the catalogue twice")
+                raise ValueError(f"the name {spec.name} is in the catalogue twice")
             specs[spec.name] = spec
     except (ValueError, TypeError, AttributeError) as error:
         raise LDMError(f"the catalogue {path} cannot be read: {error}") from error
 
 
 def _library_of(env_id: str) -> str:
-    """The package that an id which is not in the catalogue comes from; its licence is not known."""
+    """The package that registers an id which is not in the catalogue."""
     module, colon, _ = env_id.partition(":")
     if not colon:
         entry_point = gymnasium.spec(env_id).entry_point
@@ -140,10 +150,13 @@ def _library_of(env_id: str) -> str:
 
 
 def get_spec(name: str) -> EnvironmentSpec:
-    """The row of this name; a Gymnasium id that is not in the catalogue, or ``openenv:`` and the address of a server, becomes a row of its own, without reference.
+    """The row of this name.
+
+    A Gymnasium id that is not in the catalogue, or ``openenv:`` and the address of a server, gets a new row without
+    reference.
 
     Raises:
-        UnknownEnvironmentError: with the closest names.
+        UnknownEnvironmentError: if there is none; the message has the closest names.
     """
     specs = catalogue()
     if name in specs:
@@ -151,7 +164,7 @@ def get_spec(name: str) -> EnvironmentSpec:
     if name.startswith(OPENENV):
         url = name.removeprefix(OPENENV)
         plain = re.sub(r"\W+", "-", url.partition("://")[2]).strip("-")
-        return EnvironmentSpec(f"openenv-{plain}", f"{OWN_NAMESPACE}OpenEnv-v0", "openenv-core", kwargs={"url": url})
+        return EnvironmentSpec(f"openenv-{plain}", f"{NAMESPACE}OpenEnv-v0", "openenv-core", kwargs={"url": url})
     if name in gymnasium.registry or ":" in name:  # "module:Id-v0": Gymnasium imports the module first
         return EnvironmentSpec(name.replace("/", "-").replace(":", "-"), env_id=name, library=_library_of(name))
     close = difflib.get_close_matches(name, [*specs, *gymnasium.registry], n=3, cutoff=0.5)
@@ -162,7 +175,7 @@ def get_spec(name: str) -> EnvironmentSpec:
 
 
 def select(ids: Sequence[str] | None, domain: str | None = None, library: str | None = None) -> list[EnvironmentSpec]:
-    """Rows of the catalogue.
+    """Chooses rows of the catalogue.
 
     Args:
         ids: names or Gymnasium ids, also several in one string, separated by commas; all rows if there are none.
@@ -170,7 +183,7 @@ def select(ids: Sequence[str] | None, domain: str | None = None, library: str | 
         library: only rows of this library.
 
     Raises:
-        UnknownEnvironmentError: if there is none of a name, or none that fits.
+        UnknownEnvironmentError: if a name is unknown, or no row is left.
     """
     names = [name for part in ids or [] for name in part.split(",")]
     rows = [get_spec(name) for name in names] or list(catalogue().values())
@@ -185,19 +198,19 @@ def select(ids: Sequence[str] | None, domain: str | None = None, library: str | 
 def split(
     specs: Sequence[EnvironmentSpec], library: str | None, share: float, seed: int, kept: Collection[str] = ()
 ) -> tuple[list[EnvironmentSpec], list[EnvironmentSpec]]:
-    """Environments to train on, and environments held out to see how a model does in those that it never saw.
+    """Splits environments into those to train on and those held out, to measure a model in environments it never saw.
 
-    Whether one is held out depends on its name and the seed alone, so that it stays so while the catalogue grows.
+    Whether an environment is held out depends on its name and the seed alone, so it stays so while the catalogue grows.
 
     Args:
-        specs: to be split.
-        library: held out as a whole.
-        share: of the other environments that is held out, about.
-        seed: of the draw.
+        specs: rows to split.
+        library: library that is held out as a whole.
+        share: approximate share of the other environments that is held out.
+        seed: seed of the random choice.
         kept: names of environments that are never held out.
 
     Returns:
-        Those to train on, those held out.
+        Rows to train on, rows held out.
     """
     held_out = [
         spec
@@ -209,7 +222,7 @@ def split(
 
 
 def fingerprint(spec: EnvironmentSpec) -> str:
-    """Changes with everything that `make` reads of a row, and with the version of its library."""
+    """Hash of everything that `make` reads of a row, and of the version of its library."""
     row = asdict(spec)
     parts = [row[field] for field in ("env_id", "library", "kwargs", "wrappers", "max_episode_steps")]
     return f"{key(json.dumps(parts, sort_keys=True), spec.version):x}"

@@ -1,35 +1,37 @@
-"""What some libraries need to keep Gymnasium's contract, or to be small enough."""
+"""Wrappers that some libraries need to keep Gymnasium's contract, or to stay small enough."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from ..spaces import Action, Info, Observation
+
 
 class GlobalRandomState(gymnasium.Wrapper):
-    """An environment that draws from NumPy's global generator gets one of its own, seeded by `reset`."""
+    """Gives an environment that draws from NumPy's global generator a generator of its own, seeded by `reset`."""
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         self._generator = np.random.MT19937(0)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Observation, Info]:
         if seed is not None:
             self._generator = np.random.MT19937(seed)
-        with self._own_generator():
+        with self._swapped_generator():
             return self.env.reset(seed=seed, options=options)
 
-    def step(self, action: Any) -> Any:
-        with self._own_generator():
+    def step(self, action: Action) -> tuple[Observation, SupportsFloat, bool, bool, Info]:
+        with self._swapped_generator():
             return self.env.step(action)
 
     @contextlib.contextmanager
-    def _own_generator(self) -> Iterator[None]:
+    def _swapped_generator(self) -> Iterator[None]:
         numpy_random: Any = np.random  # the type stubs do not export these two functions
         outside = numpy_random.get_bit_generator()
         numpy_random.set_bit_generator(self._generator)
@@ -40,9 +42,9 @@ class GlobalRandomState(gymnasium.Wrapper):
 
 
 def unbounded(env: gymnasium.Env) -> gymnasium.Env:
-    """Real-valued observations without bounds, for libraries whose bounds are limits that the world may break."""
+    """Removes the bounds of real-valued observations, for libraries whose worlds may break them."""
 
-    def widened(space: gymnasium.Space) -> gymnasium.Space:
+    def widened(space: gymnasium.Space[object]) -> gymnasium.Space[object]:
         if isinstance(space, spaces.Dict):
             return spaces.Dict({name: widened(child) for name, child in space.spaces.items()})
         if isinstance(space, spaces.Tuple):
@@ -57,7 +59,7 @@ def unbounded(env: gymnasium.Env) -> gymnasium.Env:
 
 
 def unit_actions(env: gymnasium.Env) -> gymnasium.Env:
-    """Actions between -1 and 1, for motors without limits: a random one of theirs breaks the physics at once."""
+    """Bounds actions to [-1, 1], for motors without limits: a random action of theirs breaks the physics at once."""
     space = env.action_space
     assert isinstance(space, spaces.Box)
     return gymnasium.wrappers.TransformAction(
@@ -66,13 +68,16 @@ def unit_actions(env: gymnasium.Env) -> gymnasium.Env:
 
 
 class SeedEveryReset(gymnasium.Wrapper):
-    """Resets without a seed get the next one of a generator that the last seed started, for libraries that would start from chance."""
+    """Seeds every reset, for libraries that would otherwise start from chance.
+
+    A reset without a seed gets the next number of a generator that the last seed started.
+    """
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         self._rng = np.random.default_rng()
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Observation, Info]:
         if seed is None:
             seed = int(self._rng.integers(2**31))
         else:
@@ -81,9 +86,9 @@ class SeedEveryReset(gymnasium.Wrapper):
 
 
 class SumOfRewards(gymnasium.Wrapper):
-    """A vector of rewards (several objectives, or the members of a team) becomes its sum."""
+    """Replaces a vector of rewards (several objectives, or the members of a team) by its sum."""
 
-    def step(self, action: Any) -> Any:
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, float(np.asarray(reward).sum()), terminated, truncated, info
 
@@ -95,4 +100,4 @@ WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env] | str] = {
     "unbounded": unbounded,
     "unit_actions": unit_actions,
 }
-"""By the name that rows use; the folders of libraries add theirs as ``module:attribute``."""
+"""Wrappers by the name that rows use; the folders of libraries add theirs as ``module:attribute``."""

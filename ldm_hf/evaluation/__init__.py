@@ -1,7 +1,16 @@
 """Evaluation: one model in many environments, normalised scores, tables and curves."""
 
-from .evaluating import Target, evaluate
+from .evaluating import EvaluationOptions, Target, evaluate
 from .report import markdown_report, print_report, threshold_curve
-from .scores import summarise
+from .scores import Results, summarise
 
-__all__ = ["Target", "evaluate", "markdown_report", "print_report", "summarise", "threshold_curve"]
+__all__ = [
+    "EvaluationOptions",
+    "Results",
+    "Target",
+    "evaluate",
+    "markdown_report",
+    "print_report",
+    "summarise",
+    "threshold_curve",
+]

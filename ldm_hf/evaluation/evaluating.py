@@ -7,27 +7,28 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import torch
 from tqdm.auto import tqdm
 
 from ..agent import loaded_model, make_agent
+from ..environments import get_spec, make
 from ..errors import DatasetError, LDMError
 from ..modeling_ldm import LDMForActionPrediction
 from ..processing_ldm import LDMProcessor
+from ..references import Reference, known_scores, load_reference
 from ..rollouts import AgentPolicy, Policy, RandomPolicy, ReferencePolicy, measurement, normalised_score
 from ..rollouts.measuring import rollout
-from ..rollouts.returns import HELD_OUT_SEED
+from ..rollouts.returns import HELD_OUT_SEED, Measurement, Scores
 from ..trajectories.schema import EnvironmentInfo
 from ..utils.files import save_json
 from ..utils.installed import versions
 from ..utils.parallel import run_tasks
-from .scores import VARIANTS, summarise
+from .scores import EnvironmentResult, Results, summarise
 
 logger = logging.getLogger(__name__)
 
@@ -36,41 +37,44 @@ logger = logging.getLogger(__name__)
 class Target:
     """An environment to evaluate in, its task text, and the policy that its scores are measured against.
 
-    Attributes:
-        name: in the catalogue, and in the processor if the model knows it.
-        domain: that its score is counted in.
-        task: text that the model is told; empty if there is none.
-        make_env: makes one environment.
-        make_reference: makes an object with ``reset(env)`` and ``act(env, observation, info)``.
-        episodes: to measure with at the least, where returns vary much.
-        scores: of ``random`` and ``reference``, where they have been measured.
+    Args:
+        name: Name in the catalogue, and in the processor if the model knows the environment.
+        domain: Domain that its score is counted in.
+        task: Task text for the model; empty if there is none.
+        make_env: Makes one environment.
+        make_reference: Makes its reference policy.
+        episodes: Least number of episodes to measure with, where returns vary much.
+        scores: Measurements of ``random`` and ``reference`` that are known already.
     """
 
     name: str
     domain: str
     task: str
     make_env: Callable[[], gymnasium.Env]
-    make_reference: Callable[[], Any]
+    make_reference: Callable[[], Reference]
     episodes: int = 1
-    scores: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    scores: Scores = field(default_factory=dict)
+
+
+Find = Callable[[str, str | Path], Target]
+"""Finds an environment by its name, with trained references in a folder."""
 
 
 @dataclass(frozen=True)
-class Measuring:
-    """How every policy is measured.
+class EvaluationOptions:
+    """How each policy is measured: all that decides the scores besides the policy and the environment.
 
-    Attributes:
-        episodes: per policy.
-        seed: of the first episode.
-        num_envs: environments in lock step.
-        progress: show a progress bar.
-        incognito: the model is not told which environment it is in.
+    Args:
+        episodes: Episodes per policy; an environment whose returns vary much gets more.
+        seed: Seed of the first episode; the default is far from the seeds of collected episodes.
+        num_envs: Environments that the model plays in lock step.
+        incognito: Withhold the name of the environment from the model. Observations are then standardised by running
+            statistics instead of those of the training data, as in an environment that the model does not know.
     """
 
-    episodes: int
-    seed: int
-    num_envs: int
-    progress: bool
+    episodes: int = 20
+    seed: int = HELD_OUT_SEED
+    num_envs: int = 10
     incognito: bool = False
 
 
@@ -80,9 +84,6 @@ def catalogue_target(name: str, references_folder: str | Path) -> Target:
     Raises:
         UnknownEnvironmentError: if there is none of this name.
     """
-    from ..environments import get_spec, make
-    from ..references import known_scores, load_reference
-
     spec = get_spec(name)
     return Target(
         name=name,
@@ -98,160 +99,166 @@ def catalogue_target(name: str, references_folder: str | Path) -> Target:
 def evaluate(
     model_path: str | Path,
     names: list[str] | None = None,
+    options: EvaluationOptions | None = None,
     references_folder: str | Path = "outputs/references",
-    episodes: int = 20,
-    seed: int = HELD_OUT_SEED,
-    num_envs: int = 10,
-    jobs: int = 1,
     dataset: str | Path | None = None,
     output: str | Path | None = None,
-    incognito: bool = False,
+    jobs: int = 1,
+    force: bool = False,
     command: str | None = None,
     progress: bool = True,
-    force: bool = False,
-    find: Callable[[str, str | Path], Target] = catalogue_target,
-) -> dict[str, Any]:
+    find: Find = catalogue_target,
+    on_result: Callable[[str, EnvironmentResult], object] = lambda name, result: None,
+) -> Results:
     """Measures random actions, the reference policy and the model by the same code on the same seeds.
 
     The model is measured twice: with its task text, and with an empty one so that it acts from its history alone.
     An environment that fails is reported under ``failures`` and does not stop the others.
 
     Args:
-        model_path: folder or Hub id of a pretrained LDM.
-        names: of environments; by default those that the model was trained on.
-        references_folder: where trained reference policies are.
-        episodes: per policy.
-        seed: of the first episode; the default is far from those of collected episodes.
-        num_envs: environments in lock step.
-        jobs: processes; each measures one environment at a time.
-        dataset: folder of trajectories; scores of random and reference stored there are used if they were measured on
-            these seeds (and perhaps more), as are those that `ldm reference` has measured.
-        output: JSON file, rewritten after each environment. Environments that are in it already, measured the same way with the same model and
-            versions of the packages, are not measured again.
-        incognito: do not tell the model which environment it is in, so that it standardises by the stream instead of by the
-            statistics of its training data, as it would in an environment that it does not know.
-        command: that the results tell; by default that of this process.
-        progress: show progress bars.
-        force: measure again what ``output`` tells already; needed where a reference policy or an environment has changed.
-        find: environment and reference by name; a function that can be pickled if ``jobs > 1``.
+        model_path: Folder or Hub id of a pretrained LDM.
+        names: Names of environments; by default those that the model was trained on.
+        options: How each policy is measured; by default with the default values of `EvaluationOptions`.
+        references_folder: Folder of trained reference policies.
+        dataset: Folder of trajectories. Scores of random actions and of the reference policy that are stored there are
+            reused if they were measured on these seeds (and perhaps more), as are those of `ldm reference`.
+        output: JSON file, rewritten after each environment. Environments in it that were measured with the same
+            options, model and package versions are not measured again.
+        jobs: Number of processes; each measures one environment at a time.
+        force: Measure again what is in ``output``; needed where a reference policy or an environment has changed.
+        command: Command line to record in the results; by default that of this process.
+        progress: Whether to show progress bars.
+        find: Gives environment and reference for a name; has to be picklable if ``jobs > 1``.
+        on_result: Receives the name and the result of each environment as soon as it is known.
 
     Returns:
-        ``{"environments": {name: {"domain", "random": {"mean", "std", "episodes", "seed", "returns"}, "reference",
-        "ldm", "ldm_history_only", "normalised", "normalised_history_only"}}, "summary", "command", "measured", "versions"}``, and
-        ``"failures": {name: message}`` if there were any. ``measured`` tells with which model and how. Scores that were known already tell ``ci`` (95 %: ``mean ± ci``) in place of ``std`` and
-        ``returns``.
+        All results, with a summary. Reused scores have ``ci`` (95 %: ``mean ± ci``) instead of ``std`` and ``returns``.
 
     Raises:
         CheckpointError: if there is no usable model.
-        DatasetError: if ``dataset`` is no folder or an ``environment.json`` in it is damaged.
-        LDMError: if ``output`` is there and holds something else.
+        DatasetError: if ``dataset`` is not a folder or an ``environment.json`` in it is damaged.
+        LDMError: if ``output`` exists and holds something else.
     """
+    options = options or EvaluationOptions()
     loaded_model.cache_clear()  # the folder may hold another model than at the last call
     model, processor = loaded_model(str(model_path))
     names = list(dict.fromkeys(processor.environments if names is None else names))
     if not names:
         raise LDMError(f"{model_path} was trained on no named environment; say which environments to evaluate in")
-    measuring = Measuring(episodes, seed, num_envs, progress and jobs == 1, incognito)
-    results: dict[str, Any] = {
-        "environments": {},
-        "command": command or _own_command(),
-        "measured": {
-            "model": model_fingerprint(model, processor),
-            "episodes": episodes,
-            "seed": seed,
-            "num_envs": num_envs,
-            "incognito": incognito,
-        },
-        "versions": versions(),
-    }
-    done = results["environments"] = {} if force else _finished(output, results, names)
+    command = command or _command_line()
+    measured = {"model": model_fingerprint(model, processor), **asdict(options)}
+    packages = versions()
+    done = {} if force else _finished(output, names, measured, packages)
+    for name, result in done.items():
+        on_result(name, result)
+    failures: dict[str, str] = {}
+
+    def results(intervals: bool) -> Results:
+        environments = {name: done[name] for name in names if name in done}
+        found: Results = {
+            "environments": environments,
+            "command": command,
+            "measured": measured,
+            "versions": packages,
+            "summary": summarise(environments, intervals),
+        }
+        if failures:
+            found["failures"] = failures
+        return found
+
+    bars = progress and jobs == 1
     tasks = {
-        name: (str(model_path), name, str(references_folder), measuring, _recorded(dataset, name, measuring), find)
+        name: (str(model_path), name, str(references_folder), options, _recorded(dataset, name, options), bars, find)
         for name in names
         if name not in done
     }
     with tqdm(total=len(names), initial=len(done), desc="evaluate", unit="environment", disable=not progress) as bar:
-        for name, outcome in run_tasks(_work, tasks, jobs):
-            if isinstance(outcome, dict):
-                done[name] = outcome
-            else:
+        for name, outcome in run_tasks(_evaluate_by_name, tasks, jobs):
+            if isinstance(outcome, LDMError):
                 logger.warning("%s", outcome)
-                results.setdefault("failures", {})[name] = str(outcome)
+                failures[name] = str(outcome)
+            else:
+                done[name] = outcome
+                on_result(name, outcome)
             if output is not None:
-                save_json(_summarised(results, names, intervals=False), output)
+                save_json(results(intervals=False), output)
             bar.update()
-    results = _summarised(results, names, intervals=True)
+    found = results(intervals=True)
     if output is not None:
-        save_json(results, output)
-    return results
+        save_json(found, output)
+    return found
 
 
 def evaluate_environment(
     model: LDMForActionPrediction,
     processor: LDMProcessor,
     target: Target,
-    measuring: Measuring,
-    recorded: dict[str, dict[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """The entry of one environment in the results of `evaluate`.
+    options: EvaluationOptions,
+    recorded: Scores | None = None,
+    progress: bool = False,
+) -> EnvironmentResult:
+    """Measures all policies in one environment.
 
     Args:
-        model: the pretrained model.
-        processor: saved with it.
-        target: the environment.
-        measuring: how.
-        recorded: measurements of ``random`` and ``reference`` that need not be repeated.
+        model: The pretrained model.
+        processor: The processor that was saved with it.
+        target: The environment and its reference policy.
+        options: How each policy is measured.
+        recorded: Measurements of ``random`` and ``reference`` that need not be repeated.
+        progress: Whether to show progress bars.
 
     Raises:
         LDMError: if something cannot be measured; names the environment.
     """
 
-    def measure(policy: Policy, label: str, num_envs: int) -> dict[str, Any]:
-        returns = rollout(
-            target.make_env,
-            policy,
-            max(measuring.episodes, target.episodes),
-            measuring.seed,
-            num_envs,
-            target.name,
-            measuring.progress,
-        )
+    def measure(policy: Policy, label: str, num_envs: int) -> Measurement:
+        episodes = max(options.episodes, target.episodes)
+        returns = rollout(target.make_env, policy, episodes, options.seed, num_envs, target.name, progress)
         logger.info("%s, %s: %.4g", target.name, label, returns.mean())
-        return measurement(returns, measuring.seed)
+        return measurement(returns, options.seed)
 
-    def policy_of(task: str | None) -> AgentPolicy:
-        return AgentPolicy(
-            lambda spaces, lanes: make_agent(
-                model, processor, None if measuring.incognito else target.name, task, spaces, num_envs=lanes
-            )
-        )
+    def measure_model(task: str | None, label: str) -> Measurement:
+        name = None if options.incognito else target.name
+        policy = AgentPolicy(lambda spaces, lanes: make_agent(model, processor, name, task, spaces, num_envs=lanes))
+        return measure(policy, label, options.num_envs)
 
-    entry: dict[str, Any] = {"domain": target.domain}
-    baselines: dict[str, Policy] = {"random": RandomPolicy(), "reference": ReferencePolicy(target.make_reference)}
-    known = _usable(target.scores, measuring) | (recorded or {})
-    for label, policy in baselines.items():
-        entry[label] = known.get(label) or measure(policy, label, num_envs=1)  # nothing to batch
-    random, reference = entry["random"]["mean"], entry["reference"]["mean"]
-    normalised_score(random, random, reference, target.name)  # no need to measure the model where there is no scale
-    for variant, task in zip(VARIANTS, (target.task or None, ""), strict=True):
-        measured = entry[f"ldm{variant}"] = measure(policy_of(task), f"ldm{variant}", measuring.num_envs)
-        entry[f"normalised{variant}"] = normalised_score(measured["mean"], random, reference, target.name)
-    return entry
+    known = _usable(target.scores, options) | (recorded or {})
+    # one lane each, since there is nothing to batch
+    random = known.get("random") or measure(RandomPolicy(), "random", num_envs=1)
+    reference = known.get("reference") or measure(ReferencePolicy(target.make_reference), "reference", num_envs=1)
+
+    def normalised(score: float) -> float:
+        return float(normalised_score(score, random["mean"], reference["mean"], target.name))
+
+    normalised(random["mean"])  # no need to measure the model where there is no scale
+    with_task = measure_model(target.task or None, "ldm")
+    history_only = measure_model("", "ldm_history_only")
+    return {
+        "domain": target.domain,
+        "random": random,
+        "reference": reference,
+        "ldm": with_task,
+        "normalised": normalised(with_task["mean"]),
+        "ldm_history_only": history_only,
+        "normalised_history_only": normalised(history_only["mean"]),
+    }
 
 
-def _work(
+def _evaluate_by_name(
     model_path: str,
     name: str,
     references_folder: str,
-    measuring: Measuring,
-    recorded: dict[str, dict[str, Any]],
-    find: Callable[[str, str | Path], Target],
-) -> dict[str, Any]:
+    options: EvaluationOptions,
+    recorded: Scores,
+    progress: bool,
+    find: Find,
+) -> EnvironmentResult:
+    """`evaluate_environment` with arguments that can be sent to another process."""
     model, processor = loaded_model(model_path)
-    return evaluate_environment(model, processor, find(name, references_folder), measuring, recorded)
+    return evaluate_environment(model, processor, find(name, references_folder), options, recorded, progress)
 
 
-def _recorded(dataset: str | Path | None, name: str, measuring: Measuring) -> dict[str, dict[str, Any]]:
+def _recorded(dataset: str | Path | None, name: str, options: EvaluationOptions) -> Scores:
     """Scores of random and reference in a dataset that were measured on (at least) the seeds asked for."""
     if dataset is None:
         return {}
@@ -259,20 +266,20 @@ def _recorded(dataset: str | Path | None, name: str, measuring: Measuring) -> di
         raise DatasetError(f"{dataset} is no folder; give the folder of a trajectory dataset.")
     if not (Path(dataset) / name).is_dir():
         return {}
-    return _usable(EnvironmentInfo.load(Path(dataset) / name).scores, measuring)
+    return _usable(EnvironmentInfo.load(Path(dataset) / name).scores, options)
 
 
-def _usable(scores: Mapping[str, dict[str, Any]], measuring: Measuring) -> dict[str, dict[str, Any]]:
-    """Those measured on the seeds asked for, or on more."""
+def _usable(scores: Scores, options: EvaluationOptions) -> Scores:
+    """The scores that were measured on the seeds asked for, or on more."""
     return {
         label: score
         for label, score in scores.items()
-        if score.get("seed") == measuring.seed and score.get("episodes", 0) >= measuring.episodes
+        if score.get("seed") == options.seed and score.get("episodes", 0) >= options.episodes
     }
 
 
 def model_fingerprint(model: LDMForActionPrediction, processor: LDMProcessor) -> str:
-    """Of all that decides how a model acts, wherever it lies."""
+    """Hash of weights and processor, which decide how a model acts; independent of the path."""
     digest = hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -280,8 +287,10 @@ def model_fingerprint(model: LDMForActionPrediction, processor: LDMProcessor) ->
     return digest.hexdigest()
 
 
-def _finished(output: str | Path | None, results: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    """Environments that a former, perhaps interrupted, call has measured in the same way."""
+def _finished(
+    output: str | Path | None, names: list[str], measured: dict[str, object], packages: dict[str, str]
+) -> dict[str, EnvironmentResult]:
+    """Results that an earlier, perhaps interrupted, call has measured in the same way."""
     if output is None or not Path(output).exists():
         return {}
     try:
@@ -291,17 +300,11 @@ def _finished(output: str | Path | None, results: dict[str, Any], names: list[st
         raise LDMError(
             f"{output} does not hold results of an evaluation; remove it or choose another output"
         ) from error
-    same = all(found.get(key) == results[key] for key in ("measured", "versions"))
-    return {name: environments[name] for name in names if same and name in environments}
+    if found.get("measured") != measured or found.get("versions") != packages:
+        return {}
+    return {name: environments[name] for name in names if name in environments}
 
 
-def _summarised(results: dict[str, Any], names: list[str], intervals: bool) -> dict[str, Any]:
-    """With the environments in the order asked for, and their summary."""
-    done = results["environments"]
-    environments = {name: done[name] for name in names if name in done}
-    return results | {"environments": environments, "summary": summarise(environments, intervals)}
-
-
-def _own_command() -> str:
+def _command_line() -> str:
     program = Path(sys.argv[0])
     return shlex.join([program.name if program.is_absolute() else str(program), *sys.argv[1:]])

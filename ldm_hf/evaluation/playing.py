@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -15,11 +13,10 @@ from tqdm.auto import tqdm
 
 from ..agent import LDMAgent, load_model, make_agent
 from ..environments import get_spec, make
-from ..errors import EnvironmentFailure, LDMError, MissingExtraError
+from ..errors import EnvironmentFailure, LDMError
 from ..rollouts.lane import Lane
-
-CAPTION = 14  # pixels under a tile
-GRID_FPS = 20
+from ..utils.parallel import share_cores
+from .pictures import drawing_error, imageio_v3, pixels, prepare_drawing, side_by_side, tile, write_video
 
 
 def play(
@@ -28,89 +25,100 @@ def play(
     video: str | Path | None = None,
     episodes: int = 1,
     seed: int = 0,
-    show: Callable[[str], Any] = print,
+    show: Callable[[str], object] = print,
 ) -> list[float]:
-    """Lets a model play.
+    """Lets a model play in one environment.
 
     Args:
-        model: folder or Hub id.
-        name: of the environment, in the catalogue or Gymnasium's registry.
-        video: file to write (``.mp4`` or ``.gif``); None opens a window, or shows the texts of an environment that has no picture.
-        episodes: how many; the model's history goes on across them.
-        seed: of the first episode.
-        show: takes these texts.
+        model: Folder or Hub id of a pretrained LDM.
+        name: Name of the environment in the catalogue or Gymnasium's registry.
+        video: File to write (``.mp4`` or ``.gif``); None opens a window, or shows the texts of an environment that has
+            no picture.
+        episodes: Number of episodes; the model's history goes on across them.
+        seed: Seed of the first episode.
+        show: Receives these texts.
 
     Returns:
-        Return of each episode.
+        The return of each episode.
 
     Raises:
         LDMError: if the environment cannot be drawn.
         MissingExtraError: without imageio.
     """
+    prepare_drawing()
+    share_cores()
     env = _drawn_environment(name, ("rgb_array", "ansi") if video is None else ("rgb_array",))
     agent = make_agent(*load_model(model), get_spec(name).name, get_spec(name).task or None, env)
-    told = env.render_mode == "ansi"
-    if video is None and not told:
+    as_text = env.render_mode == "ansi"
+    if video is None and not as_text:
         env = HumanRendering(env)
     frames: list[np.ndarray] = []
     returns = [0.0] * episodes
-    for episode, frame, reward in _steps(Lane(env, name), agent, episodes, seed, draw=told or video is not None):
+    for episode, frame, reward in _steps(Lane(env, name), agent, episodes, seed, draw=as_text or video is not None):
         returns[episode] += reward
-        if told:
+        if as_text:
             show(str(frame))
-        elif frame is not None:
+        elif isinstance(frame, np.ndarray):
             frames.append(frame)
     fps = env.metadata.get("render_fps") or 30
     env.close()
     if video is not None:
-        _write(Path(video), frames, fps)
+        write_video(Path(video), frames, fps)
     return returns
 
 
 def play_grid(
-    model: str, names: list[str], video: str | Path, steps: int = 150, side: int = 128, seed: int = 0
+    model: str,
+    names: list[str],
+    video: str | Path,
+    seconds: float = 8,
+    side: int = 128,
+    fps: int = 20,
+    seed: int = 0,
 ) -> dict[str, LDMError]:
-    """Lets a model play in several environments and writes one video of all, side by side.
+    """Lets a model play in several environments and writes one video of all, each at its own speed (``render_fps``).
 
     Args:
-        model: folder or Hub id.
-        names: of the environments.
-        video: file to write.
-        steps: of each environment; ended episodes are followed by new ones.
-        side: of a picture, in pixels.
-        seed: of the first episode of each.
+        model: Folder or Hub id of a pretrained LDM.
+        names: Names of the environments.
+        video: File to write.
+        seconds: Length of the video; ended episodes are followed by new ones.
+        side: Width and height of a picture in pixels.
+        fps: Frames per second of the video. A faster environment is not drawn at every step, a slower one stands
+            still for some frames.
+        seed: Seed of the first episode in each environment.
 
     Returns:
-        The environments that have no picture, by name; they are left out.
+        Errors by the name of the environment, where it has no picture; it is left out.
 
     Raises:
         LDMError: if none of them has a picture.
         MissingExtraError: without imageio.
     """
-    _imageio()
+    imageio_v3()
+    prepare_drawing()
+    share_cores()
     loaded = load_model(model)
+    length = max(1, round(seconds * fps))
     tiles: dict[str, list[np.ndarray]] = {}
     failures: dict[str, LDMError] = {}
     for name in tqdm(names, desc="play", unit="environment"):
         try:
             env = _drawn_environment(name)
             agent = make_agent(*loaded, get_spec(name).name, get_spec(name).task or None, env)
-            endless = _steps(Lane(env, name), agent, None, seed, draw=True)
-            tiles[name] = [
-                _tile(frame, name, side) for _, frame, _ in itertools.islice(endless, steps) if frame is not None
-            ]
+            speed = env.metadata.get("render_fps") or fps
+            skipped, held = max(1, round(speed / fps)), max(1, round(fps / speed))
+            drawn = (
+                f for _, f, _ in _steps(Lane(env, name), agent, None, seed, draw=skipped) if isinstance(f, np.ndarray)
+            )
+            pictures = [tile(frame, name, side) for frame in itertools.islice(drawn, -(-length // held))]
+            tiles[name] = [picture for picture in pictures for _ in range(held)][:length]
             env.close()
         except LDMError as error:
             failures[name] = error
     if not tiles:
         raise next(iter(failures.values()))
-    columns = math.ceil(math.sqrt(len(tiles)))
-    blank = np.zeros_like(next(iter(tiles.values()))[0])
-    frames = []
-    for pictures in zip(*tiles.values(), strict=True):
-        filled = [*pictures, *[blank] * (-len(pictures) % columns)]
-        frames.append(np.vstack([np.hstack(filled[row : row + columns]) for row in range(0, len(filled), columns)]))
-    _write(Path(video), frames, GRID_FPS)
+    write_video(Path(video), [side_by_side(pictures) for pictures in zip(*tiles.values(), strict=True)], fps)
     return failures
 
 
@@ -121,7 +129,7 @@ def _drawn_environment(name: str, modes: tuple[str, ...] = ("rgb_array",)) -> gy
         try:
             env = make(spec, render_mode=mode)
         except EnvironmentFailure:
-            make(spec).close()  # if it can be made without: its constructor does not know the mode
+            make(spec).close()  # if this works, its constructor just does not know the mode
             continue
         if mode in env.metadata.get("render_modes", []):
             return env
@@ -130,20 +138,19 @@ def _drawn_environment(name: str, modes: tuple[str, ...] = ("rgb_array",)) -> gy
 
 
 def _steps(
-    lane: Lane, agent: LDMAgent, episodes: int | None, seed: int, draw: bool
-) -> Iterator[tuple[int, Any, float]]:
-    """Number of the episode, picture (or text) before the step, and reward of every step; without end if ``episodes`` is None."""
-    feedback: tuple[Any, Any, Any] = (None, None, None)
+    lane: Lane, agent: LDMAgent, episodes: int | None, seed: int, draw: int
+) -> Iterator[tuple[int, np.ndarray | str | None, float]]:
+    """Episode number, picture (or text) before the step, and reward of each step; endless if ``episodes`` is None.
+
+    Only every ``draw``-th step has a picture; none has one if it is 0.
+    """
+    feedback: tuple[float | None, bool | None, bool | None] = (None, None, None)
+    step = itertools.count()
     for episode in itertools.count() if episodes is None else range(episodes):
         lane.begin(seed + episode)
         over = False
         while not over:
-            frame: Any = None
-            if draw:
-                with lane.named("render"):  # also where the machine cannot draw
-                    frame = lane.env.render()
-            if not isinstance(frame, str | None):
-                frame = _pixels(frame)
+            frame = _draw(lane) if draw and next(step) % draw == 0 else None
             action = agent.act(lane.observation, *feedback, lane.info)
             over = lane.step(action)
             # the agent sees how an episode ended together with the first observation of the next
@@ -151,37 +158,10 @@ def _steps(
             yield episode, frame, lane.reward
 
 
-def _pixels(frame: Any) -> np.ndarray:
-    """uint8; real numbers are taken to lie between 0 and 1."""
-    frame = np.asarray(frame)
-    return frame if frame.dtype == np.uint8 else (255 * np.clip(frame, 0, 1)).astype(np.uint8)
-
-
-def _tile(frame: np.ndarray, name: str, side: int) -> np.ndarray:
-    """A picture ``(side + CAPTION, side, 3)`` with its name below."""
-    from PIL import Image, ImageDraw  # comes with imageio
-
-    picture = Image.fromarray(frame).convert("RGB")
-    scale = side / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    picture = picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
-    tile = Image.new("RGB", (side, side + CAPTION))
-    tile.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-    ImageDraw.Draw(tile).text((2, side + 1), name[: side // 6], fill="white")
-    return np.asarray(tile)
-
-
-def _write(path: Path, frames: list[np.ndarray], fps: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".gif":
-        _imageio().imwrite(path, frames, duration=1000 / fps, loop=0)
-    else:
-        _imageio().imwrite(path, frames, fps=fps, macro_block_size=2)
-
-
-def _imageio() -> Any:
+def _draw(lane: Lane) -> np.ndarray | str | None:
+    """A picture, or the text of an environment that has none; an error names the environment."""
     try:
-        import imageio.v3
-    except ImportError as error:
-        raise MissingExtraError("imageio", extra="eval") from error
-    return imageio.v3
+        frame = lane.env.render()
+    except Exception as error:
+        raise drawing_error(lane.name, error) or lane.failure("render", error) from error
+    return frame if isinstance(frame, str | None) else pixels(frame)

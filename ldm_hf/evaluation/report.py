@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ..errors import MissingExtraError
+from ..utils.figures import png_figure
 from ..utils.tables import markdown_table
-from .scores import THRESHOLDS, VARIANTS, summarise
+from .scores import THRESHOLDS, Results, Summary, summarise
 
-LABELS = {"": "with task text", "_history_only": "history only"}
+TableRows = tuple[list[str], list[list[str]]]
+"""Header and rows of a table."""
+SCORES: tuple[Literal["normalised", "normalised_history_only"], ...] = ("normalised", "normalised_history_only")
+LABELS = {"normalised": "with task text", "normalised_history_only": "history only"}
 
 
-def environment_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and one row per environment, by domain: mean returns, normalised scores with the task text and from history alone."""
+def environment_rows(results: Results, best_first: bool = False) -> TableRows:
+    """Mean returns and normalised scores (with the task text, from history alone): a row per environment, by domain
+    or score."""
     header = ["environment", "domain", "random", "reference", "LDM", "score", "history only"]
+    entries = sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0]))
+    if best_first:
+        entries.sort(key=lambda item: item[1]["normalised"], reverse=True)
     rows = []
-    for name, entry in sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0])):
-        returns = [_number(entry[policy]["mean"]) for policy in ("random", "reference", "ldm")]
-        rows.append(
-            [name, entry["domain"], *returns, *(_score(entry[f"normalised{variant}"]) for variant in VARIANTS)]
-        )
+    for name, entry in entries:
+        returns = [_number(measured["mean"]) for measured in (entry["random"], entry["reference"], entry["ldm"])]
+        rows.append([name, entry["domain"], *returns, *(_score(entry[score]) for score in SCORES)])
     return header, rows
 
 
-def domain_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header, one row per domain and one for all: environments at 50, 80 and 100 % of the reference, interquartile mean."""
+def domain_rows(results: Results) -> TableRows:
+    """Environments at 50, 80 and 100 % of the reference, and interquartile means: a row per domain and one for all."""
     header = ["domain", "environments", *(f"≥ {threshold} %" for threshold in THRESHOLDS), "IQM", "95 % interval"]
     rows = []
     for domain in sorted({entry["domain"] for entry in results["environments"].values()}):
@@ -38,12 +44,12 @@ def domain_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return header, [*rows, ["all", *_summary_cells(results["summary"])]]
 
 
-def print_report(results: dict[str, Any], console: Console | None = None) -> None:
-    """Prints both tables and the environments that failed."""
+def print_report(results: Results, console: Console | None = None, best_first: bool = False) -> None:
+    """Prints both tables, environments by domain or the best ones first, and the environments that failed."""
     console = console or Console()
     if not console.is_terminal:
         console.width = max(console.width, 120)  # a file has no edge to keep within
-    for title, (header, rows) in _tables(results):
+    for title, (header, rows) in _tables(results, best_first):
         table = Table(title=title)
         for index, column in enumerate(header):
             table.add_column(column, justify="left" if index < 1 else "right", overflow="fold")
@@ -54,7 +60,7 @@ def print_report(results: dict[str, Any], console: Console | None = None) -> Non
         console.print(f"failed: {message}", style="red", markup=False, highlight=False)
 
 
-def markdown_report(results: dict[str, Any]) -> str:
+def markdown_report(results: Results) -> str:
     """Both tables in Markdown, with the command that made them."""
     parts = [f"`{results['command']}`"]
     for title, (header, rows) in _tables(results):
@@ -63,11 +69,12 @@ def markdown_report(results: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _tables(results: dict[str, Any]) -> list[tuple[str, tuple[list[str], list[list[str]]]]]:
+def _tables(results: Results, best_first: bool = False) -> list[tuple[str, TableRows]]:
+    """Both tables with their titles."""
     if not results["environments"]:
         return []
     return [
-        ("Mean return per episode; score: 0 % random, 100 % reference", environment_rows(results)),
+        ("Mean return per episode; score: 0 % random, 100 % reference", environment_rows(results, best_first)),
         (
             "Environments at or above a fraction of the reference (from history alone in brackets)",
             domain_rows(results),
@@ -75,50 +82,43 @@ def _tables(results: dict[str, Any]) -> list[tuple[str, tuple[list[str], list[li
     ]
 
 
-def threshold_curve(results: dict[str, Any], path: str | Path) -> None:
+def threshold_curve(results: Results, path: str | Path) -> None:
     """Draws how many environments are at or above each fraction of the reference, as a PNG.
 
     Args:
-        results: of `evaluate`.
-        path: of the PNG; its folder is made.
+        results: Results of `evaluate`.
+        path: PNG file to write; its folder is made.
 
     Raises:
         MissingExtraError: without matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", extra="eval") from error
     entries = results["environments"].values()
     thresholds = np.linspace(0, 1.2, 481)
-    figure = Figure(figsize=(6.4, 4), layout="constrained")  # not pyplot: no state and no display
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for variant, style in zip(VARIANTS, ("-", "--"), strict=True):
-        scores = np.array([entry[f"normalised{variant}"] for entry in entries])
-        at_least = (scores[:, None] >= thresholds).sum(axis=0)
-        axes.plot(100 * thresholds, at_least, style, drawstyle="steps-pre", label=LABELS[variant])
-    for threshold in THRESHOLDS:
-        axes.axvline(threshold, color="0.8", linewidth=0.8, zorder=0)
-    axes.set(
-        xlabel="normalised score (0 %: random, 100 %: reference)",
-        ylabel=f"environments at or above, of {len(entries)}",
-        xlim=(0, 120),
-        ylim=(0, 1.05 * max(len(entries), 1)),
-    )
-    axes.xaxis.set_major_formatter("{x:.0f} %")
-    axes.locator_params("y", integer=True)
-    axes.legend(frameon=False, loc="lower left")
-    axes.spines[["top", "right"]].set_visible(False)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, format="png")
+    with png_figure(path, (6.4, 4)) as figure:
+        axes = figure.add_subplot()
+        for score, style in zip(SCORES, ("-", "--"), strict=True):
+            scores = np.array([entry[score] for entry in entries])
+            at_least = (scores[:, None] >= thresholds).sum(axis=0)
+            axes.plot(100 * thresholds, at_least, style, drawstyle="steps-pre", label=LABELS[score])
+        for threshold in THRESHOLDS:
+            axes.axvline(threshold, color="0.8", linewidth=0.8, zorder=0)
+        axes.set(
+            xlabel="normalised score (0 %: random, 100 %: reference)",
+            ylabel=f"environments at or above, of {len(entries)}",
+            xlim=(0, 120),
+            ylim=(0, 1.05 * max(len(entries), 1)),
+        )
+        axes.xaxis.set_major_formatter("{x:.0f} %")
+        axes.locator_params("y", integer=True)
+        axes.legend(frameon=False, loc="lower left")
+        axes.spines[["top", "right"]].set_visible(False)
 
 
-def _summary_cells(summary: dict[str, Any]) -> list[str]:
-    def pair(key: str, show: Any) -> str:
-        return f"{show(summary[key])} ({show(summary[f'{key}_history_only'])})"
+def _summary_cells(summary: Summary) -> list[str]:
+    values: Mapping[str, object] = summary
+
+    def pair(key: str, show: Callable[..., str]) -> str:
+        return f"{show(values[key])} ({show(values[f'{key}_history_only'])})"
 
     counts = [pair(f"at_least_{threshold}", str) for threshold in THRESHOLDS]
     return [str(summary["n"]), *counts, pair("iqm", _score), pair("iqm_ci", _interval)]

@@ -2,43 +2,121 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from types import ModuleType
+from typing import Literal, NotRequired, TypedDict, cast
 
 import numpy as np
 
 from ..errors import MissingExtraError
-from ..rollouts.returns import normalised_score
+from ..rollouts.returns import Measurement, normalised_score
 
-THRESHOLDS = (50, 80, 100)  # per cent of the reference
-VARIANTS = ("", "_history_only")  # with the task text; from history alone
+Variant = Literal["ldm", "ldm_history_only"]
+
+THRESHOLDS = (50, 80, 100)
+"""Per cent of the reference at which environments are counted."""
 RESAMPLES = 2000
+"""Bootstrap samples for a confidence interval."""
 
 
-def interquartile_mean(scores: Any, axis: int = 0) -> Any:
+class EnvironmentResult(TypedDict):
+    """How random actions, the reference policy and the model did in one environment.
+
+    Attributes:
+        domain: Domain of the environment.
+        random: Returns of random actions.
+        reference: Returns of the reference policy.
+        ldm: Returns of the model with its task text.
+        normalised: Normalised score of ``ldm``.
+        ldm_history_only: Returns of the model with an empty task text, so that it acts from its history alone.
+        normalised_history_only: Normalised score of ``ldm_history_only``.
+    """
+
+    domain: str
+    random: Measurement
+    reference: Measurement
+    ldm: Measurement
+    normalised: float
+    ldm_history_only: Measurement
+    normalised_history_only: float
+
+
+class Summary(TypedDict):
+    """Scores over environments, with the task text and (``_history_only``) without.
+
+    Attributes:
+        n: Number of environments.
+        at_least_50: Number of environments at 50 % of the reference or more.
+        at_least_80: Number of environments at 80 % of the reference or more.
+        at_least_100: Number of environments at the reference or above.
+        iqm: Interquartile mean of the normalised scores; None without environments.
+        iqm_ci: Ends of its 95 % interval; None unless the returns of all episodes are known.
+        n_history_only: Number of environments, as ``n``.
+        at_least_50_history_only: ``at_least_50`` without the task text.
+        at_least_80_history_only: ``at_least_80`` without the task text.
+        at_least_100_history_only: ``at_least_100`` without the task text.
+        iqm_history_only: ``iqm`` without the task text.
+        iqm_ci_history_only: ``iqm_ci`` without the task text.
+    """
+
+    n: int
+    at_least_50: int
+    at_least_80: int
+    at_least_100: int
+    iqm: float | None
+    iqm_ci: list[float] | None
+    n_history_only: int
+    at_least_50_history_only: int
+    at_least_80_history_only: int
+    at_least_100_history_only: int
+    iqm_history_only: float | None
+    iqm_ci_history_only: list[float] | None
+
+
+class Results(TypedDict):
+    """What ``results.json`` holds.
+
+    Attributes:
+        environments: Results by the name of the environment.
+        command: Command line that made them.
+        measured: Fingerprint of the model and the options; results that differ in them are not mixed.
+        versions: Versions of Python and of the packages that decide results.
+        failures: Messages by the name of the environment, if something could not be measured.
+        summary: Summary over ``environments``.
+    """
+
+    environments: dict[str, EnvironmentResult]
+    command: str
+    measured: dict[str, object]
+    versions: dict[str, str]
+    failures: NotRequired[dict[str, str]]
+    summary: Summary
+
+
+def interquartile_mean(scores: np.ndarray, axis: int = 0) -> np.ndarray:
     """Mean of the middle half (Agarwal et al., 2021, https://arxiv.org/abs/2108.13264)."""
-    return _stats().trim_mean(scores, proportiontocut=0.25, axis=axis)
+    return np.asarray(_stats().trim_mean(scores, proportiontocut=0.25, axis=axis))
 
 
-def _stats() -> Any:
-    # SciPy and not rliable: rliable 1.2 imports arch<8, which fails on import with pandas 3. What rliable calls is in SciPy, too.
+def _stats() -> ModuleType:
+    # SciPy and not rliable: rliable 1.2 imports arch<8, which fails on import with pandas 3. SciPy has what it calls.
     try:
-        from scipy import stats
+        return importlib.import_module("scipy.stats")
     except ImportError as error:
         raise MissingExtraError("scipy", extra="eval") from error
-    return stats
 
 
 def interval(returns: list[np.ndarray], confidence: float = 0.95, seed: int = 0) -> list[float] | None:
     """Confidence interval of the interquartile mean by the stratified percentile bootstrap.
 
-    Episodes are drawn anew within each environment; the environments themselves stay, as does the scale from random to
+    Episodes are resampled within each environment; the environments themselves stay, as does the scale from random to
     reference. The interval thus says how well this model was measured on these environments, not how it would do on
     others.
 
     Args:
-        returns: normalised returns ``(episodes,)`` of each environment.
-        confidence: of the interval.
-        seed: of the resampling.
+        returns: Normalised returns ``(episodes,)`` of each environment.
+        confidence: Probability that the interval covers the true value.
+        seed: Seed of the resampling.
 
     Returns:
         Lower and upper end; None if an environment has a single episode.
@@ -52,41 +130,45 @@ def interval(returns: list[np.ndarray], confidence: float = 0.95, seed: int = 0)
             returns, statistic, n_resamples=RESAMPLES, confidence_level=confidence, method="percentile", rng=seed
         )
         return [float(found.confidence_interval.low), float(found.confidence_interval.high)]
-    return None  # of one episode nobody can tell how much another would differ
+    return None  # a single episode says nothing about how much another would differ
 
 
-def summarise(environments: dict[str, dict[str, Any]], intervals: bool = True) -> dict[str, Any]:
-    """Summary over environments, with the task text and (``_history_only``) without.
+def summarise(environments: dict[str, EnvironmentResult], intervals: bool = True) -> Summary:
+    """Counts environments at each threshold and averages their scores.
 
     Args:
-        environments: as in the results, see `evaluate`.
-        intervals: with ``iqm_ci``, which takes seconds for hundreds of environments.
-
-    Returns:
-        ``n``, ``at_least_50``, ``at_least_80``, ``at_least_100`` (numbers of environments), ``iqm`` (of their
-        normalised scores, None without environments), ``iqm_ci`` (95 %; None unless the returns of all episodes are
-        known), and the same with ``_history_only``.
+        environments: Results by the name of the environment.
+        intervals: Whether to compute ``iqm_ci``, which takes seconds for hundreds of environments.
     """
-    summary: dict[str, Any] = {}
-    for variant in VARIANTS:
-        scores = np.array([entry[f"normalised{variant}"] for entry in environments.values()])
-        summary[f"n{variant}"] = len(scores)
-        for threshold in THRESHOLDS:
-            summary[f"at_least_{threshold}{variant}"] = int((scores >= threshold / 100).sum())
-        summary[f"iqm{variant}"] = float(interquartile_mean(scores)) if len(scores) else None
-        known = (
-            intervals
-            and len(scores) > 0
-            and all("returns" in entry[f"ldm{variant}"] for entry in environments.values())
-        )
-        summary[f"iqm_ci{variant}"] = interval(_normalised_returns(environments, variant)) if known else None
-    return summary
+    with_task = _of_variant(environments, "ldm", [entry["normalised"] for entry in environments.values()], intervals)
+    history_only = _of_variant(
+        environments,
+        "ldm_history_only",
+        [entry["normalised_history_only"] for entry in environments.values()],
+        intervals,
+    )
+    return cast(Summary, with_task | {f"{key}_history_only": value for key, value in history_only.items()})
 
 
-def _normalised_returns(environments: dict[str, dict[str, Any]], variant: str) -> list[np.ndarray]:
+def _of_variant(
+    environments: dict[str, EnvironmentResult], variant: Variant, normalised: list[float], intervals: bool
+) -> dict[str, object]:
+    """The summary of one variant, without its suffix."""
+    scores = np.array(normalised)
+    counts = {f"at_least_{threshold}": int((scores >= threshold / 100).sum()) for threshold in THRESHOLDS}
+    known = intervals and len(scores) > 0 and all("returns" in entry[variant] for entry in environments.values())
+    return {
+        "n": len(scores),
+        **counts,
+        "iqm": float(interquartile_mean(scores)) if len(scores) else None,
+        "iqm_ci": interval(_normalised_returns(environments, variant)) if known else None,
+    }
+
+
+def _normalised_returns(environments: dict[str, EnvironmentResult], variant: Variant) -> list[np.ndarray]:
     return [
         normalised_score(
-            np.array(entry[f"ldm{variant}"]["returns"]), entry["random"]["mean"], entry["reference"]["mean"], name
+            np.array(entry[variant]["returns"]), entry["random"]["mean"], entry["reference"]["mean"], name
         )
         for name, entry in environments.items()
     ]

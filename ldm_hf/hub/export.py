@@ -4,65 +4,63 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from transformers.dynamic_module_utils import get_relative_import_files
 
+from .. import modeling_ldm, processing_ldm
 from ..agent import load_model
-from ..configuration_ldm import LDMConfig
 from ..errors import CheckpointError
-from ..modeling_ldm import LDMForActionPrediction
-from ..processing_ldm import LDMProcessor
 
 TRAINING_FILES = ("training.json", "training_log.jsonl")
-
-
-AUTO_CLASSES: dict[type, str] = {
-    LDMForActionPrediction: "AutoModel",
-    LDMConfig: "AutoConfig",
-    LDMProcessor: "AutoProcessor",
+AUTO_MAPS = {  # where transformers looks for the classes of a repo that is loaded with ``trust_remote_code``
+    "config.json": {
+        "AutoConfig": "configuration_ldm.LDMConfig",
+        "AutoModel": "modeling_ldm.LDMForActionPrediction",
+    },
+    "processor_config.json": {"AutoProcessor": "processing_ldm.LDMProcessor"},
 }
 
 
-@contextmanager
-def shipped_code() -> Iterator[None]:
-    """What is saved meanwhile takes the modelling files along, for ``trust_remote_code``."""
-    for part, auto_class in AUTO_CLASSES.items():
-        part.register_for_auto_class(auto_class)  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        for part in AUTO_CLASSES:
-            part._auto_class = None  # type: ignore[attr-defined]
-
-
 def export_model(model: str | Path, folder: str | Path) -> Path:
-    """Writes what a repo of a model needs: weights in bfloat16, configuration, processor, modelling files, and how it was trained.
+    """Writes the repo of a model: weights in bfloat16, configuration, processor, modelling files, record of training.
 
-    The weights are loaded in float32 again (what CPUs are fast in), unless ``dtype`` says otherwise. Results belong to the rounded weights, so
-    evaluate the exported folder.
+    The weights are loaded in float32 again (what CPUs are fast in), unless ``dtype`` says otherwise. Results belong to
+    the rounded weights, so evaluate the exported folder.
 
     Args:
-        model: folder or Hub id of a pretrained model.
-        folder: to write to; other files in it stay.
+        model: Folder or Hub id of a pretrained model.
+        folder: Folder to write; other files in it stay.
 
     Raises:
-        CheckpointError: if there is no usable model, or ``folder`` is its own folder.
+        CheckpointError: If there is no usable model, or ``folder`` is its own folder.
     """
     folder = Path(folder)
     if Path(model).resolve() == folder.resolve():
         raise CheckpointError(f"{folder} is the model itself; export it to another folder.")
     weights, processor = load_model(model)
     folder.mkdir(parents=True, exist_ok=True)
-    with shipped_code():
-        weights.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[arg-type]
-        processor.save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config["dtype"] = "float32"
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    weights.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[arg-type]
+    processor.save_pretrained(folder)
+    _amend(folder / "config.json", {"dtype": "float32"})
+    write_code(folder)
     for name in TRAINING_FILES:
         if (Path(model) / name).exists():
             shutil.copy(Path(model) / name, folder / name)
     return folder
+
+
+def write_code(folder: Path) -> None:
+    """Writes the modelling files beside a saved model, and into its configuration where its classes are."""
+    for module in (modeling_ldm, processing_ldm):
+        for source in (str(module.__file__), *get_relative_import_files(str(module.__file__))):
+            shutil.copyfile(source, folder / Path(source).name)
+    for name, auto_map in AUTO_MAPS.items():
+        if (folder / name).exists():
+            _amend(folder / name, {"auto_map": auto_map})
+
+
+def _amend(path: Path, fields: dict[str, object]) -> None:
+    told = json.loads(path.read_text(encoding="utf-8")) | fields
+    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")

@@ -12,8 +12,13 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ..environments.specs import catalogue
 from ..errors import CheckpointError
 from ..evaluation.report import domain_rows
+from ..evaluation.scores import EnvironmentResult, Results, summarise
 from ..utils.tables import markdown_table
 
+METRICS = {  # of the header
+    "share_at_80_percent": "share of environments at 80 % of the reference",
+    "iqm_normalised_score": "interquartile mean of normalised scores",
+}
 SHORT = 0.8  # of the reference; environments below are named in the card
 NAMED = 10  # environments that a command is shown with; of more, how many
 
@@ -21,18 +26,20 @@ NAMED = 10  # environments that a command is shown with; of more, how many
 def write_card(
     folder: str | Path, name: str | None = None, datasets: list[str] | None = None, licence: str = "apache-2.0"
 ) -> Path:
-    """Writes ``README.md`` from what lies in the folder of a model: `export_model`'s files, ``results.json`` of `ldm evaluate` with the curve
-    and tables beside it, and, where they are there, ``results-incognito.json``, ``results-unseen.json`` (of environments that were held out) and
-    ``replay.mp4``. Nothing is said that is not recorded there.
+    """Writes ``README.md`` from what is in the folder of a model; nothing is said that is not recorded there.
+
+    It reads the files of `export_model`, ``results.json`` of `ldm evaluate` with the curve and tables beside it, and,
+    where they exist, ``results-incognito.json``, ``results-unseen.json`` (environments that were held out) and
+    ``replay.mp4``.
 
     Args:
-        folder: of the model.
-        name: title; the folder's name by default.
+        folder: Folder of the model.
+        name: Title; the folder's name by default.
         datasets: Hub ids of the trajectories.
-        licence: of the weights, as the Hub spells it.
+        licence: Licence of the weights, as the Hub spells it.
 
     Raises:
-        CheckpointError: if the folder lacks a model or its results; says how to make them.
+        CheckpointError: If the folder lacks a model or its results; says how to make them.
     """
     folder = Path(folder)
     name = name or folder.resolve().name
@@ -42,7 +49,7 @@ def write_card(
     ):
         if not (folder / needed).exists():
             raise CheckpointError(f"{folder} has no {needed}, which the card needs; make it with `{cure}`.")
-    results = _read(folder / "results.json")
+    results: Results = _read(folder / "results.json")
     card = ModelCard(
         f"---\n{_metadata(name, results, datasets, licence).to_yaml()}\n---\n\n{_text(folder, name, results)}"
     )
@@ -50,26 +57,28 @@ def write_card(
     return folder / "README.md"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def _read(path: Path) -> Any:
+    """The content of a JSON file; None if there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def _metadata(name: str, results: dict[str, Any], datasets: list[str] | None, licence: str) -> ModelCardData:
-    """The header that the Hub reads: every environment with its mean return and normalised score."""
+def _metadata(name: str, results: Results, datasets: list[str] | None, licence: str) -> ModelCardData:
+    """The header that the Hub reads: two metrics for all environments and for each domain."""
+    domains: dict[str, dict[str, EnvironmentResult]] = defaultdict(dict)
+    for environment, entry in results["environments"].items():
+        domains[entry["domain"]][environment] = entry
+    summaries = {domain: summarise(domains[domain], intervals=False) for domain in sorted(domains)}
     measured = [
         EvalResult(
             task_type="reinforcement-learning",
-            dataset_type=environment,
-            dataset_name=environment,
+            dataset_type=group,
+            dataset_name=f"{group}, {summary['n']} environments",
             metric_type=metric,
-            metric_name=metric.replace("_", " "),
-            metric_value=value,
+            metric_name=METRICS[metric],
+            metric_value=round(value or 0.0, 3),
         )
-        for environment, entry in sorted(results["environments"].items())
-        for metric, value in (
-            ("mean_reward", f"{entry['ldm']['mean']:.2f} +/- {entry['ldm']['std']:.2f}"),
-            ("normalised_score", round(entry["normalised"], 3)),
-        )
+        for group, summary in ({"all": results["summary"]} | summaries).items()
+        for metric, value in zip(METRICS, (summary["at_least_80"] / summary["n"], summary["iqm"]), strict=True)
     ]
     return ModelCardData(
         model_name=name,
@@ -82,28 +91,30 @@ def _metadata(name: str, results: dict[str, Any], datasets: list[str] | None, li
     )
 
 
-def _text(folder: Path, name: str, results: dict[str, Any]) -> str:
+def _text(folder: Path, name: str, results: Results) -> str:
     parts = [_introduction(folder, name, results), _use(name, results), _results(folder, results)]
     return "\n\n".join([*parts, _training(folder), _data(results), _limits(folder, results)]) + "\n"
 
 
-def _introduction(folder: Path, name: str, results: dict[str, Any]) -> str:
+def _introduction(folder: Path, name: str, results: Results) -> str:
     summary, domains = results["summary"], {entry["domain"] for entry in results["environments"].values()}
     millions = (folder / "model.safetensors").stat().st_size / 2e6
     text = f"""# {name}
 
-A Large Decision Model: one transformer of {millions:.1f} million parameters that acts in {summary["n"]} environments of {len(domains)} domains
-with one set of weights. It reads the history of observations, actions, rewards and termination signals, one token per step, and predicts what a
-task-specific reference policy would do. Made with the package `ldm_hf`, after the idea of
-*Towards Scalable Multi-Task Reinforcement Learning with Large Decision Models* ([arXiv 2606.24962](https://arxiv.org/abs/2606.24962)).
+A Large Decision Model: one transformer of {millions:.1f} million parameters that acts in {summary["n"]} Gymnasium
+environments of {len(domains)} domains with one set of weights, step after step. It reads the history of observations,
+actions, rewards and termination signals, one token per step, and predicts what a task-specific reference policy would
+do. Made with the package `ldm_hf`, after the idea of *Towards Scalable Multi-Task Reinforcement Learning with Large
+Decision Models* ([arXiv 2606.24962](https://arxiv.org/abs/2606.24962)).
 
-**{summary["at_least_80"]} of {summary["n"]} environments at 80 % of their reference policy or more** ({summary["at_least_80_history_only"]} without
-being told the task), interquartile mean {100 * summary["iqm"]:.0f} %."""
+**{summary["at_least_80"]} of {summary["n"]} environments at 80 % of their reference policy or more**
+({summary["at_least_80_history_only"]} without the task text), interquartile mean
+{100 * (summary["iqm"] or 0):.0f} %."""
     video = '\n\n<video src="replay.mp4" controls autoplay loop muted></video>'
     return text + (video if (folder / "replay.mp4").exists() else "")
 
 
-def _use(name: str, results: dict[str, Any]) -> str:
+def _use(name: str, results: Results) -> str:
     rows = catalogue()
     # one whose library everybody has
     environment = min(results["environments"], key=lambda e: (e not in rows or rows[e].library != "gymnasium", e))
@@ -119,16 +130,17 @@ observation, info = env.reset(seed=0)
 action = agent.act(observation)
 ```
 
-and after every `env.step` again: `action = agent.act(observation, reward, terminated, truncated, info)`. The bare model:
-`LDMForActionPrediction.from_pretrained`, or without the package `AutoModel.from_pretrained(..., trust_remote_code=True)` and `AutoProcessor` likewise."""
+and after every `env.step` again: `action = agent.act(observation, reward, terminated, truncated, info)`. The bare model
+is `LDMForActionPrediction.from_pretrained`, or without the package `AutoModel.from_pretrained(...,
+trust_remote_code=True)` with `AutoProcessor`."""
 
 
-def _results(folder: Path, results: dict[str, Any]) -> str:
+def _results(folder: Path, results: Results) -> str:
     episodes = min(entry["ldm"]["episodes"] for entry in results["environments"].values())
     text = f"""## Results
 
-{episodes} or more episodes each on held-out seeds, greedy; random, reference and model by the same code (`{results["command"]}`). 0 %: random actions, 100 %:
-reference policy; in brackets without the task text.
+{episodes} or more episodes each on held-out seeds, greedy; random, reference and model by the same code
+(`{results["command"]}`). 0 %: random actions, 100 %: reference policy; in brackets without the task text.
 
 {markdown_table(*domain_rows(results))}
 
@@ -148,8 +160,9 @@ def _training(folder: Path) -> str:
     start = runs[0]["arguments"].get("model") or runs[0]["arguments"].get("backbone")
     lines = [f"From {start}" if start else "From scratch", *(["and on"] * (len(runs) - 1))]
     told = [
-        f"{begun}, next-action prediction, {run['steps']:,} steps ({run['transitions'] / 1e6:.1f} million transitions) in "
-        f"{run['minutes']:.0f} minutes, with\n`{_flags(run['arguments'])}`."
+        f"{begun}, next-action prediction, {run['steps']:,} steps "
+        f"({run['transitions'] / 1e6:.1f} million transitions) in {run['minutes']:.0f} minutes, with\n"
+        f"`{_flags(run['arguments'])}`."
         for begun, run in zip(lines, runs, strict=True)
     ]
     told[-1] += " Losses: `training_log.jsonl`."
@@ -158,7 +171,7 @@ def _training(folder: Path) -> str:
     return "## Training\n\n" + "\n".join(told)
 
 
-def _flags(arguments: dict[str, Any]) -> str:
+def _flags(arguments: dict[str, object]) -> str:
     values = {
         name: [f"({len(value)} names)"] if isinstance(value, list) and len(value) > NAMED else value
         for name, value in arguments.items()
@@ -169,7 +182,7 @@ def _flags(arguments: dict[str, Any]) -> str:
     )
 
 
-def _data(results: dict[str, Any]) -> str:
+def _data(results: Results) -> str:
     rows = catalogue()
     libraries: dict[tuple[str, str], list[str]] = defaultdict(list)
     for environment in sorted(results["environments"]):
@@ -187,7 +200,7 @@ Those of the results, under the licences of their libraries:
 {table}"""
 
 
-def _limits(folder: Path, results: dict[str, Any]) -> str:
+def _limits(folder: Path, results: Results) -> str:
     short = {
         name: entry["normalised"] for name, entry in results["environments"].items() if entry["normalised"] < SHORT
     }
@@ -196,13 +209,15 @@ def _limits(folder: Path, results: dict[str, Any]) -> str:
     )
     lines = [
         f"* Below {100 * SHORT:.0f} % of the reference: {named or 'none'}.",
-        "* It imitates its reference policies and is not made to be better than they are. Where random actions come close to the reference, a high score says little.",
+        "* It imitates its reference policies and is not made to be better than they are. Where random actions come "
+        "close to the reference, a high score says little.",
         "* It was trained in simulators only. Do not let it act where a wrong action does harm.",
     ]
     if incognito := _read(folder / "results-incognito.json"):
         summary = incognito["summary"]
         lines.append(
-            f"* Not told which of these environments it is in (no stored statistics), it reaches {100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}."
+            "* Without knowing which of these environments it is in (no stored statistics), it reaches "
+            f"{100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}."
         )
     if (unseen := _read(folder / "results-unseen.json")) and unseen["environments"]:
         lines.append(_unseen(unseen))
@@ -211,11 +226,13 @@ def _limits(folder: Path, results: dict[str, Any]) -> str:
     return "## Limits\n\n" + "\n".join(lines)
 
 
-def _unseen(results: dict[str, Any]) -> str:
+def _unseen(results: Results) -> str:
     summary, failed = results["summary"], len(results.get("failures", {}))
     ranked = sorted(results["environments"].items(), key=lambda item: -item[1]["normalised"])
     scores = ", ".join(f"{name} ({100 * entry['normalised']:.0f} %)" for name, entry in ranked)
     return (
-        f"* In environments that were held out of its training, it was told their task text only. It reaches {100 * SHORT:.0f} % in "
-        f"{summary['at_least_80']} of {summary['n']}{f' ({failed} more failed)' if failed else ''}, interquartile mean {100 * summary['iqm']:.0f} %: {scores}."
+        "* In environments that were held out of its training, it knew their task text only. It reaches "
+        f"{100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}"
+        f"{f' ({failed} more failed)' if failed else ''}, "
+        f"interquartile mean {100 * (summary['iqm'] or 0):.0f} %: {scores}."
     )

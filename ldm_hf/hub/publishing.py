@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -11,25 +13,28 @@ from ..errors import LDMError
 from ..trajectories import write_readme
 from ..trajectories.remote import write_index
 from ..trajectories.streams import config_names
+from .export import AUTO_MAPS, write_code
 
 LEFT_HERE = ["checkpoint-*", "checkpoint-*/**", "unfinished-*", "unfinished-*/**", ".*", "**/.*"]  # of a run
 
 
 def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
-    """Uploads a folder; the repo is made if there is none. Files that are there already are not sent again, so an interrupted upload goes on.
+    """Uploads a folder; the repo is made if there is none. Files that are there already are not sent again.
 
-    A dataset gets its card anew, with loading code that names the repo, and an index, so that training can begin before all of it is downloaded. Checkpoints and unfinished files stay here.
+    A model gets the code that runs without this package (``trust_remote_code``). A dataset gets a new card, with
+    loading code that names the repo, and an index, so that training can begin before all of it is downloaded.
+    Checkpoints and unfinished files are not uploaded.
 
     Args:
-        folder: of a model (``config.json``) or a trajectory dataset.
+        folder: Folder of a model (``config.json``) or of a trajectory dataset.
         repo_id: ``organisation/name``.
-        private: if the repo is new, only its owners see it.
+        private: If the repo is new, only its owners see it.
 
     Returns:
-        The address of the commit.
+        The address of the last commit.
 
     Raises:
-        LDMError: if the folder is neither, or the Hub refuses.
+        LDMError: If the folder is neither, or the Hub refuses.
     """
     folder = Path(folder)
     if (folder / "config.json").exists():
@@ -40,17 +45,34 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
         write_readme(folder, repo_id=repo_id)
     else:
         raise LDMError(
-            f"{folder} is neither a model (no config.json) nor a trajectory dataset (no <environment>/environment.json)."
+            f"{folder} is neither a model (no config.json) nor a trajectory dataset "
+            "(no <environment>/environment.json)."
         )
     api = HfApi()
     try:
         repo = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True).repo_id
-        message = f"Upload {kind} with ldm_hf"
-        commit = api.upload_folder(
-            repo_id=repo, repo_type=kind, folder_path=folder, ignore_patterns=LEFT_HERE, commit_message=message
-        )
+        with tempfile.TemporaryDirectory() as scratch:
+            code = _with_code(folder, Path(scratch)) if kind == "model" else []
+            for part, ignored in ((folder, LEFT_HERE + code), *(((Path(scratch), []),) if code else ())):
+                commit = api.upload_folder(
+                    repo_id=repo,
+                    repo_type=kind,
+                    folder_path=part,
+                    ignore_patterns=ignored,
+                    commit_message=f"Upload {kind} with ldm_hf",
+                )
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
         raise LDMError(
-            f"{repo_id} could not be uploaded: {str(error).strip().splitlines()[0]} Log in with `hf auth login`, and try again: what was sent stays there."
+            f"{repo_id} could not be uploaded: {str(error).strip().splitlines()[0]} "
+            "Log in with `hf auth login`, and try again: what was sent stays there."
         ) from error
     return commit.commit_url
+
+
+def _with_code(folder: Path, scratch: Path) -> list[str]:
+    """Makes the code of a model and the configuration that refers to it; returns the names of these files."""
+    for name in AUTO_MAPS:
+        if (folder / name).exists():
+            shutil.copy(folder / name, scratch)
+    write_code(scratch)
+    return [path.name for path in scratch.iterdir()]

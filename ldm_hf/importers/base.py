@@ -1,43 +1,65 @@
-"""What an importer is: a source of episodes in somebody else's format."""
+"""The base class of importers: a source of episodes in the format of another tool."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import gymnasium
 import numpy as np
 
 from ..errors import DatasetError
+from ..spaces import Action, Observation
+from ..trajectories.schema import Facts
 
-Spaces = tuple[gymnasium.Space, gymnasium.Space]
+Spaces = tuple[gymnasium.Space[object], gymnasium.Space[object]]
+"""Observation and action space."""
+
+
+class LoggedEpisode(TypedDict):
+    """An episode as a source yields it.
+
+    Attributes:
+        observation: member of the observation space with T steps in front, ``(T, *shape)`` in every leaf.
+        action: member of the action space with T steps in front.
+        reward: rewards ``(T,)``.
+        terminated: termination flags ``(T,)``.
+        truncated: truncation flags ``(T,)``.
+        behaviour: who acted, where the source says so.
+        seed: seed that the environment was reset with, where the source says so.
+    """
+
+    observation: Observation
+    action: Action
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    behaviour: NotRequired[str]
+    seed: NotRequired[int]
 
 
 class Source(ABC):
-    """Episodes of one environment, always in the same order, so that an import can go on where it was interrupted.
+    """Episodes of one environment, always in the same order, so that an interrupted import can go on.
 
     Attributes:
-        observation_space: of the environment.
-        action_space: of the environment.
-        num_episodes: that `episodes` yields from 0 on.
-        description: what the format tells about the environment: fields of `EnvironmentInfo`, at least ``name``.
-        origin: plain JSON values that tell which data this is; an import is only continued with the same.
+        observation_space: observation space of the environment.
+        action_space: action space of the environment.
+        num_episodes: number of episodes that `episodes` yields from 0 on.
+        description: what the format says about the environment, at least its ``name``.
+        origin: JSON values that identify the data; an import is only continued with the same.
     """
 
-    observation_space: gymnasium.Space
-    action_space: gymnasium.Space
+    observation_space: gymnasium.Space[object]
+    action_space: gymnasium.Space[object]
     num_episodes: int
-    description: dict[str, Any]
-    origin: dict[str, Any]
+    description: Facts
+    origin: dict[str, object]
 
     @abstractmethod
-    def episodes(self, start: int = 0) -> Iterator[dict[str, Any]]:
+    def episodes(self, start: int = 0) -> Iterator[LoggedEpisode]:
         """Yields the episodes from number ``start`` on.
-
-        Each is a dict: ``observation`` and ``action`` are laid out like members of the spaces with T steps in front (``(T, *shape)`` in every leaf),
-        ``reward``, ``terminated``, ``truncated`` are ``(T,)``; ``behaviour`` (who acted) and ``seed`` may be there.
 
         Raises:
             DatasetError: if the source is damaged; names the episode.
@@ -50,10 +72,10 @@ def file_sizes(paths: Iterable[Path]) -> dict[str, int]:
 
 
 def existing(path: str | Path) -> Path:
-    """The path of a file or folder.
+    """The path of a file or folder, with ``~`` replaced.
 
     Raises:
-        DatasetError: if there is none.
+        DatasetError: if it does not exist.
     """
     found = Path(path).expanduser()
     if not found.exists():
@@ -61,24 +83,32 @@ def existing(path: str | Path) -> Path:
     return found
 
 
-def ends(length: int, terminated: bool, truncated: bool | None = None) -> dict[str, np.ndarray]:
-    """The flags of an episode that ends with its last step; one whose end nobody recorded was cut off: truncated."""
-    flags = {name: np.zeros(length, bool) for name in ("terminated", "truncated")}
-    if length:
-        flags["terminated"][-1] = terminated
-        flags["truncated"][-1] = not terminated if truncated is None else truncated
-    return flags
+def logged_episode(observation: Observation, action: Action, reward: np.ndarray, terminated: bool) -> LoggedEpisode:
+    """An episode that ends with its last step; if it is not ``terminated``, it counts as truncated."""
+    last = np.arange(len(reward)) == len(reward) - 1
+    return {
+        "observation": observation,
+        "action": action,
+        "reward": reward,
+        "terminated": last & terminated,
+        "truncated": last & (not terminated),
+    }
 
 
 def done_at_the_end(done: np.ndarray, where: str) -> bool:
     """Whether the last step of an episode is done.
 
+    Args:
+        done: flags of all steps.
+        where: name of the episode, for messages.
+
     Raises:
-        DatasetError: if another one is, which would be two episodes in one.
+        DatasetError: if an earlier step is done, which would be two episodes in one.
     """
     done = np.asarray(done, bool).reshape(-1)
     if done[:-1].any():
         raise DatasetError(
-            f"{where}: step {int(np.flatnonzero(done)[0])} of {len(done)} is done already, and the episode goes on; cut it there."
+            f"{where}: step {int(np.flatnonzero(done)[0])} of {len(done)} is done already, and the episode goes on; "
+            "cut it there."
         )
     return bool(len(done) and done[-1])

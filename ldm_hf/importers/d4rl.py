@@ -1,25 +1,29 @@
-"""HDF5 files as D4RL has them (Fu et al. 2020, arXiv 2004.07219): flat arrays ``observations``, ``actions``, ``rewards``, ``terminals`` and, in most, ``timeouts``."""
+"""HDF5 files of D4RL (Fu et al. 2020, arXiv 2004.07219).
+
+They hold flat arrays ``observations``, ``actions``, ``rewards``, ``terminals`` and, in most files, ``timeouts``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from ..errors import DatasetError, MissingExtraError
-from .base import Source, Spaces, ends, existing, file_sizes
+from .base import LoggedEpisode, Source, Spaces, existing, file_sizes, logged_episode
 from .inference import infer_spaces
 
 NEEDED = ("observations", "actions", "rewards", "terminals")
 
 
 class D4RLSource(Source):
-    """Episodes end at ``terminals`` and ``timeouts``; without the latter, wherever the next observation is not the following one.
-    The arrays are read into memory as a whole.
+    """Episodes of a D4RL file; its arrays are read into memory as a whole.
+
+    Episodes end at ``terminals`` and ``timeouts``; without the latter, wherever the next observation is not that of the
+    following step.
 
     Args:
-        source: the ``.hdf5`` file.
+        source: path of the ``.hdf5`` file.
         spaces: observation and action space; found in the data by default.
 
     Raises:
@@ -39,7 +43,7 @@ class D4RLSource(Source):
                 if missing:
                     raise DatasetError(f"{self.path} lacks the arrays {missing}; it has {sorted(file)}.")
                 names = (*NEEDED, *(name for name in ("timeouts", "next_observations") if name in file))
-                self.arrays = {name: file[name][()] for name in names}
+                self.arrays: dict[str, np.ndarray] = {name: file[name][()] for name in names}
         except OSError as error:
             raise DatasetError(f"{self.path} is damaged or no HDF5 file ({error}).") from error
         lengths = {name: len(values) for name, values in self.arrays.items()}
@@ -55,27 +59,28 @@ class D4RLSource(Source):
         )
 
     def _ends(self) -> np.ndarray:
-        """Whether a step is the last of its episode ``(N,)``."""
-        done = np.asarray(self.arrays["terminals"], bool).reshape(-1)
+        """Whether each step is the last of its episode ``(N,)``."""
+        done: np.ndarray = np.asarray(self.arrays["terminals"], bool).reshape(-1)
         if "timeouts" in self.arrays:
-            return done | np.asarray(self.arrays["timeouts"], bool).reshape(-1)
-        if "next_observations" in self.arrays:
+            done = done | np.asarray(self.arrays["timeouts"], bool).reshape(-1)
+        elif "next_observations" in self.arrays:
             jumps = (self.arrays["next_observations"][:-1] != self.arrays["observations"][1:]).reshape(
                 len(done) - 1, -1
             )
-            return done | np.append(jumps.any(axis=1), False)
+            done = done | np.append(jumps.any(axis=1), False)
         return done
 
-    def _read(self, number: int) -> dict[str, Any]:
+    def _read(self, number: int) -> LoggedEpisode:
+        """One episode."""
         part = slice(*self.starts[number : number + 2])
-        return {
-            "observation": self.arrays["observations"][part],
-            "action": self.arrays["actions"][part],
-            "reward": self.arrays["rewards"][part].reshape(-1),
-            **ends(part.stop - part.start, terminated=bool(self.arrays["terminals"][part.stop - 1])),
-        }
+        return logged_episode(
+            self.arrays["observations"][part],
+            self.arrays["actions"][part],
+            self.arrays["rewards"][part].reshape(-1),
+            terminated=bool(self.arrays["terminals"][part.stop - 1]),
+        )
 
-    def episodes(self, start: int = 0) -> Iterator[dict[str, Any]]:
+    def episodes(self, start: int = 0) -> Iterator[LoggedEpisode]:
         """Yields the episodes from number ``start`` on."""
         for number in range(start, self.num_episodes):
             yield self._read(number)

@@ -1,25 +1,21 @@
-"""Rows of Decision Transformer's gym replay (``edbeeching/decision_transformer_gym_replay`` on the Hub): ``observations``, ``actions``, ``rewards``, ``dones``."""
+"""Rows of Decision Transformer's gym replay (``edbeeching/decision_transformer_gym_replay`` on the Hub).
+
+Their columns are ``observations``, ``actions``, ``rewards``, ``dones``.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-from .base import done_at_the_end, ends
+from .base import LoggedEpisode, done_at_the_end, logged_episode
 from .rows import RowSource
 
 
 class DecisionTransformerSource(RowSource):
-    """Gym-replay rows; an episode whose last step is not done was cut off."""
+    """Rows of the gym replay; an episode whose last step is not done counts as truncated."""
 
     needed = ("observations", "actions", "rewards", "dones")
 
-    def read(self, number: int) -> dict[str, Any]:
+    def read(self, number: int) -> LoggedEpisode:
         """One episode."""
         rewards = self.column(number, "rewards").reshape(-1)
         done = done_at_the_end(self.column(number, "dones"), self._where(number))
-        return {
-            "observation": self.column(number, "observations"),
-            "action": self.column(number, "actions"),
-            "reward": rewards,
-            **ends(len(rewards), terminated=done),
-        }
+        return logged_episode(self.column(number, "observations"), self.column(number, "actions"), rewards, done)

@@ -1,10 +1,11 @@
-"""Which importer reads which format; each is imported when it is asked for."""
+"""The formats and their importers, each of which is imported when it is asked for."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import cast
 
 from ..errors import DatasetError, MissingExtraError
 from .base import Source
@@ -24,39 +25,40 @@ def source_class(kind: str) -> type[Source]:
     """The importer of a format.
 
     Raises:
-        DatasetError: if there is none; names those there are.
-        MissingExtraError: if a library that it needs is not installed.
+        DatasetError: if there is no such format; lists the formats.
+        MissingExtraError: if a library that the importer needs is not installed.
     """
     if kind not in FORMATS:
         raise DatasetError(f"there is no importer for {kind!r}; there are: {', '.join(FORMATS)}.")
     module, name = FORMATS[kind].split(":")
     try:
-        return getattr(import_module(f".{module}", __package__), name)
+        return cast(type[Source], getattr(import_module(f".{module}", __package__), name))
     except ImportError as error:
         raise MissingExtraError(error.name or kind, "import") from error
 
 
 def _options(importer: type[Source]) -> list[str]:
+    """Names of the parameters of an importer beside its source."""
     return list(inspect.signature(importer.__init__).parameters)[2:]
 
 
 def takes_spaces(kind: str) -> bool:
-    """Whether a format brings no spaces of its own, so that those of an environment can be given."""
+    """Whether a format comes without spaces, so that those of an environment can be given."""
     return "spaces" in _options(source_class(kind))
 
 
-def open_source(kind: str, source: Any, **options: Any) -> Source:
-    """Opens somebody else's data.
+def open_source(kind: str, source: object, **options: object) -> Source:
+    """Opens data of another tool.
 
     Args:
         kind: a key of `FORMATS`.
-        source: what the importer takes: a file, a folder, a Hub id, a table.
-        options: of the importer; None is not given.
+        source: what the importer reads: a file, a folder, a Hub id, a table.
+        options: parameters of the importer; those that are None count as not given.
 
     Raises:
-        DatasetError: if there is no such format, an option is not one of its importer, or the data cannot be read.
+        DatasetError: if there is no such format, its importer has no such option, or the data cannot be read.
     """
-    importer: Any = source_class(kind)
+    importer = source_class(kind)
     known = _options(importer)
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
@@ -64,4 +66,4 @@ def open_source(kind: str, source: Any, **options: Any) -> Source:
             raise DatasetError(f"{kind} has no option {name!r}; it has: {', '.join(known) or 'none'}.")
     if kind == "table" and "columns" not in given:
         raise DatasetError("a table needs `columns`: a YAML file that says which column is what.")
-    return importer(source, **given)
+    return cast(Callable[..., Source], importer)(source, **given)

@@ -4,50 +4,56 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+import gymnasium
 import numpy as np
+from gymnasium import spaces
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError, SpaceMismatchError
-from ..spaces import flatten, leaf_array, leaves, space_to_json
+from ..spaces import Action, Arrays, Observation, flatten, leaf_array, leaves, space_to_json
 from ..trajectories.card import write_readme
 from ..trajectories.reader import EnvironmentTrajectories
-from ..trajectories.schema import EnvironmentInfo
+from ..trajectories.schema import EnvironmentInfo, Episode, Facts
 from ..trajectories.validation import digest, outside
 from ..trajectories.writer import TrajectoryWriter, stored
 from ..utils.installed import versions
-from .base import Source
+from .base import LoggedEpisode, Source
 
-LARGEST = 2**31 - 1  # bytes of an episode's observations: Parquet lists are counted with 32 bits
+LARGEST = 2**31 - 1  # most bytes of an episode's observations: Parquet lists are counted with 32 bits
 
 
 def import_trajectories(
-    source: Source, folder: str | Path, progress: bool = True, **description: Any
+    source: Source, folder: str | Path, progress: bool = True, **description: Unpack[Facts]
 ) -> EnvironmentInfo:
     """Writes the episodes of a source as one config of a dataset.
 
-    The label of a step is the action that was taken: nobody knows better. Interrupted, the same call continues; whatever was written before an error is
-    kept. Everything that this call wrote is read back and compared.
+    The label of a step is the action that was taken, since nothing better is known. If the import was interrupted, the
+    same call continues it; whatever was written before an error is kept. Everything that this call wrote is read back
+    and compared.
 
     Args:
-        source: see `open_source`.
-        folder: of the dataset.
+        source: data of another tool, see `open_source`.
+        folder: folder of the dataset.
         progress: show a bar that counts episodes.
-        description: fields of `EnvironmentInfo` that the source does not know or that should be others: name, task, domain, licence, ...
+        description: fields of `EnvironmentInfo` that the source does not know or that are to replace its own: name,
+            task, domain, licence, ...
 
     Returns:
         What was written into ``environment.json``.
 
     Raises:
-        DatasetError: if an episode does not fit the spaces (names it and the step), the config holds other data already, or the disk is full.
+        DatasetError: if an episode does not fit the spaces (names it and the step), the config holds other data
+            already, or the disk is full.
     """
-    info = _describe(source, description)
+    info = _info(source, description)
     config = Path(folder) / info.name
     done = stored(config)[0]
     if done and EnvironmentInfo.load(config).collection != json.loads(json.dumps(info.collection)):
         raise DatasetError(
-            f"{config} holds other data already, or this data imported in another way; choose another name, or remove the folder."
+            f"{config} holds other data already, or these data imported in another way; "
+            "choose another name, or remove the folder."
         )
     digests = []
     with (
@@ -64,8 +70,9 @@ def import_trajectories(
     return info
 
 
-def _describe(source: Source, description: dict[str, Any]) -> EnvironmentInfo:
-    known: dict[str, Any] = source.description | {key: value for key, value in description.items() if value}
+def _info(source: Source, description: Facts) -> EnvironmentInfo:
+    """The content of ``environment.json``; ``description`` takes precedence over what the source says."""
+    known: dict[str, Any] = {**source.description, **{key: value for key, value in description.items() if value}}
     return EnvironmentInfo(
         **{"env_id": known["name"]} | known,
         observation_space=space_to_json(source.observation_space),
@@ -76,48 +83,67 @@ def _describe(source: Source, description: dict[str, Any]) -> EnvironmentInfo:
     )
 
 
-def _prepare(source: Source, episode: dict[str, Any], where: str) -> dict[str, Any]:
+def _prepare(source: Source, episode: LoggedEpisode, where: str) -> Episode:
     """An episode as `TrajectoryWriter.write` takes it, every value a member of its space.
 
     Raises:
-        DatasetError: names the step.
+        DatasetError: if a value cannot be one; names the step.
     """
-    prepared: dict[str, Any] = {}
-    for role, space in (("observation", source.observation_space), ("action", source.action_space)):
-        try:
-            parts = flatten(space, episode[role])
-        except SpaceMismatchError as error:
-            raise DatasetError(f"{where}: {role}: {error}") from error
-        prepared[role] = {
-            leaf.path: _fit(leaf.space, parts[leaf.path], f"{where}: {role} {leaf.path}".rstrip())
-            for leaf in leaves(space)
-        }
-    if sum(values.nbytes for values in prepared["observation"].values()) > LARGEST:
+    observation = _fit_all(source.observation_space, episode["observation"], "observation", where)
+    action = _fit_all(source.action_space, episode["action"], "action", where)
+    if sum(values.nbytes for values in observation.values()) > LARGEST:
         raise DatasetError(
             f"{where} has more than 2 GiB of observations; make its pictures smaller (--image-size 84)."
         )
-    prepared["label"] = prepared["action"]
-    prepared["reward"] = np.asarray(episode["reward"], np.float32)
-    if not np.isfinite(prepared["reward"]).all():
-        step = int(np.flatnonzero(~np.isfinite(prepared["reward"]))[0])
+    reward = np.asarray(episode["reward"], np.float32)
+    if not np.isfinite(reward).all():
+        step = int(np.flatnonzero(~np.isfinite(reward))[0])
         raise DatasetError(
             f"{where}: the reward of step {step} is {episode['reward'][step]}; repair or drop this episode."
         )
-    for name in ("terminated", "truncated"):
-        prepared[name] = np.asarray(episode[name], bool)
-    over = prepared["terminated"] | prepared["truncated"]
+    terminated, truncated = np.asarray(episode["terminated"], bool), np.asarray(episode["truncated"], bool)
+    over = terminated | truncated
     if over[:-1].any():
         raise DatasetError(
             f"{where}: step {int(np.flatnonzero(over)[0])} of {len(over)} ends the episode already; cut it there."
         )
     if len(over) and not over[-1]:  # nobody recorded why it ends
-        prepared["truncated"] = np.arange(len(over)) == len(over) - 1
-    return prepared | {"behaviour": episode.get("behaviour", "logged"), "seed": episode.get("seed", 0)}
+        truncated = np.arange(len(over)) == len(over) - 1
+    return {
+        "observation": observation,
+        "action": action,
+        "label": action,
+        "reward": reward,
+        "terminated": terminated,
+        "truncated": truncated,
+        "behaviour": episode.get("behaviour", "logged"),
+        "seed": episode.get("seed", 0),
+    }
 
 
-def _fit(space: Any, values: Any, place: str) -> np.ndarray:
-    """Values in the type of their leaf."""
-    given = np.asarray(values, dtype=object) if space.dtype is str else np.asarray(values)
+def _fit_all(space: gymnasium.Space[object], values: Observation | Action, role: str, where: str) -> Arrays:
+    """The values of every leaf in its type.
+
+    Raises:
+        DatasetError: if a leaf is missing, or a value is no member of it.
+    """
+    try:
+        parts = flatten(space, values)
+    except SpaceMismatchError as error:
+        raise DatasetError(f"{where}: {role}: {error}") from error
+    return {
+        leaf.path: _fit(leaf.space, parts[leaf.path], f"{where}: {role} {leaf.path}".rstrip())
+        for leaf in leaves(space)
+    }
+
+
+def _fit(space: gymnasium.Space[object], values: object, place: str) -> np.ndarray:
+    """The values of one leaf in its type.
+
+    Raises:
+        DatasetError: if they have another shape, or one is no member of the space; names the step.
+    """
+    given = np.asarray(values, dtype=object) if isinstance(space, spaces.Text) else np.asarray(values)
     if np.issubdtype(space.dtype, np.floating):  # bounds hold in the precision of the space
         given = leaf_array(space, given)
     wanted = () if space.shape is None or given.dtype == object else tuple(space.shape)
@@ -135,6 +161,13 @@ def _fit(space: Any, values: Any, place: str) -> np.ndarray:
 
 def _verify(config: Path, digests: list[bytes], start: int, expected: int, progress: bool) -> None:
     """Reads back what was written.
+
+    Args:
+        config: folder of the environment.
+        digests: digests of the episodes that were written.
+        start: number of the first of them.
+        expected: number of episodes in the source.
+        progress: show a bar.
 
     Raises:
         DatasetError: if it is not what was read from the source.

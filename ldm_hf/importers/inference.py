@@ -1,4 +1,4 @@
-"""Spaces of data that come without any: what the values look like decides.
+"""Spaces of data that come without any, inferred from the values.
 
 | values | observation | action |
 | --- | --- | --- |
@@ -13,36 +13,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from ..errors import DatasetError
-from .base import Spaces
+from ..spaces import Action, Observation
+from .base import LoggedEpisode, Spaces
 
-CHOICES = {"observation": 256, "action": 1000}  # whole numbers below are choices
+CHOICES = {"observation": 256, "action": 1000}  # whole numbers below these are choices
 
 
-class Leaf:
-    """What has been seen of one leaf so far.
+class SeenLeaf:
+    """Shape, type and range of the values of one leaf that have been seen so far.
 
     Args:
-        place: for messages.
+        place: name of the leaf, for messages.
     """
 
     def __init__(self, place: str) -> None:
         self.place = place
         self.shape: tuple[int, ...] | None = None
         self.dtype: np.dtype = np.dtype(bool)
-        self.low: Any = None
-        self.high: Any = None
+        self.low: np.ndarray | None = None
+        self.high: np.ndarray | None = None
         self.characters: set[str] = set()
         self.lengths: set[int] = set()
 
     def see(self, values: np.ndarray, where: str) -> None:
-        """Takes in ``(T, *shape)``.
+        """Takes in the values ``(T, *shape)`` of an episode.
 
         Raises:
             DatasetError: if they have another shape or kind than those before, or are not finite.
@@ -53,7 +53,8 @@ class Leaf:
             self.shape, self.dtype = shape, np.dtype(object) if text else values.dtype
         if shape != self.shape or text != (self.dtype == object):
             raise DatasetError(
-                f"{where}: {self.place} has steps of shape {shape} ({values.dtype}), earlier ones have {self.shape} ({self.dtype})."
+                f"{where}: {self.place} has steps of shape {shape} ({values.dtype}), "
+                f"earlier ones have {self.shape} ({self.dtype})."
             )
         if text:
             self.lengths.update(len(value) for value in values)
@@ -67,8 +68,8 @@ class Leaf:
         self.low = low if self.low is None else np.minimum(self.low, low)
         self.high = high if self.high is None else np.maximum(self.high, high)
 
-    def space(self, role: str) -> gymnasium.Space:
-        """The leaf's space, by the table above."""
+    def space(self, role: str) -> gymnasium.Space[object]:
+        """The space of the leaf, by the table above."""
         assert self.shape is not None
         if self.dtype == object:
             return spaces.Text(
@@ -76,8 +77,10 @@ class Leaf:
             )
         if self.dtype == bool:
             return spaces.MultiBinary(self.shape) if self.shape else spaces.Discrete(2)
+        assert self.low is not None and self.high is not None
         if np.issubdtype(self.dtype, np.floating):
-            dtype: Any = np.float64 if self.dtype == np.float64 and _needs_double(self.low, self.high) else np.float32
+            double = self.dtype == np.float64 and _needs_double(self.low, self.high)
+            dtype: type[np.floating] = np.float64 if double else np.float32
             if role == "observation":
                 return spaces.Box(-np.inf, np.inf, self.shape, dtype)
             return spaces.Box(np.asarray(self.low, dtype), np.asarray(self.high, dtype), self.shape, dtype)
@@ -93,37 +96,49 @@ class Leaf:
 
 
 def _needs_double(low: np.ndarray, high: np.ndarray) -> bool:
-    """Single precision does not tell whole numbers from 2^24 on apart."""
+    """Whether numbers are so large (from 2^24 on) that single precision rounds whole numbers."""
     return bool(max(np.abs(low).max(), np.abs(high).max()) >= 2**24)
 
 
-def infer_spaces(episodes: Iterable[tuple[str, dict[str, Any]]]) -> Spaces:
-    """Observation and action space of ``(where it stands, episode)`` pairs.
+Seen = SeenLeaf | dict[str, "Seen"]
+"""One leaf, or the parts of a Dict."""
+
+
+def infer_spaces(episodes: Iterable[tuple[str, LoggedEpisode]]) -> Spaces:
+    """Infers observation and action space from all episodes.
+
+    Args:
+        episodes: pairs of the name of an episode, for messages, and the episode.
 
     Raises:
         DatasetError: if there are none, or they differ in shape.
     """
-    trees: dict[str, Any] = {}
+    observation: Seen | None = None
+    action: Seen | None = None
     for where, episode in episodes:
-        for role in ("observation", "action"):
-            trees[role] = _see(trees.get(role), episode[role], role, where)
-    if not trees:
+        observation = _see(observation, episode["observation"], "observation", where)
+        action = _see(action, episode["action"], "action", where)
+    if observation is None or action is None:
         raise DatasetError("there is no episode to import.")
-    return _build(trees["observation"], "observation"), _build(trees["action"], "action")
+    return _build(observation, "observation"), _build(action, "action")
 
 
-def _see(tree: Any, values: Any, place: str, where: str) -> Any:
+def _see(seen: Seen | None, values: Observation | Action, place: str, where: str) -> Seen:
+    """Takes in the values of an episode; ``seen`` is None for the first one."""
+    if seen is not None and isinstance(seen, dict) != isinstance(values, dict):
+        raise DatasetError(f"{where}: {place} is one value here and several parts in other episodes, or vice versa.")
     if isinstance(values, dict):
-        tree = {} if tree is None else tree
-        if tree and tree.keys() != values.keys():
-            raise DatasetError(f"{where}: {place} has the parts {sorted(values)}, earlier ones have {sorted(tree)}.")
-        return {key: _see(tree.get(key), value, f"{place}.{key}", where) for key, value in values.items()}
-    leaf = Leaf(place) if tree is None else tree
+        parts = seen if isinstance(seen, dict) else {}
+        if parts and parts.keys() != values.keys():
+            raise DatasetError(f"{where}: {place} has the parts {sorted(values)}, earlier ones have {sorted(parts)}.")
+        return {key: _see(parts.get(key), value, f"{place}.{key}", where) for key, value in values.items()}
+    leaf = seen if isinstance(seen, SeenLeaf) else SeenLeaf(place)
     leaf.see(values, where)
     return leaf
 
 
-def _build(tree: Any, role: str) -> gymnasium.Space:
-    if isinstance(tree, dict):
-        return spaces.Dict({key: _build(child, role) for key, child in tree.items()})
-    return tree.space(role)
+def _build(seen: Seen, role: str) -> gymnasium.Space[object]:
+    """The space of what has been seen."""
+    if isinstance(seen, dict):
+        return spaces.Dict({key: _build(child, role) for key, child in seen.items()})
+    return seen.space(role)

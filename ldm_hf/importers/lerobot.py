@@ -6,10 +6,12 @@ The layout (huggingface/lerobot, `lerobot/datasets/utils.py` and `lerobot_datase
     meta/stats.json                                  smallest and largest value of every feature
     meta/tasks.parquet                               tasks; the index holds the sentence, task_index its number
     meta/episodes/chunk-000/file-000.parquet         a row an episode: length, where its frames and its pictures are
-    data/chunk-000/file-000.parquet                  a row a frame: features, timestamp, frame_index, episode_index, index, task_index
+    data/chunk-000/file-000.parquet                  a row a frame: features, timestamp, frame_index, episode_index,
+                                                     index, task_index
     videos/<camera>/chunk-000/file-000.mp4           pictures of many episodes one after another
 
-`observation.*` features are the observation, `action` is the action; `next.reward` and `next.done` are used where they are.
+`observation.*` features are the observation, `action` is the action; `next.reward` and `next.done` are used where there
+are any.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,23 +33,27 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from PIL import Image
 
 from ..errors import DatasetError
-from .base import Source, ends, file_sizes
+from .base import LoggedEpisode, Source, file_sizes, logged_episode
 from .rows import steps_of
 from .video import frames_between
 
 OBSERVATION = "observation."
 PICTURES = ("image", "video")
 
+Row = dict[str, Any]
+"""A JSON object of ``meta``, or the row of an episode: LeRobot decides what is in it."""
+
 
 class LeRobotSource(Source):
     """A LeRobotDataset of format 3.
 
-    Several observation features become a Dict; with several tasks, the sentence of the task is a part of it. The bounds of the action are the
-    smallest and largest values that `meta/stats.json` records.
+    Several observation features become a Dict; with several tasks, the sentence of the task is a part of it. The bounds
+    of the action are the smallest and largest values that `meta/stats.json` records.
 
     Args:
         source: folder, or dataset id on the Hub.
-        image_size: cameras are scaled to so many pixels on both sides; as recorded by default, which makes large datasets.
+        image_size: pixels on both sides that cameras are scaled to; by default, they stay as recorded, which makes
+            large datasets.
 
     Raises:
         DatasetError: if this is no LeRobotDataset of format 3, or a file is damaged.
@@ -58,7 +65,8 @@ class LeRobotSource(Source):
         version = str(self.info.get("codebase_version", "unknown"))
         if not version.startswith("v3."):
             raise DatasetError(
-                f"{source} has format {version}, not v3; convert it with LeRobot: python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 --repo-id {source}"
+                f"{source} has format {version}, not v3; convert it with LeRobot: "
+                f"python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 --repo-id {source}"
             )
         features = self.info["features"]
         self.observed = [name for name in features if name.startswith(OBSERVATION)]
@@ -94,20 +102,24 @@ class LeRobotSource(Source):
         self.observation_space = spaces.Dict(parts) if len(parts) > 1 else next(iter(parts.values()))
         self.action_space = self._space("action")
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def _json(self, name: str) -> Row:
+        """A JSON file of ``meta``."""
         path = self.folder / "meta" / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            data: Row = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DatasetError(
                 f"{path} is missing or damaged ({error}); is this a LeRobotDataset of format 3?"
             ) from error
+        return data
 
     @cached_property
-    def _statistics(self) -> dict[str, Any]:
+    def _statistics(self) -> Row:
+        """Statistics of every feature."""
         return self._json("stats.json")
 
-    def _space(self, name: str) -> Any:
+    def _space(self, name: str) -> gymnasium.Space[object]:
+        """The space of a feature."""
         feature = self.info["features"][name]
         kind, shape = feature["dtype"], tuple(feature["shape"])
         if kind in PICTURES:
@@ -116,7 +128,7 @@ class LeRobotSource(Source):
             return spaces.Box(0, 255, (*size, channels), np.uint8)
         if kind == "string":
             raise DatasetError(
-                f"{self.folder}: the feature {name} is text; leave it out of the dataset, tasks are read anyhow."
+                f"{self.folder}: the feature {name} is text; leave it out of the dataset, tasks are read anyway."
             )
         if kind == "bool":
             return spaces.MultiBinary(shape)
@@ -127,21 +139,22 @@ class LeRobotSource(Source):
         low, high = (np.asarray(limits[bound], np.float64).reshape(shape).astype(dtype) for bound in ("min", "max"))
         return spaces.Box(low, high, shape, dtype)
 
-    def episodes(self, start: int = 0) -> Iterator[dict[str, Any]]:
+    def episodes(self, start: int = 0) -> Iterator[LoggedEpisode]:
         """Yields the episodes from number ``start`` on."""
-        path, frames = None, None
+        path, frames = Path(), pa.table({})
         for number, row in enumerate(self.table.slice(start).to_pylist(), start):
             wanted = self._path("data_path", row, "data")
             if wanted != path:
                 path, frames = wanted, _table(wanted)
-            indices = frames["episode_index"].to_numpy()  # type: ignore[index]
-            steps = frames.filter(pa.array(indices == row["episode_index"]))  # type: ignore[union-attr]
+            indices = frames["episode_index"].to_numpy()
+            steps = frames.filter(pa.array(indices == row["episode_index"]))
             if steps.num_rows != row["length"]:
                 raise DatasetError(f"{path}: episode {number} has {steps.num_rows} frames, {row['length']} expected.")
             yield self._episode(steps.combine_chunks(), row, f"{self.folder}, episode {number}")
 
-    def _episode(self, steps: pa.Table, row: dict[str, Any], where: str) -> dict[str, Any]:
-        parts: dict[str, Any] = {}
+    def _episode(self, steps: pa.Table, row: Row, where: str) -> LoggedEpisode:
+        """An episode from its frames and its row in ``meta/episodes``."""
+        parts: dict[str, np.ndarray] = {}
         for name in self.observed:
             kind = self.info["features"][name]["dtype"]
             if kind == "video":
@@ -154,39 +167,39 @@ class LeRobotSource(Source):
             parts[name.removeprefix(OBSERVATION)] = values
         if len(self.tasks) > 1:
             parts["task"] = np.array([self.tasks[index] for index in steps["task_index"].to_pylist()], dtype=object)
-        length = steps.num_rows
         known = steps.column_names
-        reward = self._numbers(steps, "next.reward", where) if "next.reward" in known else np.zeros(length)
+        reward = self._numbers(steps, "next.reward", where) if "next.reward" in known else np.zeros(steps.num_rows)
         done = bool(self._numbers(steps, "next.done", where)[-1].any()) if "next.done" in known else False
-        return {
-            "observation": parts if len(parts) > 1 else next(iter(parts.values())),
-            "action": self._numbers(steps, "action", where),
-            "reward": reward.reshape(-1),
-            **ends(length, terminated=done),
-        }
+        observation = parts if len(parts) > 1 else next(iter(parts.values()))
+        return logged_episode(observation, self._numbers(steps, "action", where), reward.reshape(-1), done)
 
     def _numbers(self, steps: pa.Table, name: str, where: str) -> np.ndarray:
+        """The values of a feature of numbers."""
         values = steps_of(steps[name].combine_chunks(), f"{where}: {name}")
         return values.reshape(steps.num_rows, *self.info["features"][name]["shape"])
 
-    def _video(self, name: str, row: dict[str, Any]) -> np.ndarray:
+    def _video(self, name: str, row: Row) -> np.ndarray:
+        """The pictures of a camera."""
         path = self._path("video_path", row, f"videos/{name}", video_key=name)
         begin = row[f"videos/{name}/from_timestamp"]
         pictures = frames_between(path, begin, row["length"], float(self.info["fps"]))
         return np.stack([self._resized(picture) for picture in pictures])
 
     def _resized(self, picture: Image.Image) -> np.ndarray:
+        """A picture as an array ``(height, width, channels)``."""
         if self.image_size:
             picture = picture.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
         array = np.asarray(picture)
         return array if array.ndim == 3 else array[..., None]
 
-    def _path(self, pattern: str, row: dict[str, Any], prefix: str, **further: Any) -> Path:
+    def _path(self, pattern: str, row: Row, prefix: str, **further: str) -> Path:
+        """The file of an episode, by a pattern of ``info.json`` and the numbers in the episode's row."""
         place = {key: row[f"{prefix}/{key}"] for key in ("chunk_index", "file_index")}
-        return self.folder / self.info[pattern].format(**place, **further)
+        return self.folder / str(self.info[pattern]).format(**place, **further)
 
 
 def _table(path: Path) -> pa.Table:
+    """Reads a Parquet file."""
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -194,6 +207,7 @@ def _table(path: Path) -> pa.Table:
 
 
 def _local(source: str) -> Path:
+    """The folder of a dataset, downloaded first if it is on the Hub."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder

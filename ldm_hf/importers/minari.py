@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import DatasetError, MissingExtraError
-from .base import Source
+from ..spaces import Observation
+from .base import LoggedEpisode, Source
 
 
 class MinariSource(Source):
     """A Minari dataset. The observation after the last step of an episode is left out.
 
     Args:
-        source: its folder (the one with ``data`` in it, or ``data`` itself), or the id of one that ``minari download`` has fetched.
+        source: folder of the dataset (the one with ``data`` in it, or ``data`` itself), or the id of one that
+            ``minari download`` has fetched.
 
     Raises:
         MissingExtraError: if minari is not installed.
@@ -35,7 +36,7 @@ class MinariSource(Source):
                 self.dataset = minari.MinariDataset(folder / "data" if (folder / "data").is_dir() else folder)
             else:
                 self.dataset = minari.load_dataset(source)
-        except ImportError as error:  # of what its storage format needs
+        except ImportError as error:  # its storage format needs a library
             raise MissingExtraError("h5py", "import") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(
@@ -51,30 +52,30 @@ class MinariSource(Source):
             "kwargs": dict(spec.kwargs) if spec else {},
         }
         self.behaviour = str(metadata.get("algorithm_name") or "logged")
-        told = ("author", "author_email", "code_permalink", "description", "minari_version")
+        kept = ("author", "author_email", "code_permalink", "description", "minari_version")
         self.origin = {"dataset": self.dataset.id, "episodes": self.num_episodes, "steps": self.dataset.total_steps}
-        self.origin |= {key: str(metadata[key]) for key in told if metadata.get(key)}
+        self.origin |= {key: str(metadata[key]) for key in kept if metadata.get(key)}
 
-    def episodes(self, start: int = 0) -> Iterator[dict[str, Any]]:
+    def episodes(self, start: int = 0) -> Iterator[LoggedEpisode]:
         """Yields the episodes from number ``start`` on."""
         numbers = self.dataset.episode_indices[start:]
         try:
             metadata = self.dataset.storage.get_episode_metadata(numbers)
-            for episode, told in zip(self.dataset.iterate_episodes(numbers), metadata, strict=True):
+            for episode, described in zip(self.dataset.iterate_episodes(numbers), metadata, strict=True):
                 yield {
                     "observation": _first(episode.observations, len(episode.rewards)),
                     "action": episode.actions,
                     "reward": np.asarray(episode.rewards),
                     "terminated": np.asarray(episode.terminations, bool),
                     "truncated": np.asarray(episode.truncations, bool),
-                    "seed": int(told.get("seed") or 0),
+                    "seed": int(described.get("seed") or 0),
                     "behaviour": self.behaviour,
                 }
         except (OSError, KeyError, ValueError) as error:
             raise DatasetError(f"{self.source}: an episode cannot be read ({error}); download it again.") from error
 
 
-def _first(values: Any, count: int) -> Any:
+def _first(values: Observation, count: int) -> Observation:
     """The first ``count`` steps of every leaf."""
     if isinstance(values, dict):
         return {key: _first(child, count) for key, child in values.items()}

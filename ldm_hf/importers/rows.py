@@ -1,11 +1,10 @@
-"""Tables of one row an episode, as `datasets` reads them: from the Hub, a folder of Parquet or JSON files, or one such file."""
+"""Tables of one row an episode that `datasets` reads: from the Hub, a folder of Parquet or JSON files, or one file."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
@@ -13,7 +12,7 @@ import pyarrow as pa
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError
-from .base import Source, Spaces, file_sizes
+from .base import LoggedEpisode, Source, Spaces, file_sizes
 from .inference import infer_spaces
 
 BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".arrow": "arrow"}
@@ -38,12 +37,13 @@ def open_rows(source: str, config: str | None, split: str) -> datasets.Dataset:
     except (OSError, ValueError, KeyError, pa.ArrowException, datasets.exceptions.DatasetsError) as error:
         cause = error.__cause__ or error
         raise DatasetError(
-            f"{source} cannot be read as rows of episodes ({type(cause).__name__}: {str(cause).strip()[:300]}); is the split {split!r} right, and the config?"
+            f"{source} cannot be read as rows of episodes ({type(cause).__name__}: {str(cause).strip()[:300]}); "
+            f"is the split {split!r} right, and the config?"
         ) from error
 
 
 def steps_of(row: pa.Array, where: str) -> np.ndarray:
-    """The nested lists of one episode as an array ``(T, *shape)``.
+    """The nested lists of one episode as an array ``(T, *shape)``; ``where`` names the episode in messages.
 
     Raises:
         DatasetError: if a step is missing or has another length than the others.
@@ -62,16 +62,17 @@ def steps_of(row: pa.Array, where: str) -> np.ndarray:
         raise DatasetError(f"{where} has missing values; repair or drop it.")
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         return np.array(values.to_pylist(), dtype=object).reshape(shape)
-    return values.to_numpy(zero_copy_only=False).reshape(shape)
+    numbers: np.ndarray = values.to_numpy(zero_copy_only=False)
+    return numbers.reshape(shape)
 
 
 class RowSource(Source):
     """Episodes that are rows of a table.
 
     Args:
-        source: see `open_rows`.
-        config: of a dataset that has several.
-        split: of the dataset.
+        source: Hub id, folder or file.
+        config: name of the config of a dataset that has several.
+        split: name of the split.
         spaces: observation and action space; found in the data by default.
 
     Raises:
@@ -106,6 +107,7 @@ class RowSource(Source):
         )
 
     def _where(self, number: int) -> str:
+        """Name of an episode, for messages."""
         return f"{self.source}, episode {number}"
 
     def column(self, number: int, name: str) -> np.ndarray:
@@ -114,10 +116,10 @@ class RowSource(Source):
         return steps_of(cell.flatten(), f"{self._where(number)}: {name}")
 
     @abstractmethod
-    def read(self, number: int) -> dict[str, Any]:
+    def read(self, number: int) -> LoggedEpisode:
         """One episode, as `Source.episodes` yields it."""
 
-    def episodes(self, start: int = 0) -> Iterator[dict[str, Any]]:
+    def episodes(self, start: int = 0) -> Iterator[LoggedEpisode]:
         """Yields the episodes from number ``start`` on."""
         for number in range(start, self.num_episodes):
             yield self.read(number)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+import gymnasium
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -14,27 +14,31 @@ import pyarrow.parquet as pq
 from gymnasium import spaces
 
 from ..errors import DatasetError
-from .base import Source, existing, file_sizes
+from .base import LoggedEpisode, Source, existing, file_sizes
 from .table_cells import read_end, read_entry, refuse
-from .table_columns import REFUSE, Entry, Layout, load_columns, read_layout
+from .table_columns import REFUSE, Entry, Layout, Yaml, load_columns, read_layout
+
+Values = np.ndarray | dict[str, np.ndarray]
+"""The values of all rows ``(N, *shape)``, or of each part of a Dict."""
 
 
 class TableSource(Source):
     """A table with one row a step. It is read into memory as a whole.
 
-    Rows of several entities may be mixed, and in any order if there is a time. One column that is the whole action (or observation) is the space
-    itself; several make a Dict. A number is a Box of one element, a string or truth value a Discrete whose numbers follow the
-    order of ``values``, which ``environment.json`` records.
+    Rows of several entities may be mixed, and in any order if there is a time. One column that is the whole action (or
+    observation) is the space itself; several make a Dict. A number is a Box of one element, a string or truth value a
+    Discrete whose numbers follow the order of ``values``, which ``environment.json`` records.
 
     Args:
         source: ``.csv`` (also ``.csv.gz``), ``.parquet``, or a table.
-        columns: the YAML, see `Layout`, or what stands in it.
+        columns: YAML file that says which column is what, see `Layout`, or its content.
 
     Raises:
-        DatasetError: if a key of the YAML or a cell cannot be used; names the key, or the row, counted from 1 without the header.
+        DatasetError: if a key of the YAML or a cell cannot be used; names the key, or the row, counted from 1 without
+            the header.
     """
 
-    def __init__(self, source: str | Path | pd.DataFrame, columns: str | Path | Mapping[str, Any]) -> None:
+    def __init__(self, source: str | Path | pd.DataFrame, columns: str | Path | Mapping[str, object]) -> None:
         table, layout, sizes = _read(source, columns)
         if not len(table):
             raise DatasetError(f"{layout.place}: the table has no rows.")
@@ -53,7 +57,7 @@ class TableSource(Source):
         self.starts = np.append(np.flatnonzero(begins), len(table))
         self.num_episodes = len(self.starts) - 1
         last = np.append(begins[1:], True)
-        self.flags = {"terminated": terminated, "truncated": truncated | (last & ~terminated)}
+        self.terminated, self.truncated = terminated, truncated | (last & ~terminated)
         numbers = np.cumsum(begins) - 1
         self.observation_space, self.observation, observation = _parts(
             layout.observation, table, numbers, "observation", layout.place
@@ -68,7 +72,12 @@ class TableSource(Source):
                 raise DatasetError(f"{layout.place}: the reward column {reward.columns[0]} holds no numbers.")
             self.reward = values[:, 0]
         layout = replace(layout, observation=observation, action=action, reward=reward)
-        self.description = {key: getattr(layout, key) for key in ("name", "task", "domain", "licence")}
+        self.description = {
+            "name": layout.name,
+            "task": layout.task,
+            "domain": layout.domain,
+            "licence": layout.licence,
+        }
         self.origin = {
             "files": sizes,
             "rows": len(table),
@@ -76,7 +85,7 @@ class TableSource(Source):
             "columns": _plain(asdict(layout)),
         }
 
-    def episodes(self, start: int = 0) -> Iterator[dict[str, Any]]:
+    def episodes(self, start: int = 0) -> Iterator[LoggedEpisode]:
         """Yields the episodes from number ``start`` on."""
         for first, last in zip(self.starts[start:-1], self.starts[start + 1 :], strict=True):
             part = slice(first, last)
@@ -84,11 +93,15 @@ class TableSource(Source):
                 "observation": _cut(self.observation, part),
                 "action": _cut(self.action, part),
                 "reward": self.reward[part],
-                **{name: flags[part] for name, flags in self.flags.items()},
+                "terminated": self.terminated[part],
+                "truncated": self.truncated[part],
             }
 
 
-def _read(source: str | Path | pd.DataFrame, columns: Any) -> tuple[pd.DataFrame, Layout, dict[str, int]]:
+def _read(
+    source: str | Path | pd.DataFrame, columns: str | Path | Mapping[str, object]
+) -> tuple[pd.DataFrame, Layout, dict[str, int]]:
+    """The columns that are used, what the YAML says of them, and the bytes of the file."""
     data, place = load_columns(columns)
     if isinstance(source, pd.DataFrame):
         layout = read_layout(data, place, [str(name) for name in source.columns])
@@ -99,7 +112,7 @@ def _read(source: str | Path | pd.DataFrame, columns: Any) -> tuple[pd.DataFrame
             layout = read_layout(data, place, pq.read_schema(path).names)
             table = pq.read_table(path, columns=layout.used).to_pandas()
         elif ".csv" in path.suffixes:
-            separator = data.get("separator", ",")
+            separator = str(data.get("separator", ","))
             layout = read_layout(data, place, list(pd.read_csv(path, nrows=0, sep=separator).columns))
             table = pd.read_csv(path, usecols=layout.used, sep=separator, decimal=layout.decimal, low_memory=False)
         else:
@@ -122,7 +135,8 @@ def _time(table: pd.DataFrame, layout: Layout) -> pd.Series:
         refuse(
             f"{layout.place}: column {layout.time}",
             int(table.index[row]),
-            f"{column.iloc[row]!r} is no time like {column.iloc[0]!r}; give the format (time: {{column: {layout.time}, format: '%d.%m.%Y %H:%M'}})",
+            f"{column.iloc[row]!r} is no time like {column.iloc[0]!r}; give the format "
+            f"(time: {{column: {layout.time}, format: '%d.%m.%Y %H:%M'}})",
         )
     return times
 
@@ -133,7 +147,7 @@ def _keys(layout: Layout) -> list[str]:
 
 
 def _ordered(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Rows entity by entity, episode by episode, in the order of time; the index keeps their numbers in the file."""
+    """Sorts the rows by entity, episode and time; the index keeps their numbers in the file."""
     keys = _keys(layout)
     for name in keys:
         for row in np.flatnonzero(table[name].isna()):
@@ -145,7 +159,7 @@ def _ordered(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
         order["episode"] = table.groupby(keys, sort=False).ngroup()
     if layout.time:
         order["time"] = _time(table, layout)
-        if layout.episode:  # by when they began: an episode is one piece even if another began before it was over
+        if layout.episode:  # by their beginning: an episode is one piece even if another began before it was over
             order["began"] = order["time"].groupby([table[name] for name in keys], sort=False).transform("min")
             order["episode"] = table.groupby(keys, sort=False).ngroup()
             order = order[[*(["entity"] if layout.entity else []), "began", "episode", "time"]]
@@ -156,7 +170,14 @@ def _ordered(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
 
 
 def _begins(table: pd.DataFrame, layout: Layout, groups: np.ndarray, over: np.ndarray) -> np.ndarray:
-    """Whether an episode begins with each row ``(N,)``."""
+    """Whether an episode begins with each row ``(N,)``.
+
+    Args:
+        table: rows in the order of the steps.
+        layout: what the YAML says.
+        groups: number of the entity and episode of each row.
+        over: whether an episode ends with each row.
+    """
     changed = groups[1:] != groups[:-1]
     begins = changed | over[:-1]
     if layout.time:
@@ -176,16 +197,19 @@ def _begins(table: pd.DataFrame, layout: Layout, groups: np.ndarray, over: np.nd
                 refuse(
                     place,
                     int(rows[first + 1]),
-                    f"{distance.iloc[first]} after row {rows[first] + 1}, the step is {layout.step} ({int(gaps.sum())} such gaps); `gaps: split` makes two episodes of it",
+                    f"{distance.iloc[first]} after row {rows[first] + 1}, the step is {layout.step} "
+                    f"({int(gaps.sum())} such gaps); `gaps: split` makes two episodes of it",
                 )
             begins |= gaps
     return np.concatenate([[True], begins])
 
 
-def _step(layout: Layout, distance: pd.Series) -> Any:
+def _step(layout: Layout, distance: pd.Series) -> pd.Timedelta | float:
+    """The regular distance of two rows, in the type of the distances found."""
+    assert layout.step is not None
     dated = pd.api.types.is_timedelta64_dtype(distance)
     try:
-        return pd.Timedelta(layout.step) if dated else float(layout.step)  # type: ignore[arg-type]
+        return pd.Timedelta(layout.step) if dated else float(layout.step)
     except ValueError as error:
         kind = "a length of time like 15min" if dated else "a number, as the time is"
         raise DatasetError(f"{layout.place}: step should be {kind}, is {layout.step!r}.") from error
@@ -193,8 +217,19 @@ def _step(layout: Layout, distance: pd.Series) -> Any:
 
 def _parts(
     entries: Mapping[str, Entry], table: pd.DataFrame, episodes: np.ndarray, role: str, place: str
-) -> tuple[Any, Any, dict[str, Entry]]:
-    """The space, the values (a dict if there are several parts), and the entries as they were understood."""
+) -> tuple[gymnasium.Space[object], Values, dict[str, Entry]]:
+    """Reads the parts of the observation or the action.
+
+    Args:
+        entries: what the YAML says of each part.
+        table: rows in the order of the steps.
+        episodes: number of the episode of each row ``(N,)``.
+        role: observation or action.
+        place: name of the YAML, for messages.
+
+    Returns:
+        The space, the values, and the entries with what was found out about their values.
+    """
     read = {
         name: read_entry(entry, table, episodes, role, f"{place}: {role}.{name}") for name, entry in entries.items()
     }
@@ -209,12 +244,13 @@ def _parts(
     )
 
 
-def _cut(values: Any, part: slice) -> Any:
+def _cut(values: Values, part: slice) -> Values:
+    """The values of some rows."""
     return {name: child[part] for name, child in values.items()} if isinstance(values, dict) else values[part]
 
 
-def _plain(value: Any) -> Any:
-    """Without what was not said."""
+def _plain(value: Yaml) -> Yaml:
+    """The layout as JSON, without what the YAML does not say."""
     if isinstance(value, dict):
         said = {
             key: child

@@ -1,4 +1,4 @@
-"""Cells of a log as numbers, choices and texts; what cannot be read is refused with its row.
+"""Cells of a log as numbers, choices and texts; a cell that cannot be read is an error that names its row.
 
 Rows are counted from 1, without the header.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import gymnasium
 import numpy as np
@@ -17,8 +17,8 @@ from gymnasium import spaces
 from ..errors import DatasetError
 from .table_columns import PREVIOUS, REFUSE, End, Entry
 
-MOST_VALUES = 1000  # more different strings than that are no choice
-SINGLE = 2**24  # single precision does not tell whole numbers from here on apart
+MOST_VALUES = 1000  # more different strings are no choice
+SINGLE = 2**24  # from here on, single precision rounds whole numbers
 TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "1.0": True, "0.0": False}
 
 
@@ -29,15 +29,15 @@ def refuse(place: str, row: int, problem: str) -> NoReturn:
 
 def read_entry(
     entry: Entry, table: pd.DataFrame, episodes: np.ndarray, role: str, place: str
-) -> tuple[gymnasium.Space, np.ndarray, Entry]:
+) -> tuple[gymnasium.Space[object], np.ndarray, Entry]:
     """The space and the values of one part.
 
     Args:
-        entry: what the YAML says.
-        table: rows in the order of the steps; its index is their number in the file.
+        entry: what the YAML says of the part.
+        table: rows in the order of the steps; their index is their number in the file.
         episodes: number of the episode of each row ``(N,)``, increasing.
         role: observation, action or reward.
-        place: for messages.
+        place: name of the part, for messages.
 
     Returns:
         The space, values ``(N, *shape)`` (Text as objects), and the entry with what was found out about its values.
@@ -76,7 +76,8 @@ def read_end(end: End, column: pd.Series, place: str) -> np.ndarray:
         refuse(
             f"{place}: column {end.column}",
             int(column.index[row]),
-            f"{texts[row]!r} is neither true nor false; say which values end an episode: {{column: {end.column}, values: [...]}}",
+            f"{texts[row]!r} is neither true nor false; "
+            f"say which values end an episode: {{column: {end.column}, values: [...]}}",
         )
     return np.array([not gone and TRUTH[text.lower()] for text, gone in zip(texts, empty, strict=True)], bool)
 
@@ -84,7 +85,8 @@ def read_end(end: End, column: pd.Series, place: str) -> np.ndarray:
 def _texts(column: pd.Series) -> np.ndarray:
     """Cells as stripped strings, whole numbers without a decimal point, truth values in small letters."""
     if pd.api.types.is_bool_dtype(column):
-        return column.map({True: "true", False: "false"}).to_numpy(dtype=object)
+        texts: np.ndarray = column.map({True: "true", False: "false"}).to_numpy(dtype=object)
+        return texts
     if pd.api.types.is_float_dtype(column):
         return np.array([str(int(x)) if np.isfinite(x) and x == int(x) else str(x) for x in column], dtype=object)
     # with empty cells among them, truth values are objects
@@ -92,7 +94,7 @@ def _texts(column: pd.Series) -> np.ndarray:
 
 
 def _filled(column: pd.Series, entry: Entry, episodes: np.ndarray, place: str) -> pd.Series:
-    """Without empty cells."""
+    """The column without empty cells: they are filled by what the YAML says they mean, or refused."""
     empty = column.isna() | (
         column.astype(str).str.strip() == ""
         if column.dtype == object or pd.api.types.is_string_dtype(column)
@@ -104,7 +106,7 @@ def _filled(column: pd.Series, entry: Entry, episodes: np.ndarray, place: str) -
         column = column.mask(empty).groupby(episodes).ffill()
         empty = column.isna()
     elif entry.missing != REFUSE:
-        value: Any = entry.missing
+        value: str | float = entry.missing
         if pd.api.types.is_numeric_dtype(column):
             try:
                 value = float(value)
@@ -116,25 +118,27 @@ def _filled(column: pd.Series, entry: Entry, episodes: np.ndarray, place: str) -
         refuse(
             place,
             int(column.index[empty.to_numpy()][0]),
-            f"the cell is empty{first} ({int(empty.sum())} such rows). Say what that means (missing: previous, or a value), or remove these rows",
+            f"the cell is empty{first} ({int(empty.sum())} such rows). "
+            "Say what that means (missing: previous, or a value), or remove these rows",
         )
     return column
 
 
 def _found_values(columns: list[pd.Series], entry: Entry, place: str) -> tuple[str, ...] | None:
-    """What a choice may be, if the cells are none that could be numbers."""
+    """The values of a choice, sorted; None if the cells could be numbers."""
     if entry.unit or not all(_is_choice(column) for column in columns):
         return None
     found = sorted(set().union(*(_texts(column) for column in columns)))
     if len(found) > MOST_VALUES:
         raise DatasetError(
-            f"{place} has {len(found):,} different strings; say `text: true` if they are texts, or leave the column out."
+            f"{place} has {len(found):,} different strings; say `text: true` if they are texts, "
+            "or leave the column out."
         )
     return tuple(found)
 
 
 def _is_choice(column: pd.Series) -> bool:
-    """Truth values are one, and strings of which none is a number."""
+    """Whether a column is a choice: it holds truth values, or strings of which none is a number."""
     if pd.api.types.is_bool_dtype(column):
         return True
     if pd.api.types.is_numeric_dtype(column):
@@ -143,10 +147,11 @@ def _is_choice(column: pd.Series) -> bool:
 
 
 def _codes(column: pd.Series, values: tuple[str, ...], place: str) -> np.ndarray:
+    """The number of each cell among the values of a choice."""
     texts, wanted = _texts(column), values
     if pd.api.types.is_bool_dtype(column):
         wanted = tuple(value.lower() for value in values)
-    codes = pd.Categorical(texts, categories=pd.Index(wanted, dtype=object)).codes.astype(np.int64)
+    codes: np.ndarray = pd.Categorical(texts, categories=pd.Index(wanted, dtype=object)).codes.astype(np.int64)
     for row in np.flatnonzero(codes < 0):
         refuse(
             f"{place}: column {column.name}", int(column.index[row]), f"{texts[row]!r} is none of {', '.join(values)}"
@@ -155,9 +160,9 @@ def _codes(column: pd.Series, values: tuple[str, ...], place: str) -> np.ndarray
 
 
 def _numbers(column: pd.Series, entry: Entry, place: str) -> np.ndarray:
-    """As float64, converted."""
+    """The numbers of a column as float64, converted by scale and offset."""
     if pd.api.types.is_numeric_dtype(column):
-        numbers = column.to_numpy(np.float64)
+        numbers: np.ndarray = column.to_numpy(np.float64)
         texts = None
     else:
         texts = pd.Series(_texts(column))
@@ -176,8 +181,18 @@ def _numbers(column: pd.Series, entry: Entry, place: str) -> np.ndarray:
 
 def _box(
     numbers: np.ndarray, whole: bool, rows: np.ndarray, entry: Entry, role: str, place: str
-) -> tuple[gymnasium.Space, np.ndarray]:
-    """A Box, and the numbers in its type."""
+) -> tuple[spaces.Box, np.ndarray]:
+    """A Box for numbers, and the numbers in its type.
+
+    Args:
+        numbers: values ``(N, columns)``.
+        whole: whether they are whole numbers.
+        rows: numbers of the rows in the file ``(N,)``.
+        entry: what the YAML says of the part.
+        role: observation, action or reward.
+        place: name of the part, for messages.
+    """
+    dtype: type[np.number]
     low = -np.inf if entry.low is None else entry.low
     high = np.inf if entry.high is None else entry.high
     for row, column in np.argwhere((numbers < low) | (numbers > high)):
@@ -193,7 +208,7 @@ def _box(
             )
         lows = numbers.min(axis=0) if entry.low is None else np.full(numbers.shape[1], entry.low)
         highs = numbers.max(axis=0) if entry.high is None else np.full(numbers.shape[1], entry.high)
-        dtype: Any = np.int64 if whole else np.float32
+        dtype = np.int64 if whole else np.float32
         return spaces.Box(lows.astype(dtype), highs.astype(dtype), (numbers.shape[1],), dtype), numbers.astype(dtype)
     dtype = np.float64 if np.abs(numbers).max() >= SINGLE else np.float32
     return spaces.Box(low, high, (numbers.shape[1],), dtype), numbers.astype(dtype)

@@ -17,21 +17,24 @@ from .base import existing
 
 REFUSE, PREVIOUS, SPLIT = "refuse", "previous", "split"
 
+Yaml = Any
+"""A value of the YAML: a text, a list of values, or a dict of values."""
+
 
 @dataclass(frozen=True)
 class Entry:
     """One part of the observation or the action, or the reward.
 
     Args:
-        columns: of the table; several make a vector.
-        values: that the cells may have, in this order: a choice.
-        text: cells are free text.
+        columns: columns of the table; several make a vector.
+        values: allowed values of the cells of a choice, in the order of their numbers.
+        text: whether cells are free text.
         low: smallest number allowed, after conversion.
         high: largest number allowed, after conversion.
-        unit: that numbers may be written with (``3.5 kW``); any other is refused.
-        scale: number = cell * scale + offset.
-        offset: see ``scale``.
-        missing: what an empty cell means: ``refuse`` it, the ``previous`` cell of the episode, or this value.
+        unit: unit that numbers may be written with (``3.5 kW``); any other is refused.
+        scale: factor of the conversion, number = cell * scale + offset.
+        offset: offset of the conversion.
+        missing: meaning of an empty cell: ``refuse`` it, the ``previous`` cell of the episode, or this value.
     """
 
     columns: tuple[str, ...]
@@ -47,7 +50,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class End:
-    """The column that says that an episode ended with this row: true, or one of ``values``."""
+    """The column that says which rows end an episode.
+
+    Args:
+        column: name of the column.
+        values: values that end an episode; by default the column holds true or false.
+    """
 
     column: str
     values: tuple[str, ...] | None = None
@@ -55,26 +63,27 @@ class End:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the YAML says.
+    """The content of the YAML, checked.
 
     Args:
-        name: of the environment.
-        observation: its parts.
-        action: its parts.
-        entity: columns that tell machines, sites or customers apart, whose rows may be mixed.
-        time: column that rows are put in order by; the order of the file by default.
-        time_format: of ``time``, as `strptime` has it, where it is not evident.
-        step: distance of two rows, ``15min`` or a number; then gaps are looked for.
-        gaps: ``split`` into two episodes, or ``refuse``.
+        name: name of the environment.
+        observation: parts of the observation.
+        action: parts of the action.
+        entity: columns that distinguish machines, sites or customers, whose rows may be mixed.
+        time: column that rows are sorted by; the order of the file by default.
+        time_format: format of ``time`` in the notation of `strptime`, where it is not evident.
+        step: distance of two rows, ``15min`` or a number; if given, gaps are looked for.
+        gaps: ``split`` an episode in two at a gap, or ``refuse`` it.
         episode: column with a new value for each episode; by default an entity is one long episode.
-        reward: where there is one; 0 otherwise.
-        terminated: rows after which an episode is over by itself.
-        truncated: rows after which it was cut off.
-        separator: of CSV columns.
-        decimal: sign of CSV numbers.
+        reward: the reward; 0 by default.
+        terminated: rows that terminate an episode.
+        truncated: rows that truncate an episode.
+        separator: separator of CSV columns.
+        decimal: decimal sign of CSV numbers.
         task: one sentence that says what is to be done.
         domain: energy, logistics, ...
-        licence: of the data.
+        licence: licence of the data.
+        place: name of the YAML, for messages.
     """
 
     name: str
@@ -98,7 +107,7 @@ class Layout:
 
     @property
     def used(self) -> list[str]:
-        """All columns of the table that play a part."""
+        """All columns of the table that are read."""
         entries = [*self.observation.values(), *self.action.values(), *([self.reward] if self.reward else [])]
         names = [column for entry in entries for column in entry.columns]
         names += [end.column for end in (self.terminated, self.truncated) if end]
@@ -106,19 +115,19 @@ class Layout:
         return list(dict.fromkeys(names))
 
 
-def load_columns(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The YAML as it stands, every scalar a text, and its name for messages.
+def load_columns(source: str | Path | Mapping[str, object]) -> tuple[dict[str, Yaml], str]:
+    """The content of the YAML, every scalar a text, and its name for messages.
 
     Args:
-        source: the file, or what stands in it.
+        source: the file, or its content.
 
     Raises:
         DatasetError: if it is missing or no YAML.
     """
     if isinstance(source, Mapping):
-        return _texts(source), "the columns"
+        return {str(key): _texts(child) for key, child in source.items()}, "the columns"
     path = existing(source)
-    try:  # YAML itself would make off, no and 0123 something else
+    try:  # as texts, since YAML would read off, no and 0123 as something else
         data = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} is no YAML: {error}") from error
@@ -127,7 +136,8 @@ def load_columns(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any]
     return data, str(path)
 
 
-def _texts(value: Any) -> Any:
+def _texts(value: object) -> Yaml:
+    """A value with every scalar as a text."""
     if isinstance(value, Mapping):
         return {str(key): _texts(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
@@ -135,12 +145,12 @@ def _texts(value: Any) -> Any:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def read_layout(data: dict[str, Any], place: str, known: list[str]) -> Layout:
+def read_layout(data: dict[str, Yaml], place: str, known: list[str]) -> Layout:
     """Checks what `load_columns` has read.
 
     Args:
-        data: the YAML.
-        place: its name, for messages.
+        data: content of the YAML.
+        place: name of the YAML, for messages.
         known: columns of the table; patterns (``sensor_*``) are resolved with them.
 
     Raises:
@@ -151,7 +161,7 @@ def read_layout(data: dict[str, Any], place: str, known: list[str]) -> Layout:
     missing = [name for name in ("name", "observation", "action") if not data.get(name)]
     if missing:
         raise DatasetError(f"{place} does not say {', '.join(missing)}.")
-    given: dict[str, Any] = {
+    given: dict[str, Yaml] = {
         key: data[key]
         for key in ("name", "step", "episode", "separator", "decimal", "task", "domain", "licence")
         if data.get(key)
@@ -193,7 +203,8 @@ def read_layout(data: dict[str, Any], place: str, known: list[str]) -> Layout:
     return layout
 
 
-def _entry(name: str, value: Any, place: str, known: list[str]) -> Entry:
+def _entry(name: str, value: Yaml, place: str, known: list[str]) -> Entry:
+    """One part; its column is its name unless the YAML says otherwise."""
     value = {} if value in ("", "null", "~") else value
     if isinstance(value, str | list):  # just the columns
         value = {"columns": value}
@@ -221,7 +232,8 @@ def _entry(name: str, value: Any, place: str, known: list[str]) -> Entry:
     )
 
 
-def _end(value: Any, place: str) -> End:
+def _end(value: Yaml, place: str) -> End:
+    """The rows that end an episode: the name of a column, or ``column`` and ``values``."""
     if isinstance(value, str):
         return End(value)
     _check_keys(value, ["column", "values"], place)
@@ -229,6 +241,7 @@ def _end(value: Any, place: str) -> End:
 
 
 def _number(text: str, place: str) -> float:
+    """The number that a text should be."""
     try:
         return float(text)
     except (TypeError, ValueError) as error:
@@ -236,12 +249,14 @@ def _number(text: str, place: str) -> float:
 
 
 def _one_of(value: str, allowed: tuple[str, ...], place: str) -> str:
+    """The value, which has to be one of those allowed."""
     if value not in allowed:
         raise DatasetError(f"{place} should be {' or '.join(allowed)}, is {value!r}.")
     return value
 
 
-def _check_keys(data: Any, allowed: list[str], place: str) -> None:
+def _check_keys(data: object, allowed: list[str], place: str) -> None:
+    """Raises a `DatasetError` unless ``data`` is a dict with no other than the allowed keys."""
     if not isinstance(data, dict):
         raise DatasetError(f"{place} should have entries ({', '.join(allowed)}), is {data!r}.")
     for key in data:
@@ -252,5 +267,6 @@ def _check_keys(data: Any, allowed: list[str], place: str) -> None:
 
 
 def _near(name: str, known: list[str]) -> str:
+    """A question that proposes the most similar name, if there is one."""
     near = difflib.get_close_matches(name, known, n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""

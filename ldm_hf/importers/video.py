@@ -10,7 +10,13 @@ from ..errors import DatasetError, MissingExtraError
 
 
 def frames_between(path: Path, begin: float, count: int, fps: float) -> list[Image.Image]:
-    """``count`` pictures from the second ``begin`` on, ``1 / fps`` seconds apart.
+    """Decodes some pictures of a video file.
+
+    Args:
+        path: path of the file.
+        begin: time of the first picture in seconds.
+        count: number of pictures.
+        fps: pictures per second.
 
     Raises:
         MissingExtraError: if PyAV is not installed.
@@ -25,7 +31,7 @@ def frames_between(path: Path, begin: float, count: int, fps: float) -> list[Ima
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             assert stream.time_base is not None
-            container.seek(int(begin / stream.time_base), stream=stream)  # to the last key frame before
+            container.seek(int(begin / stream.time_base), stream=stream)  # to the key frame before it
             for frame in container.decode(stream):
                 number = round((float(frame.time) - begin) * fps)
                 if 0 <= number < count:

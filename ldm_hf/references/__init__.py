@@ -1,4 +1,4 @@
-"""Reference policies: what the model is compared with and learns from."""
+"""Reference policies: the model is compared with them and learns from them."""
 
 from .base import Reference
 from .loading import known_scores, load_reference, method_of

@@ -1,4 +1,4 @@
-"""What every reference policy is."""
+"""The contract of reference policies."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ from typing import Any
 
 import gymnasium
 
+from ..environments.building import Kwargs
+from ..spaces import Action, Info, Observation
+
 METHODS = ("tabular", "scripted", "heuristic", "planner", "rl")
-"""In the order in which they are tried: of increasing cost."""
+"""How a policy may have come about, in the order of increasing cost in which `ldm reference` tries them."""
 
 
 def inside(env: gymnasium.Env) -> Any:
-    """The environment inside of all wrappers, as its library defines it: policies look into what only that library knows."""
+    """The library's own object inside all wrappers, whose attributes no type describes: policies look into it."""
     return env.unwrapped
 
 
 class Reference:
-    """A task-specific policy that says at any step what to do, also after other actions than its own.
+    """A task-specific policy that chooses an action at any step, also after other actions than its own.
 
     Attributes:
-        name: what rows call it; None if it is named as ``module:Class`` only.
-        method: how it came about, one of `METHODS`.
-        worlds: names of the classes of environments that it is meant for, as the libraries call them.
-        vectorised: `act` also takes the stacked observations of several environments, and keeps nothing from step to step.
+        name: name that rows use; None if rows name the policy by ``module:Class`` only.
+        method: how the policy came about, one of `METHODS`.
+        worlds: class names of the environments that it is meant for.
+        vectorised: whether `act` also takes the stacked observations of several environments, and keeps no state
+            between steps.
     """
 
     name: str | None = None
@@ -34,32 +38,32 @@ class Reference:
         """Makes the policy; parameters of a subclass come from the row's ``reference_kwargs``.
 
         Args:
-            env: an environment of the kind that it will act in; not the one of the roll-outs.
+            env: environment like the one that the policy will act in; not the one of the roll-outs.
         """
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
-        """Whether `ldm reference` should try it in this environment; by default if it is of one of `worlds`."""
+        """Whether `ldm reference` should try the policy in this environment; by default, if it is one of `worlds`."""
         return any(base.__name__ in cls.worlds for base in type(env.unwrapped).__mro__)
 
     @classmethod
-    def variants(cls, env: gymnasium.Env) -> list[dict[str, Any]]:
-        """Parameters to choose the best of by playing a few episodes; by default there is nothing to choose."""
+    def variants(cls, env: gymnasium.Env) -> list[Kwargs]:
+        """Sets of parameters, of which a few episodes choose the best; by default there is nothing to choose."""
         return [{}]
 
     def reset(self, env: gymnasium.Env) -> None:
-        """An episode has begun in ``env``."""
+        """Prepares for an episode that has begun in ``env``."""
 
-    def executed(self, action: Any) -> None:
-        """Tells which action was executed, where it was not the one from `act`."""
+    def executed(self, action: Action) -> None:
+        """Learns which action was executed, where it was not the one from `act`."""
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        """The action for this step.
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        """Chooses the action for this step.
 
         Args:
-            env: the environment acted in; a policy may look into ``env.unwrapped``.
-            observation: the current one.
-            info: that came with it.
+            env: environment that the policy acts in; the policy may look into it, see `inside`.
+            observation: current observation.
+            info: info that came with the observation.
 
         Returns:
             A member of ``env.action_space``.

@@ -1,20 +1,25 @@
-"""Laws of control that policies of several libraries share."""
+"""Control laws that policies of several libraries share."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+import gymnasium
 import numpy as np
+from gymnasium import spaces
+
+if TYPE_CHECKING:
+    import mujoco
 
 
-def regulator(model: Any, substeps: int, effort: float = 0.01, speed: float = 1.0) -> np.ndarray:
-    """Gains of the discrete linear-quadratic regulator of a MuJoCo model about its resting pose.
+def regulator(model: mujoco.MjModel, substeps: int, effort: float = 0.01, speed: float = 1.0) -> np.ndarray:
+    """Gains of the discrete linear-quadratic regulator of a MuJoCo model around its resting pose.
 
     Args:
-        model: whose positions and speeds are as many.
-        substeps: of the simulator for a step.
-        effort: what the square of a control counts, beside that of a position.
-        speed: what the square of a speed counts.
+        model: model with as many positions as speeds.
+        substeps: steps of the simulator for one step of the environment.
+        effort: cost of the square of a control, where that of a position costs 1.
+        speed: cost of the square of a speed.
 
     Returns:
         ``(controls, positions + speeds)``; the control is the negative product with the state.
@@ -39,6 +44,8 @@ def regulator(model: Any, substeps: int, effort: float = 0.01, speed: float = 1.
     return np.linalg.solve(cost + b.T @ value @ b, b.T @ value @ a)
 
 
-def bounded(action: np.ndarray, space: Any) -> np.ndarray:
-    """Within the bounds of a space, and of its dtype."""
-    return np.clip(action, space.low, space.high).astype(space.dtype)
+def bounded(action: np.ndarray, space: gymnasium.Space[object]) -> np.ndarray:
+    """Clips an action to the bounds of a Box and gives it the dtype of that space."""
+    assert isinstance(space, spaces.Box)
+    clipped: np.ndarray = np.clip(action, space.low, space.high).astype(space.dtype)
+    return clipped

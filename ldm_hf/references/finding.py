@@ -1,4 +1,4 @@
-"""Finds a reference policy for every environment: tries what fits in order of cost, measures it, keeps the best, records everything."""
+"""Finds a reference policy for every environment: tries what fits in order of cost, measures it, keeps the best."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium
 from tqdm.auto import tqdm
 
 from ..environments import EnvironmentSpec, make
+from ..environments.building import Kwargs
 from ..errors import EnvironmentFailure, LDMError
 from ..rollouts import HELD_OUT_SEED, Policy, RandomPolicy, ReferencePolicy, measurement, rollout
-from ..rollouts.returns import SELECTION_SEED, half_width
+from ..rollouts.returns import SELECTION_SEED, Measurement, half_width
+from ..spaces import Action, Info, Observation
 from ..utils.parallel import run_tasks
 from .base import METHODS
 from .learned.policy import training_record
@@ -26,47 +28,57 @@ from .records import Attempt, Record
 
 logger = logging.getLogger(__name__)
 
-EPISODES = 50  # to measure with at the least
-PILOT_EPISODES = 5  # to choose parameters with, on other seeds
-SHORTEST_TRAINING = 30.0  # seconds; with less nothing is learned
-LONGEST_EPISODE = 20_000  # steps; some policies would never come to an end
-LAST_RESORTS = ("constant", "gait", "rl")  # tried wherever they can be; never good enough by themselves
+EPISODES = 50  # fewest episodes of a measurement
+PILOT_EPISODES = 5  # episodes that choose parameters, on other seeds
+SHORTEST_TRAINING = 30.0  # seconds; less time teaches nothing
+LONGEST_EPISODE = 20_000  # steps; some policies would never finish
+LAST_RESORTS = ("constant", "gait", "rl")  # tried wherever possible; never good enough by themselves
 
 
 class OutOfTime(LDMError):
-    """A measurement takes longer than the budget allows."""
+    """A measurement that takes longer than the budget allows."""
 
 
-class Ending(gymnasium.Wrapper):
-    """Complains of an episode that does not end, and when the time is over."""
+class EpisodeLimits(gymnasium.Wrapper):
+    """Raises an error when an episode does not end, or when the time is over.
+
+    Args:
+        env: environment to watch.
+        name: name of the environment, for messages.
+        deadline: time of the monotonic clock when the budget is spent.
+
+    Raises:
+        EnvironmentFailure: by `step`, after `LONGEST_EPISODE` steps.
+        OutOfTime: by `step`, after the deadline.
+    """
 
     def __init__(self, env: gymnasium.Env, name: str, deadline: float) -> None:
         super().__init__(env)
         self.name, self.deadline, self.steps = name, deadline, 0
 
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+    def reset(self, **kwargs: Any) -> tuple[Observation, Info]:
         self.steps = 0
         return self.env.reset(**kwargs)
 
-    def step(self, action: Any) -> Any:
+    def step(self, action: Action) -> tuple[Observation, SupportsFloat, bool, bool, Info]:
         self.steps += 1
         if self.steps > LONGEST_EPISODE:
             raise EnvironmentFailure(self.name, "step", f"the episode has not ended after {LONGEST_EPISODE:,} steps")
         if time.monotonic() > self.deadline:
-            raise OutOfTime(f"{self.name}: its episodes take longer than the budget; give more of it (--budget)")
+            raise OutOfTime(f"{self.name}: its episodes take longer than the budget; allow more (--budget)")
         return self.env.step(action)
 
 
-def measure(spec: EnvironmentSpec, policy: Policy, deadline: float = math.inf) -> dict[str, Any]:
-    """Mean return of a policy with its 95 % interval, on held-out seeds.
+def measure(spec: EnvironmentSpec, policy: Policy, deadline: float = math.inf) -> Measurement:
+    """Measures the mean return of a policy with its 95 % interval, on held-out seeds.
 
     Args:
         spec: row of the catalogue.
-        policy: what is measured.
-        deadline: of the monotonic clock.
+        policy: policy to measure.
+        deadline: time of the monotonic clock when the budget is spent.
 
     Returns:
-        ``mean``, ``ci`` (half of the interval), ``std``, ``episodes``, ``seed``.
+        The measurement, without the single returns.
 
     Raises:
         OutOfTime: after the deadline.
@@ -75,18 +87,22 @@ def measure(spec: EnvironmentSpec, policy: Policy, deadline: float = math.inf) -
     return _play(spec, policy, max(EPISODES, spec.episodes), HELD_OUT_SEED, deadline)
 
 
-def _play(spec: EnvironmentSpec, policy: Policy, episodes: int, seed: int, deadline: float) -> dict[str, Any]:
-    def make_ending() -> gymnasium.Env:
-        return Ending(make(spec), spec.name, deadline)
+def _play(spec: EnvironmentSpec, policy: Policy, episodes: int, seed: int, deadline: float) -> Measurement:
+    def make_limited() -> gymnasium.Env:
+        return EpisodeLimits(make(spec), spec.name, deadline)
 
-    returns = rollout(make_ending, policy, episodes, seed, num_envs=1, name=spec.name)
+    returns = rollout(make_limited, policy, episodes, seed, num_envs=1, name=spec.name)
     found = measurement(returns, seed)
     del found["returns"]
     return found | {"ci": half_width(returns)}
 
 
 def candidates(spec: EnvironmentSpec, env: gymnasium.Env) -> list[str]:
-    """What to try, in this order: what the row names, what fits by increasing cost, a constant action, an open-loop gait, reinforcement learning."""
+    """Names of the policies to try, in this order.
+
+    First what the row names, then what fits in order of increasing cost, then a constant action, an open-loop gait, and
+    reinforcement learning.
+    """
     policies = known_policies()
     fitting = [name for name, policy in policies.items() if name not in LAST_RESORTS and policy.fits(env)]
     fitting.sort(key=lambda name: METHODS.index(policies[name].method))
@@ -98,17 +114,17 @@ def candidates(spec: EnvironmentSpec, env: gymnasium.Env) -> list[str]:
 def find_reference(
     spec: EnvironmentSpec, folder: str | Path, budget: float = 1800.0, seed: int = 0, force: bool = False
 ) -> Record:
-    """Finds the reference policy of one environment; goes on where it was interrupted.
+    """Finds the reference policy of one environment; continues an interrupted search.
 
     Args:
         spec: row of the catalogue.
-        folder: of all policies; the record and a trained policy go into a sub-folder.
+        folder: folder of all policies; the record and a trained policy go into a sub-folder.
         budget: seconds. Learning gets what is left; measuring what was learned comes on top.
-        seed: of what is learned.
+        seed: seed of the training.
         force: forget what was tried before.
 
     Returns:
-        The record, which lies in the sub-folder, too.
+        The record, which is in the sub-folder, too.
 
     Raises:
         EnvironmentFailure: if the environment cannot be measured at all.
@@ -136,10 +152,10 @@ def find_reference(
         if record.good or record.tried(name):
             continue
         if name == "rl" and deadline - time.monotonic() < SHORTEST_TRAINING and training_record(place) is None:
-            continue  # not tried: with a larger budget it will be
+            continue  # not tried: a larger budget may
         try:
             record.attempts.append(_attempt(spec, folder, name, deadline, seed, force))
-        except OutOfTime as error:  # likewise
+        except OutOfTime as error:  # the same
             logger.info("%s (%s)", error, name)
             continue
         record.good = _good(record, threshold)
@@ -163,16 +179,17 @@ def find_references(
 
     Args:
         specs: rows of the catalogue.
-        folder: of all policies.
-        budget: seconds of each environment.
-        jobs: processes.
-        seed: of what is learned.
+        folder: folder of all policies.
+        budget: seconds for each environment.
+        jobs: number of processes.
+        seed: seed of the training.
         force: forget what was tried before.
-        limit: seconds after which an environment is thought to hang and is ended; it then runs in another process.
-        on_record: receives every record as it is finished.
+        limit: seconds after which an environment is taken to hang and is ended; with a limit, all environments run in
+            other processes.
+        on_record: function that receives every record when it is finished.
 
     Returns:
-        Errors by environment; the others went on.
+        Errors by the name of the environment; an error does not stop the others.
     """
     ordered = sorted(specs, key=lambda spec: (spec.reference == "rl", spec.reference is None))
     tasks = {spec.name: (spec, str(folder), budget, seed, force) for spec in ordered}
@@ -191,7 +208,7 @@ def find_references(
 
 
 def _attempt(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float, seed: int, force: bool) -> Attempt:
-    """One method: made or trained, and measured; what goes wrong is part of the record."""
+    """Makes or trains one policy and measures it; what goes wrong is part of the record."""
     started = time.monotonic()
     attempt = Attempt(name, {}, "rl" if name == "rl" else policy_of(spec.name, name).method)
     try:
@@ -205,32 +222,32 @@ def _attempt(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: flo
         attempt.score = measure(spec, _policy(spec, folder, name, attempt.kwargs), deadline)
     except OutOfTime:
         raise
-    except Exception as error:  # of a library, or of a policy made for other environments: the next is tried
+    except Exception as error:  # of a library, or of a policy for other environments: try the next
         attempt.error = str(error) if isinstance(error, LDMError) else f"{type(error).__name__}: {error}"
     attempt.seconds = round(time.monotonic() - started, 2)
     return attempt
 
 
-def _policy(spec: EnvironmentSpec, folder: str | Path, name: str, kwargs: dict[str, Any]) -> ReferencePolicy:
+def _policy(spec: EnvironmentSpec, folder: str | Path, name: str, kwargs: Kwargs) -> ReferencePolicy:
     chosen = replace(spec, reference=name, reference_kwargs=kwargs)
     return ReferencePolicy(lambda: build_reference(chosen, folder))
 
 
-def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float) -> dict[str, Any]:
-    """The parameters that did best in a few episodes, the first of equals."""
+def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float) -> Kwargs:
+    """The parameters with the highest mean return in a few episodes; of equal ones the first."""
     env = make(spec)
     variants = policy_of(spec.name, name).variants(env)
     env.close()
     if len(variants) == 1:
         return variants[0]
 
-    def value(kwargs: dict[str, Any]) -> float:
+    def value(kwargs: Kwargs) -> float:
         try:
             policy = _policy(spec, folder, name, kwargs)
             return _play(spec, policy, PILOT_EPISODES, SELECTION_SEED, deadline)["mean"]
         except OutOfTime:
             raise
-        except LDMError:  # this one does not come to an end, say
+        except LDMError:  # for instance, its episodes do not end
             return -math.inf
 
     values = [value(kwargs) for kwargs in variants]
@@ -238,7 +255,7 @@ def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline
 
 
 def _good(record: Record, threshold: float | None) -> bool:
-    """Whether the best attempt beats random and is a method made for its environment, or solves it by the library's own threshold."""
+    """Whether the best attempt beats random, and is made for its environment or reaches the library's own threshold."""
     best = record.best
     if best is None or best.score is None or not record.beats_random:
         return False

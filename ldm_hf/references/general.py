@@ -1,28 +1,33 @@
-"""The same action at every step: more than random where doing nothing, or full speed, is half of the art."""
+"""Policies that are not made for one library: a constant action, value iteration, an open-loop gait."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ..spaces import leaves, unflatten
-from .base import Reference
+from ..environments.building import Kwargs
+from ..spaces import Action, Info, Observation, leaves, unflatten
+from .base import Reference, inside
 from .control import bounded
 
 MOST_VARIANTS = 24
 
+Transitions = Mapping[int, Sequence[tuple[float, int, float, bool]]]
+"""Outcomes by action: ``(probability, next state, reward, terminated)``."""
+
 
 class Constant(Reference):
-    """Repeats one action; in any environment, a last resort before learning.
+    """Repeats one action; a last resort before learning, in any environment.
+
+    It beats random actions where doing nothing, or full speed, is half of the task.
 
     Args:
-        env: the environment.
-        choice: number of a Discrete space.
-        level: of every element of any other space, between 0 (at its lowest) and 1 (at its highest).
+        env: environment that the policy will act in.
+        choice: action of a Discrete space.
+        level: value of every element of any other space, from 0 (its lowest) to 1 (its highest).
     """
 
     name = "constant"
@@ -43,34 +48,42 @@ class Constant(Reference):
         )
 
     @classmethod
-    def variants(cls, env: gymnasium.Env) -> list[dict[str, Any]]:
+    def variants(cls, env: gymnasium.Env) -> list[Kwargs]:
         space = env.action_space
         if isinstance(space, spaces.Discrete):
             step = -(-int(space.n) // MOST_VARIANTS)
             return [{"choice": int(space.start) + number} for number in range(0, int(space.n), step)]
         return [{"level": level} for level in (0.5, 0.0, 1.0)]
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         return unflatten(env.action_space, {path: np.copy(part)[()] for path, part in self.parts.items()})
 
 
-def _at(space: Any, level: float) -> Any:
+def _at(space: gymnasium.Space[object], level: float) -> Action:
     if isinstance(space, spaces.Discrete):
         return np.int64(space.start + round(level * (int(space.n) - 1)))
     if isinstance(space, spaces.MultiDiscrete):
         return (space.start + np.round(level * (space.nvec - 1))).astype(space.dtype)
     if isinstance(space, spaces.MultiBinary):
         return np.full(space.shape, round(level), space.dtype)
+    assert isinstance(space, spaces.Box)
     value = space.low + level * (space.high.astype(float) - space.low)
     return (np.round(value) if np.issubdtype(space.dtype, np.integer) else value).astype(space.dtype)
 
 
 def value_iteration(
-    table: dict, discount: float = 0.999, tolerance: float = 1e-9, sweeps: int = 100_000
+    table: Mapping[int, Transitions], discount: float = 0.999, tolerance: float = 1e-9, sweeps: int = 100_000
 ) -> np.ndarray:
-    """State-action values ``(S, A)`` of ``table[state][action] = [(probability, next state, reward, terminated), ...]``.
+    """State-action values of a tabular environment, by synchronous sweeps (Bellman 1957).
 
-    Bellman (1957), synchronous sweeps until no value changes by more than ``tolerance``.
+    Args:
+        table: transitions by state.
+        discount: discount factor.
+        tolerance: the sweeps end when no value changes by this much.
+        sweeps: most sweeps.
+
+    Returns:
+        ``(S, A)``.
     """
     states, actions = len(table), len(table[0])
     outcomes = max(len(table[s][a]) for s in range(states) for a in range(actions))
@@ -82,7 +95,7 @@ def value_iteration(
     following = following.astype(int)
     values = np.zeros(states)
     for _ in range(sweeps):
-        q = (probability * (reward + discount * goes_on * values[following])).sum(-1)
+        q: np.ndarray = (probability * (reward + discount * goes_on * values[following])).sum(-1)
         best = q.max(1)
         if np.abs(best - values).max() < tolerance:
             break
@@ -91,7 +104,7 @@ def value_iteration(
 
 
 class ValueIteration(Reference):
-    """Greedy policy of the solved ``env.unwrapped.P``."""
+    """The greedy policy of an environment whose transitions are known (``env.unwrapped.P``)."""
 
     name = "value_iteration"
     method = "tabular"
@@ -101,27 +114,25 @@ class ValueIteration(Reference):
         return hasattr(env.unwrapped, "P")
 
     def __init__(self, env: gymnasium.Env, discount: float = 0.999) -> None:
-        # rounding keeps ties equal, so that the first of equally good actions is always taken
-        self.policy = value_iteration(env.unwrapped.P, discount).round(8).argmax(1)  # type: ignore[attr-defined]
+        # Rounding keeps ties equal, so that the first of equally good actions is always taken.
+        self.policy = value_iteration(inside(env).P, discount).round(8).argmax(1)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         return np.int64(self.policy[int(observation)])
 
 
 POPULATION, GENERATIONS = 20, 30
-
-
-STIFFNESS, DAMPING = 2.0, 0.05  # of each joint, as shares of the strongest action for each radian and radian a second
+STIFFNESS, DAMPING = 2.0, 0.05  # shares of the strongest action of a joint, per radian and per radian a second
 
 
 class Gait(Reference):
-    """Open-loop oscillators (Raffin et al. 2023): every joint follows a sine of its own, all of one frequency.
+    """Open-loop oscillators (Raffin et al. 2023): every joint follows its own sine, all with the same frequency.
 
-    Which sines is found by differential evolution (Storn & Price 1997), each candidate in one episode. What comes of it is far from the best way to
-    move, but takes a minute and no learning.
+    Differential evolution (Storn & Price 1997) finds the sines; each candidate plays one episode. The gait is far from
+    the best way to move, but takes a minute and no learning.
 
     Args:
-        env: a robot of Gymnasium whose actions are torques of joints.
+        env: robot of Gymnasium whose actions are torques of joints.
         gait: frequency in hertz, then the amplitudes (radians), phases (turns) and offsets (radians) of the joints.
     """
 
@@ -129,17 +140,17 @@ class Gait(Reference):
     worlds = ("HalfCheetahEnv", "HopperEnv", "SwimmerEnv", "Walker2dEnv")
 
     def __init__(self, env: gymnasium.Env, gait: Sequence[float]) -> None:
-        model: Any = env.unwrapped.model  # type: ignore[attr-defined]
+        model = inside(env).model
         joints = model.actuator_trnid[:, 0]
         self.places, self.speeds = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
         self.frequency = gait[0]
         self.amplitudes, self.phases, self.offsets = np.reshape(gait[1:], (3, len(joints)))
 
     @classmethod
-    def variants(cls, env: gymnasium.Env) -> list[dict[str, Any]]:
+    def variants(cls, env: gymnasium.Env) -> list[Kwargs]:
         from scipy.optimize import differential_evolution
 
-        joints = env.unwrapped.model.nu  # type: ignore[attr-defined]
+        joints = inside(env).model.nu
         bounds = np.array([(0.5, 3.0)] + 2 * joints * [(0.0, 1.0)] + joints * [(-0.5, 0.5)])
         first = np.random.default_rng(0).uniform(bounds[:, 0], bounds[:, 1], (POPULATION, len(bounds)))
         found = differential_evolution(
@@ -153,14 +164,14 @@ class Gait(Reference):
         )
         return [{"gait": found.x.round(3).tolist()}]
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        data: Any = env.unwrapped.data  # type: ignore[attr-defined]
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        data = inside(env).data
         wanted = self.offsets + self.amplitudes * np.sin(2 * np.pi * (self.frequency * data.time + self.phases))
         torques = STIFFNESS * (wanted - data.qpos[self.places]) - DAMPING * data.qvel[self.speeds]
         return bounded(torques, env.action_space)
 
     def play(self, env: gymnasium.Env) -> float:
-        """The return of an episode, always of the same seed."""
+        """The return of an episode that always has the same seed."""
         observation, info = env.reset(seed=0)
         total, ended = 0.0, False
         while not ended:

@@ -1,35 +1,36 @@
-"""Reference policies of isolated environments, which can look into them only in their own process."""
+"""Reference policies of isolated environments; they act in the worker process, where they can look into them."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium
 
-from .base import Reference
+from ..environments.building import Kwargs
+from ..environments.isolation import IsolatedEnv
+from ..spaces import Action, Info, Observation
+from .base import Reference, inside
 
 
 class IsolatedReference(Reference):
-    """A policy that lives in the worker process of its environment and acts there.
+    """A policy that acts in the worker process of its environment.
 
-    Its module is imported by the interpreter of the isolated library: it may use that library, Gymnasium, NumPy and `ldm_hf.references.Reference`.
+    The interpreter of the isolated library imports its module, which may use that library, Gymnasium, NumPy and
+    `ldm_hf.references.Reference`.
 
     Args:
-        policy: a subclass of `Reference`.
-        kwargs: its parameters.
+        policy: subclass of `Reference`.
+        kwargs: parameters of the policy.
     """
 
-    def __init__(self, policy: type[Reference], kwargs: dict[str, Any]) -> None:
+    def __init__(self, policy: type[Reference], kwargs: Kwargs) -> None:
         self.method = policy.method
         self.path, self.kwargs = f"{policy.__module__}:{policy.__qualname__}", kwargs
 
     def reset(self, env: gymnasium.Env) -> None:
-        unwrapped: Any = env.unwrapped
-        self.env = unwrapped
+        self.env: IsolatedEnv = inside(env)
         self.env.begin_reference(self.path, self.kwargs)
 
-    def executed(self, action: Any) -> None:
+    def executed(self, action: Action) -> None:
         self.env.executed(action)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         return self.env.label()

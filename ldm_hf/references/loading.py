@@ -1,4 +1,4 @@
-"""From a row of the catalogue to its reference policy."""
+"""Finds, builds or loads the reference policy of a row of the catalogue."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import importlib
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from ..environments import EnvironmentSpec, make
 from ..environments.isolation import is_isolated
 from ..environments.library_folders import ROOT
 from ..errors import LDMError
+from ..rollouts.returns import Measurement, Scores
 from . import general
 from .base import Reference
 from .isolated import IsolatedReference
@@ -20,7 +20,7 @@ from .scores import entry, reference_scores
 
 @cache
 def known_policies() -> dict[str, type[Reference]]:
-    """The policies that have a name, sorted by it: those of the libraries' folders and the general ones."""
+    """All policies that have a name, sorted by it: those of the libraries' folders and the general ones."""
     folders = sorted(path.parent.name for path in ROOT.glob("*/policies.py"))
     modules = [*(importlib.import_module(f"ldm_hf.libraries.{folder}.policies") for folder in folders), general]
     found: dict[str, type[Reference]] = {}
@@ -33,7 +33,7 @@ def known_policies() -> dict[str, type[Reference]]:
 
 
 def method_of(spec: EnvironmentSpec) -> str:
-    """tabular, scripted, heuristic, planner, rl or none."""
+    """Method of the row's reference policy: tabular, scripted, heuristic, planner, rl or none."""
     spec = with_reference(spec)
     if spec.reference is None:
         return "none"
@@ -41,15 +41,19 @@ def method_of(spec: EnvironmentSpec) -> str:
 
 
 def with_reference(spec: EnvironmentSpec) -> EnvironmentSpec:
-    """The row with the reference that it names or, if it names none, the one of the packaged scores that is better than random."""
-    told = reference_scores().get(spec.name)
-    if spec.reference is not None or told is None or not told["beats_random"]:
+    """The row with a reference: the one that it names, or else that of the packaged scores, if it beats random."""
+    scores = reference_scores().get(spec.name)
+    if spec.reference is not None or scores is None or not scores["beats_random"]:
         return spec
-    return replace(spec, reference=told["policy"], reference_kwargs=told["kwargs"])
+    return replace(spec, reference=scores["policy"], reference_kwargs=scores["kwargs"])
 
 
 def policy_of(environment: str, reference: str) -> type[Reference]:
-    """The class of a reference: the name of one of `known_policies`, or ``module:Class`` of the user's own.
+    """The class of a reference policy.
+
+    Args:
+        environment: name of the environment, for messages.
+        reference: name of one of `known_policies`, or ``module:Class`` of the user's own.
 
     Raises:
         LDMError: if there is none of this name.
@@ -58,7 +62,8 @@ def policy_of(environment: str, reference: str) -> type[Reference]:
         return policy
     module, _, attribute = reference.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found: type[Reference] = getattr(importlib.import_module(module), attribute)
+        return found
     except (ImportError, AttributeError, ValueError) as error:
         known = ", ".join(["rl", *known_policies()])
         raise LDMError(
@@ -69,11 +74,12 @@ def policy_of(environment: str, reference: str) -> type[Reference]:
 def load_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
     """Builds or loads the reference policy of an environment.
 
-    It is the best one that `ldm reference` has found in ``folder``; else the one that the row names; else that of the packaged scores.
+    That is the best one that `ldm reference` has found in ``folder``; else the one that the row names; else that of the
+    packaged scores.
 
     Args:
         spec: row of the catalogue.
-        folder: of trained policies and of the records of what was tried.
+        folder: folder of trained policies and of the records of what was tried.
 
     Raises:
         LDMError: if the environment has no reference.
@@ -88,38 +94,42 @@ def load_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
     spec = with_reference(spec)
     if spec.reference is None:
         raise LDMError(
-            f"{spec.name} has no reference policy; find one with: ldm reference --ids {spec.name}, give its row in the "
-            "catalogue one, or collect with your own."
+            f"{spec.name} has no reference policy; find one with: ldm reference --ids {spec.name}, name one in its row "
+            "of the catalogue, or collect with your own."
         )
     return build_reference(spec, folder)
 
 
-def known_scores(spec: EnvironmentSpec, folder: str | Path) -> dict[str, dict[str, Any]] | None:
-    """What `ldm reference` has measured of random actions and of the policy that `load_reference` gives; None if it has not.
+def known_scores(spec: EnvironmentSpec, folder: str | Path) -> Scores | None:
+    """What `ldm reference` has measured of random actions and of the policy that `load_reference` gives.
+
+    Args:
+        spec: row of the catalogue.
+        folder: folder of trained policies and of the records of what was tried.
 
     Returns:
-        ``{"random": {"mean", "ci", "episodes", "seed"}, "reference": {...}}``, intervals being ``mean ± ci`` at 95 %.
+        Measurements with ``mean``, ``ci``, ``episodes`` and ``seed``; None if it has not measured them.
     """
     from ..environments.specs import fingerprint
     from .records import Record
 
-    row, chosen, told = fingerprint(spec), with_reference(spec), reference_scores().get(spec.name)
+    row, chosen, scores = fingerprint(spec), with_reference(spec), reference_scores().get(spec.name)
     record = Record.load(Path(folder) / spec.name)
     if record is not None and record.row == row and record.best:
-        told = entry(record)
-    elif told is not None and (
+        scores = entry(record)
+    elif scores is not None and (
         # weights in the folder may be others than those that were published
-        told["policy"] == "rl" or (told["policy"], told["kwargs"]) != (chosen.reference, chosen.reference_kwargs)
+        scores["policy"] == "rl" or (scores["policy"], scores["kwargs"]) != (chosen.reference, chosen.reference_kwargs)
     ):
         return None
-    if told is None or told["row"] != row or not told["reference"]:
+    if scores is None or scores["row"] != row or not scores["reference"]:
         return None
-    measured = {field: told[field] for field in ("episodes", "seed")}
-    return {policy: told[policy] | measured for policy in ("random", "reference")}
+    measured = Measurement(episodes=scores["episodes"], seed=scores["seed"])
+    return {"random": {**scores["random"], **measured}, "reference": {**scores["reference"], **measured}}
 
 
 def build_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
-    """The policy that the row names, see `load_reference`."""
+    """Builds or loads the policy that the row names, see `load_reference`."""
     if is_isolated(spec.library) and spec.reference != "rl":
         return IsolatedReference(policy_of(spec.name, str(spec.reference)), spec.reference_kwargs)
     env = make(spec)

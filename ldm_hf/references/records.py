@@ -1,65 +1,105 @@
-"""What was tried in one environment, beside its policy: measured once, kept whatever came of it."""
+"""The record of what was tried in one environment, kept beside its policy."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ..environments import EnvironmentSpec
+from ..environments.building import Kwargs
 from ..environments.specs import fingerprint
 from ..errors import CheckpointError
+from ..rollouts.returns import Measurement
 from ..utils.files import save_json
 from ..utils.installed import versions
 
 FILE = "attempts.json"
 
 
-@dataclass
-class Attempt:
-    """One method, and what came of it.
+class Trial(TypedDict):
+    """One configuration that was trained.
 
     Attributes:
-        reference: the `name` of a policy, ``module:Class``, or ``rl``.
-        kwargs: its parameters.
+        hyperparameters: settings and name of the algorithm; None if the trial was interrupted before it began.
+        seconds: time of training and evaluation.
+        scores: mean return after each slice of the budget.
+    """
+
+    hyperparameters: Kwargs | None
+    seconds: float
+    scores: list[float]
+
+
+class TrainingRecord(TypedDict, total=False):
+    """How a learned policy came about.
+
+    Attributes:
+        method: ``rl``.
+        algorithm: PPO, SAC or TQC.
+        seconds: time of all configurations.
+        steps: environment steps of the best configuration.
+        score: mean return of the policy during training.
+        hyperparameters: settings of the algorithm.
+        seed: seed of the training.
+        configurations: all configurations that competed.
+    """
+
+    method: str
+    algorithm: str
+    seconds: float
+    steps: int
+    score: float
+    hyperparameters: Kwargs
+    seed: int
+    configurations: list[Trial]
+
+
+@dataclass
+class Attempt:
+    """One policy that was tried, and its score.
+
+    Args:
+        reference: `name` of the policy, ``module:Class``, or ``rl``.
+        kwargs: parameters of the policy.
         method: tabular, scripted, heuristic, planner or rl.
-        seconds: to make the policy, choose its parameters and measure it.
-        score: ``mean``, ``ci`` (half of the 95 % interval), ``std``, ``episodes`` and ``seed`` of the measurement; None if it failed.
-        error: why it failed.
-        training: of a learned policy: algorithm, hyper-parameters, steps and seconds of all configurations.
+        seconds: time to make the policy, choose its parameters and measure it.
+        score: measurement of the policy; None if the attempt failed.
+        error: why the attempt failed.
+        training: how a learned policy came about.
     """
 
     reference: str
-    kwargs: dict[str, Any]
+    kwargs: Kwargs
     method: str
     seconds: float = 0.0
-    score: dict[str, Any] | None = None
+    score: Measurement | None = None
     error: str = ""
-    training: dict[str, Any] = field(default_factory=dict)
+    training: TrainingRecord = field(default_factory=TrainingRecord)
 
 
 @dataclass
 class Record:
     """All attempts in one environment.
 
-    Attributes:
-        name: of the environment.
+    Args:
+        name: name of the environment.
         row: fingerprint of the row of the catalogue and the version of its library.
-        library: ``name version`` of the library.
-        random: measurement of random actions, as `Attempt.score`.
-        attempts: in the order in which they were made.
-        seconds: of everything.
+        library: name and version of the library.
+        random: measurement of random actions.
+        attempts: all attempts, in the order in which they were made.
+        seconds: time of all attempts and measurements.
         budget: seconds that were allowed.
         finished: False if more is to be tried.
-        good: True if the best attempt leaves nothing to be desired, so that more time would not be spent.
-        versions: of what measured.
+        good: True if the best attempt is good enough that a larger budget would not be spent.
+        versions: versions of the packages that measured.
     """
 
     name: str
     row: str
     library: str
-    random: dict[str, Any] | None = None
+    random: Measurement | None = None
     attempts: list[Attempt] = field(default_factory=list)
     seconds: float = 0.0
     budget: float = 0.0
@@ -82,38 +122,35 @@ class Record:
             return cls(**(data | {"attempts": [Attempt(**attempt) for attempt in data["attempts"]]}))
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
-                f"{path} is damaged ({error}); remove it, and its environment is tried again."
+                f"{path} is damaged ({error}); remove it, and ldm reference tries its environment again."
             ) from error
 
     @classmethod
     def open(cls, spec: EnvironmentSpec, folder: Path, force: bool = False) -> Record:
-        """The record to go on with: a new one if there is none, or if the row or its library has changed since."""
+        """The record to continue: a new one if there is none, or if the row or its library has changed since."""
         found = None if force else cls.load(folder)
         if found is None or found.row != fingerprint(spec):
             return cls(spec.name, fingerprint(spec), f"{spec.library} {spec.version}")
         return found
 
     def save(self, folder: Path) -> None:
-        """Writes it, whole or not at all."""
+        """Writes the record, whole or not at all."""
         save_json(asdict(self), folder / FILE)
 
     @property
     def best(self) -> Attempt | None:
-        """The attempt of the highest mean return; the earlier, which is the cheaper one, of equals."""
-        measured = [attempt for attempt in self.attempts if attempt.score]
-        return max(measured, key=lambda attempt: attempt.score["mean"], default=None)  # type: ignore[index]
+        """The attempt with the highest mean return; of equal ones the first, which is cheaper."""
+        measured = [(attempt.score["mean"], attempt) for attempt in self.attempts if attempt.score]
+        return max(measured, key=lambda pair: pair[0], default=(0.0, None))[1]
 
     @property
     def beats_random(self) -> bool:
-        """Whether both 95 % intervals lie apart."""
+        """Whether the best attempt is better than random, with both 95 % intervals apart."""
         best = self.best
-        return best is not None and self.random is not None and outside(self.random, best.score)
+        if best is None or best.score is None or self.random is None:
+            return False
+        return best.score["mean"] - best.score["ci"] > self.random["mean"] + self.random["ci"]
 
     def tried(self, reference: str) -> bool:
-        """Whether there was an attempt with this reference."""
+        """Whether this reference was tried already."""
         return any(attempt.reference == reference for attempt in self.attempts)
-
-
-def outside(random: dict[str, Any], score: dict[str, Any] | None) -> bool:
-    """Whether a score is better than random, and their 95 % intervals lie apart."""
-    return score is not None and score["mean"] - score["ci"] > random["mean"] + random["ci"]

@@ -1,45 +1,42 @@
-"""How good the reference policies are: what `ldm reference` has measured."""
+"""How good the reference policies are, as `ldm reference` has measured it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..environments.library_folders import measured, save_measured
+from ..environments.library_folders import AttemptSummary, MeanReturn, ScoreRecord, measured, save_measured
 from ..environments.specs import get_spec
+from ..rollouts.returns import Measurement
 
-if TYPE_CHECKING:  # listing the catalogue reads scores, and is not to import torch
+if TYPE_CHECKING:  # listing the catalogue reads scores, and must not import torch
     from .records import Attempt, Record
 
 
-def reference_scores() -> dict[str, dict[str, Any]]:
+def reference_scores() -> dict[str, ScoreRecord]:
     """Scores by the name of the environment, as the folders of the libraries record them.
-
-    Returns:
-        ``{name: {"random": {"mean", "ci"}, "reference": {"mean", "ci"}, "policy", "kwargs", "method", "beats_random", "good", "episodes", "seed",
-        "seconds", "attempts", "row", "library", "versions"}}``. Intervals are ``mean ± ci`` at 95 %; ``policy`` is the `name` of a policy or ``rl``;
-        ``reference``, ``policy`` and ``method`` are None where nothing could be measured.
 
     Raises:
         LDMError: if a file cannot be read.
     """
-    return measured("scores")
+    return measured()["scores"]
 
 
-def entry(record: Record) -> dict[str, Any]:
-    """What the table says of one environment."""
-    best, random = record.best, record.random or {}
+def entry(record: Record) -> ScoreRecord:
+    """The score record of one environment."""
+    best, random = record.best, record.random
+    assert random is not None, f"{record.name}: random actions are measured before any policy"
     return {
-        "random": _short(random),
-        "reference": _short(best.score) if best else None,
+        "random": _rounded(random),
+        "reference": _rounded(best.score) if best and best.score else None,
         "policy": best.reference if best else None,
         "kwargs": best.kwargs if best else {},
         "method": best.method if best else None,
         "beats_random": record.beats_random,
         "good": record.good,
-        "episodes": random.get("episodes"),
-        "seed": random.get("seed"),
+        "episodes": random["episodes"],
+        "seed": random["seed"],
         "seconds": record.seconds,
-        "attempts": [_told(attempt) for attempt in record.attempts],
+        "attempts": [_summary(attempt) for attempt in record.attempts],
         "row": record.row,
         "library": record.library,
         "versions": record.versions,
@@ -47,7 +44,7 @@ def entry(record: Record) -> dict[str, Any]:
 
 
 def save_scores(records: list[Record]) -> None:
-    """Records scores in the folders of the libraries; what they say of other environments stays.
+    """Records scores in the folders of the libraries; other environments stay as they are.
 
     Raises:
         LDMError: if an environment is not in the catalogue of the package.
@@ -56,20 +53,24 @@ def save_scores(records: list[Record]) -> None:
         save_measured("scores", get_spec(record.name).library, {record.name: entry(record)})
 
 
-def _short(score: dict[str, Any] | None) -> dict[str, float] | None:
-    return {key: float(f"{score[key]:.6g}") for key in ("mean", "ci")} if score else None
+def _rounded(score: Measurement) -> MeanReturn:
+    """Mean and interval with six digits."""
+    return {"mean": float(f"{score['mean']:.6g}"), "ci": float(f"{score['ci']:.6g}")}
 
 
-def _told(attempt: Attempt) -> dict[str, Any]:
-    told: dict[str, Any] = {"policy": attempt.reference, "method": attempt.method, "seconds": attempt.seconds}
+def _summary(attempt: Attempt) -> AttemptSummary:
+    summary: AttemptSummary = {"policy": attempt.reference, "method": attempt.method, "seconds": attempt.seconds}
     if attempt.kwargs:
-        told["kwargs"] = attempt.kwargs
+        summary["kwargs"] = attempt.kwargs
     if attempt.score:
-        told |= _short(attempt.score) or {}
+        score = _rounded(attempt.score)
+        summary["mean"], summary["ci"] = score["mean"], score["ci"]
     if attempt.error:
-        told["error"] = attempt.error[:200]
-    if attempt.training:
-        kept = ("algorithm", "steps", "hyperparameters", "seed")
-        told |= {key: attempt.training[key] for key in kept if key in attempt.training}
-        told["configurations"] = len(attempt.training.get("configurations", [])) or 1
-    return told
+        summary["error"] = attempt.error[:200]
+    if training := attempt.training:
+        summary["algorithm"] = training["algorithm"]
+        summary["steps"] = training["steps"]
+        summary["hyperparameters"] = training["hyperparameters"]
+        summary["seed"] = training["seed"]
+        summary["configurations"] = len(training.get("configurations", [])) or 1
+    return summary

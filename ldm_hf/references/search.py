@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-NONE, FORWARD, LEFT, RIGHT = range(4)  # of `turn_or_go`
-
-
+NONE, FORWARD, LEFT, RIGHT = range(4)  # actions of `turn_or_go`
+Cell = tuple[int, int]
 AHEAD = ((0, -1), (1, 0), (0, 1), (-1, 0))  # up, right, down, left
 
 
-def cell_towards(
-    distances: dict[tuple[int, int], int], here: tuple[int, int], there: tuple[int, int]
-) -> tuple[int, int]:
-    """The cell beside this one that is nearest to the goal; the goal itself if there is none."""
+def cell_towards(distances: dict[Cell, int], here: Cell, there: Cell) -> Cell:
+    """The cell beside ``here`` that is nearest to the goal; the goal ``there`` itself if no such cell is known."""
     beside = [(here[0] + i, here[1] + j) for i, j in ((0, 1), (1, 0), (0, -1), (-1, 0))]
     return min((cell for cell in beside if cell in distances), key=lambda cell: distances[cell], default=there)
 
 
-def steps_to(walls: Any, goal: tuple[int, int]) -> dict[tuple[int, int], int]:
-    """Steps to the goal from every cell that is no wall (1)."""
+def steps_to(walls: np.ndarray | Sequence[Sequence[object]], goal: Cell) -> dict[Cell, int]:
+    """Steps to the goal from every cell that is not a wall (1)."""
     found, frontier = {goal: 0}, deque([goal])
     while frontier:
         i, j = frontier.popleft()
@@ -34,20 +31,20 @@ def steps_to(walls: Any, goal: tuple[int, int]) -> dict[tuple[int, int], int]:
     return found
 
 
-def turn_or_go(blocked: np.ndarray, start: tuple[int, int], direction: int, goals: set[tuple[int, int]]) -> int | None:
-    """The first action of the shortest way, turns included: none, forward, left or right.
+def turn_or_go(blocked: np.ndarray, start: Cell, direction: int, goals: set[Cell]) -> int | None:
+    """The first action of the shortest way to a goal, turns included: none, forward, left or right.
 
     Args:
-        blocked: ``(rows, columns)``.
-        start: column and row.
-        direction: index into `AHEAD`.
-        goals: columns and rows.
+        blocked: cells that cannot be entered, ``(rows, columns)`` bool.
+        start: column and row of the start.
+        direction: direction faced at the start, an index into `AHEAD`.
+        goals: column and row of each goal.
 
     Returns:
-        None if there is no way.
+        The action; None if there is no way.
     """
     frontier = deque([(start, direction)])
-    first: dict[tuple, int] = {(start, direction): NONE}
+    first: dict[tuple[Cell, int], int] = {(start, direction): NONE}
     while frontier:
         state = frontier.popleft()
         (x, y), facing = state

@@ -48,7 +48,7 @@ class TrainingRun:
     gradient_checkpointing: bool = option(False, "recompute the decoder's activations instead of storing them")
     compile: bool = option(False, "compile decoder and action head (on CPUs this needs a C++ compiler)")
     cpu_threads: int | None = option(
-        None, "threads of a process that computes on the CPU; by default its share of the cores"
+        None, "CPU threads per process; by default its share of the cores beside what else runs as it begins"
     )
     num_workers: int | None = option(None, "data loader processes; by default none on CPUs, 4 per GPU")
     max_minutes: float | None = option(

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from transformers import HfArgumentParser
 
 from ..errors import LDMError
+from ..utils.threads import fair_threads, own_threads
 from .arguments import TrainingRun
 from .checkpoints import newest_checkpoint
 from .optimisation import best_mixed_precision
@@ -68,8 +69,8 @@ def make_accelerator(args: TrainingRun) -> Accelerator:
             f"Install it with: pip install {args.report_to}"
         )
     set_seed(args.seed)
-    if accelerator.device.type == "cpu":  # `accelerate launch` sets OMP_NUM_THREADS=1
-        torch.set_num_threads(args.cpu_threads or max(1, (os.cpu_count() or 1) // accelerator.num_processes))
+    if accelerator.device.type == "cpu":
+        torch.set_num_threads(args.cpu_threads or own_threads() or fair_threads(accelerator.num_processes))
     return accelerator
 
 

@@ -168,7 +168,7 @@ class _Run:
             model.register_forward_hook(_touch_stems)
             # never used, since the decoder takes embeddings: a checkpoint would have no moments for it
             model.model.backbone.get_input_embeddings().requires_grad_(False)
-        groups = parameter_groups(model, args.weight_decay)
+        groups = [dict(group) for group in parameter_groups(model, args.weight_decay)]
         optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, betas=BETAS, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
 

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from ..utils.files import write_atomically
+from ..utils.tables import markdown_table
 from .schema import EnvironmentInfo
 from .writer import shards, stored
 
@@ -16,7 +17,8 @@ BEGIN, END = "<!-- ldm_hf: made from the data -->", "<!-- /ldm_hf -->"
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "n>1B")
 INTRODUCTION = """# {title}
 
-Decisions of policies, operators or other agents, step by step: observation, action, reward, ends of episodes, and the action to imitate as label. One config an
+Decisions of policies, operators or other agents, step by step: observation, action, reward, ends of episodes, and the \
+action to imitate as label. One config an
 environment, one row an episode, made with `ldm_hf`.
 """
 LOADING = """## Loading
@@ -43,16 +45,16 @@ def write_readme(
 ) -> Path:
     """Writes the dataset's ``README.md``: metadata for the Hub, a table of environments, licences, and how to load it.
 
-    A card that is there already keeps its other metadata and its text; only the part between the marks is made anew.
+    An existing card keeps its other metadata and its text; only the part between the marks is replaced.
 
     Args:
-        folder: of the dataset.
-        title: of the card; that of the card that is there, or the folder's name, by default.
-        licence: of the data, as the Hub spells it: ``apache-2.0``, ``cc-by-4.0``, ``other``, ...
-        repo_id: on the Hub, for the loading code; the folder by default.
+        folder: folder of the dataset.
+        title: title of the card; by default that of the existing card, or else the folder's name.
+        licence: licence of the data, as the Hub spells it: ``apache-2.0``, ``cc-by-4.0``, ``other``, ...
+        repo_id: id of the repo on the Hub, for the loading code; the folder by default.
 
     Returns:
-        The card's path.
+        Path of the card.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +78,7 @@ def write_readme(
         metadata["license"] = licence
     example = {"place": repo_id or folder, "config": infos[0].name if infos else "CartPole-v1"}
     made = "\n".join(
-        [BEGIN, *_table(infos, sizes), "", *_licences(infos), "", LOADING.format(**example).rstrip(), END]
+        [BEGIN, *_environments(infos, sizes), "", *_licences(infos), "", LOADING.format(**example).rstrip(), END]
     )
     text = old.text.strip() if old else ""
     if BEGIN in text and END in text:
@@ -88,36 +90,27 @@ def write_readme(
 
 
 def _size_category(rows: int) -> str:
+    """The Hub's word for a number of rows."""
     return SIZES[min(max(len(str(rows)) - 3, 0), len(SIZES) - 1)]
 
 
-def _table(infos: list[EnvironmentInfo], sizes: list[tuple[int, int]]) -> list[str]:
-    lines = [
-        "## Environments",
-        "",
-        "Random and reference: mean return per episode.",
-        "",
-        "| environment | domain | episodes | steps | library | licence | random | reference | method |",
-        "| --- | --- | ---: | ---: | --- | --- | ---: | ---: | --- |",
-    ]
+def _environments(infos: list[EnvironmentInfo], sizes: list[tuple[int, int]]) -> list[str]:
+    """The section with the table of environments; ``sizes`` are their episodes and steps."""
+    header = ["environment", "domain", "episodes", "steps", "library", "licence", "random", "reference", "method"]
+    rows = []
     for info, (episodes, steps) in zip(infos, sizes, strict=True):
         random, reference = (
             f"{info.scores[kind]['mean']:.4g}" if kind in info.scores else "" for kind in ("random", "reference")
         )
-        cells = (
-            info.name,
-            info.domain,
-            f"{episodes:,}",
-            f"{steps:,}",
-            f"{info.library} {info.version}".strip(),
-            info.licence,
-        )
-        lines.append(f"| {' | '.join((*cells, random, reference, info.reference))} |")
-    return lines
+        library = f"{info.library} {info.version}".strip()
+        counts = f"{episodes:,}", f"{steps:,}"
+        rows.append([info.name, info.domain, *counts, library, info.licence, random, reference, info.reference])
+    table = markdown_table(header, rows, right=("episodes", "steps", "random", "reference"))
+    return ["## Environments", "", "Random and reference: mean return per episode.", "", table]
 
 
 def _licences(infos: list[EnvironmentInfo]) -> list[str]:
-    """By licence, what is under it."""
+    """The section that lists, licence by licence, what is under it."""
     under: dict[str, set[str]] = {}
     for info in infos:
         under.setdefault(info.licence or "not stated", set()).add(info.library or info.name)

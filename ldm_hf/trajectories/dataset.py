@@ -17,9 +17,9 @@ def open_dataset(
     """Opens a trajectory dataset, or a mixture of several.
 
     Args:
-        path_or_repo: a local folder, the id of a dataset repo on the Hub (each environment is downloaded when its first step is read), or a mixture
-            file (``.yaml``, see `Mixture`).
-        names: of environments; all by default.
+        path_or_repo: a local folder, the id of a dataset repo on the Hub (each environment is downloaded when its first
+            step is read), or a mixture file (``.yaml``, see `Mixture`).
+        names: names of the environments to open; all by default.
         min_return_percentile: leaves out episodes whose return is below this percentile of their environment's returns.
 
     Returns:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..errors import MissingExtraError
+from ..utils.figures import png_figure
 from .dataset import open_dataset
 from .streams import Stream
 from .validation import agreement
@@ -19,10 +19,10 @@ class Summary:
     """One environment in numbers.
 
     Args:
-        name: of the environment.
-        domain: that it belongs to.
-        episodes: how many.
-        steps: how many.
+        name: name of the environment.
+        domain: domain that it belongs to.
+        episodes: number of episodes.
+        steps: number of steps.
         returns: sum of rewards of every episode ``(episodes,)``.
         agreement: share of steps whose label is the action that was taken.
         scores: mean returns of random actions and of the reference, where they were measured.
@@ -59,25 +59,17 @@ def draw_returns(summary: Summary, path: str | Path) -> None:
     """Draws the returns of an environment's episodes as a histogram, with lines at the scores.
 
     Args:
-        summary: of the environment.
-        path: of the PNG.
+        summary: summary of the environment.
+        path: path of the PNG.
 
     Raises:
         MissingExtraError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("matplotlib", "eval") from error
-    figure = Figure(figsize=(5, 3), layout="constrained")  # not pyplot: no state and no display
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.hist(summary.returns, bins=min(40, max(5, summary.episodes // 5)), color="0.6")
-    for number, (name, value) in enumerate(summary.scores.items()):
-        axes.axvline(value, color=f"C{number}", label=f"{name}: {value:.4g}")
-    axes.set(title=f"{summary.name}: {summary.episodes:,} episodes", xlabel="return", ylabel="episodes")
-    if summary.scores:
-        axes.legend()
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with png_figure(path, (5, 3), dpi=120) as figure:
+        axes = figure.subplots()
+        axes.hist(summary.returns, bins=min(40, max(5, summary.episodes // 5)), color="0.6")
+        for number, (name, value) in enumerate(summary.scores.items()):
+            axes.axvline(value, color=f"C{number}", label=f"{name}: {value:.4g}")
+        axes.set(title=f"{summary.name}: {summary.episodes:,} episodes", xlabel="return", ylabel="episodes")
+        if summary.scores:
+            axes.legend()

@@ -1,4 +1,7 @@
-"""Images that a shard holds as files (PNG, JPEG, ...): one a step, as `datasets.Image` stores them. Plain bytes are raw pixels."""
+"""Images that a shard holds as files (PNG, JPEG, ...), one a step, as `datasets.Image` stores them.
+
+Plain bytes are raw pixels.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,19 @@ def holds_files(column: Column, kind: pa.DataType) -> bool:
     """Whether a column of images is stored as files."""
     if column.dtype != np.uint8 or len(column.shape) not in (2, 3) or not pa.types.is_list(kind):
         return False
-    return pa.types.is_struct(kind.value_type) and kind.value_type.get_field_index("bytes") >= 0
+    return bool(pa.types.is_struct(kind.value_type) and kind.value_type.get_field_index("bytes") >= 0)
 
 
 def decode_files(column: Column, files: pa.Array, where: str) -> np.ndarray:
-    """The images of all steps ``(N, *shape)``; a space with channels first gets them first.
+    """Decodes the images of all steps; a space with channels first gets them first.
+
+    Args:
+        column: the column of the images.
+        files: one struct with ``bytes`` a step.
+        where: name of the shard and column, for messages.
+
+    Returns:
+        Pixels ``(N, *shape)``.
 
     Raises:
         DatasetError: if a file is no image or has another size than the space.
@@ -43,7 +54,7 @@ def decode_files(column: Column, files: pa.Array, where: str) -> np.ndarray:
 
 
 def _views(image: np.ndarray) -> list[np.ndarray]:
-    """An image with channels last, channels first, and a grey one with an axis of its own."""
+    """An image in the layouts that a space may have: channels last or first; a grey one also with an axis for them."""
     if image.ndim == 2:
         return [image, image[..., None], image[None]]
     return [image, image.transpose(2, 0, 1)]

@@ -1,4 +1,4 @@
-"""A mixture file: several datasets, and how often each dataset, domain and environment is drawn.
+"""A mixture file: several datasets, and the share of each dataset, domain and environment in the training.
 
     # mixture.yaml
     datasets:
@@ -15,8 +15,8 @@
     max_steps: 100000                       # an environment of more steps counts as one of so many
     max_share: 0.2                          # no environment is drawn more often
 
-Weights are shares: those of datasets of the whole; those of domains, if any is given, of their dataset; those of environments of what is left. Temperature
-and the limit of steps are those of T5 (Raffel et al. 2020, section 3.5.2).
+Weights are shares: datasets share the whole; domains, if any is given, their dataset; environments their domain.
+Temperature and the limit of steps are those of T5 (Raffel et al. 2020, section 3.5.2).
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ import fnmatch
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import yaml
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError
-from .streams import Streams, find_configs, open_stream
+from .streams import Stream, Streams, find_configs, open_stream
+
+Keys = dict[str, Any]
+"""A part of a mixture file, each value of which is checked before it is used."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class MixedDataset:
     Args:
         path: folder or Hub id.
         weight: share of the whole.
-        environments: names or patterns; all by default.
-        rename: other names for environments that are in two datasets.
+        environments: names or patterns of the environments to take; all by default.
+        rename: new names of environments that are in two datasets.
         min_return_percentile: leaves out episodes with lower returns, see `open_dataset`.
     """
 
@@ -56,15 +59,15 @@ class MixedDataset:
 
 @dataclass(frozen=True)
 class Mixture:
-    """What a mixture file says.
+    """The content of a mixture file.
 
     Args:
-        datasets: at least one.
+        datasets: the datasets, at least one.
         domains: weights by domain; 1 where none is given.
         environments: factors by name or pattern; 1 where none fits.
         temperature: 1 draws environments in proportion to their steps; the higher, the more equally. None: equally.
-        max_steps: that an environment counts as at most.
-        max_share: of any environment in the whole.
+        max_steps: an environment of more steps counts as one of so many.
+        max_share: largest share of any environment in the whole.
     """
 
     datasets: tuple[MixedDataset, ...]
@@ -73,6 +76,18 @@ class Mixture:
     temperature: float | None = None
     max_steps: int | None = None
     max_share: float = 1.0
+
+
+class MixtureFile(TypedDict):
+    """A mixture file as `gap_mixture` makes it.
+
+    Attributes:
+        datasets: one dataset with its ``path``.
+        environments: factors by name.
+    """
+
+    datasets: list[dict[str, str]]
+    environments: dict[str, float]
 
 
 def read_mixture(path: str | Path) -> Mixture:
@@ -113,27 +128,30 @@ def gap_mixture(
     results: Mapping[str, Any] | None = None,
     least: float = 0.25,
     factors: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
-    """A mixture that draws an environment the more often, the further a model lags behind the reference there.
+) -> MixtureFile:
+    """Makes a mixture that draws an environment more often, the further a model lags behind the reference there.
 
     Args:
         dataset: folder or Hub id of trajectories.
-        results: of `evaluate`; an environment that is not among them counts as one in which the model acts at random.
-        least: factor of environments where nothing is left to be learned, between 0 and 1; 1 is that of random actions.
-        factors: by name or pattern, on top of the gap.
+        results: results of `evaluate`; an environment that is not among them counts as one in which the model acts at
+            random.
+        least: factor of environments where nothing is left to learn, between 0 and 1; where a model acts at random, the
+            factor is 1.
+        factors: further factors by name or pattern.
 
     Returns:
-        What a mixture file says: the factor of an environment is ``least + (1 - least) * gap``, where the gap is 1 minus the normalised score, between 0
-        and 1, times those of ``factors`` that fit.
+        The content of a mixture file. The factor of an environment is ``least + (1 - least) * gap``, where the gap is 1
+        minus the normalised score, clipped to between 0 and 1; times those of ``factors`` that fit.
 
     Raises:
-        DatasetError: if the results tell of none of these environments, or a pattern fits none.
+        DatasetError: if the results have none of these environments, or a pattern fits none.
     """
     names = sorted(find_configs(dataset))
     scores = {name: entry["normalised"] for name, entry in (results or {}).get("environments", {}).items()}
     if scores and not scores.keys() & set(names):
         raise DatasetError(
-            f"the results tell of none of the environments of {dataset}; evaluate the model in them: {', '.join(names[:5])}, ..."
+            f"the results have none of the environments of {dataset}; "
+            f"evaluate the model in them: {', '.join(names[:5])}, ..."
         )
     gaps = {name: float(np.clip(1 - scores.get(name, 0.0), 0, 1)) for name in names}
     environments = {name: round(least + (1 - least) * gap, 3) for name, gap in gaps.items()}
@@ -151,15 +169,16 @@ def open_mixture(
     """Opens all datasets of a mixture file.
 
     Args:
-        path: of the file.
-        names: of environments; all that have a weight by default.
-        min_return_percentile: where a dataset of the mixture says none.
+        path: path of the file.
+        names: names of the environments to open; all that have a weight by default.
+        min_return_percentile: percentile for the datasets of the mixture that give none, see `open_dataset`.
 
     Raises:
-        DatasetError: if the file is wrong, a name or pattern fits nothing, or two datasets have an environment of the same name.
+        DatasetError: if the file is wrong, a name or pattern fits nothing, or two datasets have an environment of the
+            same name.
     """
     mixture = read_mixture(path)
-    streams: dict[str, Any] = {}
+    streams: dict[str, Stream] = {}
     source: dict[str, int] = {}
     for number, part in enumerate(mixture.datasets):
         configs = find_configs(part.path, None if part.environments is None else list(part.environments))
@@ -167,7 +186,8 @@ def open_mixture(
             called = part.rename.get(name, name)
             if called in streams:
                 raise DatasetError(
-                    f"{path}: {called} is in {mixture.datasets[source[called]].path} and in {part.path}; leave it out of one (environments: [...]), "
+                    f"{path}: {called} is in {mixture.datasets[source[called]].path} and in {part.path}; "
+                    "leave it out of one (environments: [...]), "
                     f"or give it another name (rename: {{{name}: {name}-2}})."
                 )
             if _factor(called, mixture) == 0 or part.weight == 0 or (names is not None and called not in names):
@@ -185,12 +205,14 @@ def open_mixture(
     domains = {stream.info.domain for stream in streams.values()}
     if names is None and set(mixture.domains) - domains:
         raise DatasetError(
-            f"{path}: no environment of the domain(s) {sorted(set(mixture.domains) - domains)}; there are: {sorted(domains)}."
+            f"{path}: no environment of the domain(s) {sorted(set(mixture.domains) - domains)}; "
+            f"there are: {sorted(domains)}."
         )
     return Streams(streams, _limited(_shares(mixture, streams, source), mixture.max_share, str(path)))
 
 
 def _chosen(part: MixedDataset, found: Collection[str]) -> list[str]:
+    """The names among those found that a dataset of the mixture takes."""
     if part.environments is None:
         return list(found)
     for pattern in part.environments:
@@ -200,6 +222,7 @@ def _chosen(part: MixedDataset, found: Collection[str]) -> list[str]:
 
 
 def _factor(name: str, mixture: Mixture) -> float:
+    """The product of the factors that fit the name of an environment."""
     factor = 1.0
     for pattern, value in mixture.environments.items():
         if fnmatch.fnmatchcase(name, pattern):
@@ -207,24 +230,24 @@ def _factor(name: str, mixture: Mixture) -> float:
     return factor
 
 
-def _shares(mixture: Mixture, streams: Mapping[str, Any], source: Mapping[str, int]) -> dict[str, float]:
-    """Each environment's share of the whole."""
-    own, groups, datasets = {}, {}, {}
+def _shares(mixture: Mixture, streams: Mapping[str, Stream], source: Mapping[str, int]) -> dict[str, float]:
+    """The share of each environment in the whole; ``source`` has the number of its dataset."""
+    sizes, groups, datasets = {}, {}, {}
     for name, stream in streams.items():
         steps = min(stream.num_steps, mixture.max_steps or stream.num_steps)
         size = 1.0 if mixture.temperature is None else steps ** (1 / mixture.temperature)
-        own[name] = size * _factor(name, mixture)
+        sizes[name] = size * _factor(name, mixture)
         domain = stream.info.domain if mixture.domains else ""
         groups[name] = (source[name], domain)
         datasets[source[name]] = mixture.datasets[source[name]].weight
-    within = {group: sum(own[name] for name in streams if groups[name] == group) for group in groups.values()}
+    within = {group: sum(sizes[name] for name in streams if groups[name] == group) for group in groups.values()}
     weight = {group: mixture.domains.get(group[1], 1.0) for group in within}
     if not any(weight[group] for group in weight):
         raise DatasetError("the mixture weighs every domain with 0.")
     parts = {number: sum(weight[group] for group in weight if group[0] == number) for number in datasets}
     total = sum(datasets[number] for number in datasets if parts[number])
     return {
-        name: datasets[group[0]] / total * weight[group] / parts[group[0]] * own[name] / within[group]
+        name: datasets[group[0]] / total * weight[group] / parts[group[0]] * sizes[name] / within[group]
         if weight[group]
         else 0.0
         for name, group in groups.items()
@@ -232,7 +255,7 @@ def _shares(mixture: Mixture, streams: Mapping[str, Any], source: Mapping[str, i
 
 
 def _limited(shares: dict[str, float], limit: float, place: str) -> dict[str, float]:
-    """No share above the limit; what is cut off goes to the others in proportion."""
+    """Cuts shares off at the limit; what is cut off goes to the others in proportion."""
     able = [name for name, share in shares.items() if share]
     if limit * len(able) < 1 - 1e-9:
         raise DatasetError(
@@ -248,7 +271,8 @@ def _limited(shares: dict[str, float], limit: float, place: str) -> dict[str, fl
         full |= over
 
 
-def _checked(data: Any, kind: type, place: str) -> dict[str, Any]:
+def _checked(data: object, kind: type[Mixture] | type[MixedDataset], place: str) -> Keys:
+    """Keys and values of a part of the file, all of which are fields of ``kind``."""
     known = [item.name for item in fields(kind)]
     if not isinstance(data, dict):
         raise DatasetError(f"{place} should have the keys {', '.join(known)}, is {data!r}.")
@@ -258,13 +282,15 @@ def _checked(data: Any, kind: type, place: str) -> dict[str, Any]:
     return dict(data)
 
 
-def _list(value: Any, place: str) -> list[str]:
+def _list(value: object, place: str) -> list[str]:
+    """The value, which has to be a list of strings."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise DatasetError(f"{place} should be a list of names or patterns, is {value!r}.")
     return value
 
 
-def _numbers(data: Mapping[str, Any], limits: Mapping[str, tuple[float, float]], place: str) -> None:
+def _numbers(data: Mapping[str, object], limits: Mapping[str, tuple[float, float]], place: str) -> None:
+    """Raises a `DatasetError` unless the values of these keys are numbers within their limits."""
     for key, (low, high) in limits.items():
         value = data.get(key)
         if value is not None and (

@@ -1,6 +1,7 @@
 """Reads trajectories through memory maps: any slice of steps costs the same, and no dataset has to fit into memory.
 
-The Parquet shards are decoded once into plain ``.npy`` files (one a column, steps one after another), which NumPy maps without copying.
+The Parquet shards are decoded once into plain ``.npy`` files (one a column, steps one after another), which NumPy maps
+without copying.
 """
 
 from __future__ import annotations
@@ -9,26 +10,24 @@ import copy
 import hashlib
 import json
 import resource
-import shutil
-import tempfile
 from contextlib import ExitStack
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
 from ..errors import DatasetError, UnsupportedSpaceError
 from ..observations_ldm import leaf_kind
-from ..spaces import describe_difference, space_from_json
-from ..utils.files import cache_folder
+from ..spaces import Statistics, Steps, describe_difference, space_from_json
+from ..utils.files import cache_folder, unfinished_folder
 from .images import decode_files, holds_files
 from .schema import ROLES, Column, EnvironmentInfo, columns
 from .writer import SPACES_KEY, read_table, shards
 
 CACHE_FORMAT = 2
-MOST_FILES = 2**16  # that a process has mapped
+MOST_FILES = 2**16  # a process keeps at most so many files mapped
 STATISTICS_STEPS = 200_000  # enough for means and deviations; more would only cost time
 
 
@@ -36,7 +35,7 @@ class EnvironmentTrajectories:
     """The stream of one environment: all its episodes one after another.
 
     Args:
-        folder: of the config.
+        folder: folder of the config.
 
     Raises:
         DatasetError: if a shard is damaged or does not match the spaces in ``environment.json``; names it.
@@ -49,14 +48,17 @@ class EnvironmentTrajectories:
             self.observation_space, self.action_space = self.info.spaces
         except (UnsupportedSpaceError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise DatasetError(
-                f"{self.folder / 'environment.json'} describes no space that can be built ({error}); collect this environment again."
+                f"{self.folder / 'environment.json'} describes no space that can be built ({error}); "
+                "collect this environment again."
             ) from error
         self._columns = columns(self.observation_space, self.action_space)
+        self._statistics: Statistics | None = None
         decoded = self._decoded()
         _allow_open_files()
         self.episode_starts: np.ndarray = np.load(decoded / "episodes.npy")
         self._arrays = {
-            # a plain array over the map: slices of np.memmap cost several times as much; str: NumPy would resolve a Path
+            # A plain array over the map, since slices of np.memmap cost several times as much.
+            # A str, since NumPy would resolve a Path.
             column.name: np.asarray(np.load(str(decoded / f"{index}.npy"), mmap_mode="r"))
             for index, column in enumerate(self._columns)
         }
@@ -68,12 +70,12 @@ class EnvironmentTrajectories:
 
     @property
     def columns(self) -> list[Column]:
-        """Of step data, in the order in which they are stored."""
+        """The columns of step data, in the order in which they are stored."""
         return self._columns
 
     @property
     def num_episodes(self) -> int:
-        """Episodes in all shards."""
+        """Number of episodes in all shards."""
         return len(self.episode_starts) - 1
 
     @property
@@ -81,8 +83,8 @@ class EnvironmentTrajectories:
         """Length of the stream."""
         return int(self.episode_starts[-1])
 
-    def slice(self, start: int, stop: int) -> dict[str, Any]:
-        """Steps ``start`` to ``stop`` of the stream, over the ends of episodes.
+    def slice(self, start: int, stop: int) -> Steps:
+        """Steps ``start`` to ``stop`` of the stream, across the ends of episodes.
 
         Returns:
             observation, action, label ``{path: (T, *shape)}``; reward, terminated, truncated ``(T,)``.
@@ -101,25 +103,31 @@ class EnvironmentTrajectories:
                 steps[column.role] = values
             else:
                 steps[column.role][column.path] = values
-        return steps
+        return cast(Steps, steps)
 
     def part(self, start: int, stop: int) -> EnvironmentTrajectories:
-        """The stream of the episodes ``start`` to ``stop`` alone; nothing is copied.
+        """The stream of the episodes ``start`` to ``stop`` alone, with statistics of its own; no data are copied.
 
         Raises:
             IndexError: if these are not episodes of the stream.
         """
         if not 0 <= start < stop <= self.num_episodes:
             raise IndexError(f"{self.info.name}: episodes {start}:{stop} of {self.num_episodes}")
-        part = copy.copy(self)
-        part.__dict__.pop("_statistics", None)
         first, last = self.episode_starts[start], self.episode_starts[stop]
+        part = copy.copy(self)
         part.episode_starts = self.episode_starts[start : stop + 1] - first
         part._arrays = {name: values[first:last] for name, values in self._arrays.items()}
+        part._statistics = None
         return part
 
-    @cached_property
-    def _statistics(self) -> dict[str, Any]:
+    def statistics(self) -> Statistics:
+        """Mean and deviation of numeric leaves (flattened scalars) and of the reward, for [`LDMProcessor`][]."""
+        if self._statistics is None:
+            self._statistics = self._measured()
+        return self._statistics
+
+    def _measured(self) -> Statistics:
+        """The statistics, from a part of the steps where there are very many."""
         stride = max(1, self.num_steps // STATISTICS_STEPS)
         observation = {}
         for column in self._columns:
@@ -128,10 +136,6 @@ class EnvironmentTrajectories:
                 observation[column.path] = {"mean": values.mean(0), "std": values.std(0)}
         reward = np.asarray(self._arrays["reward"], np.float64)
         return {"observation": observation, "reward": {"mean": reward.mean(), "std": reward.std()}}
-
-    def statistics(self) -> dict[str, Any]:
-        """Mean and deviation of numeric leaves (flattened scalars) and of the reward, as [`LDMProcessor`][] wants them."""
-        return self._statistics
 
     def episode_returns(self) -> np.ndarray:
         """Sum of rewards of every episode ``(num_episodes,)``."""
@@ -150,25 +154,23 @@ class EnvironmentTrajectories:
         target = cache_folder() / f"{self.info.name}-{hashlib.sha256(described.encode()).hexdigest()[:24]}"
         if target.exists():
             return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=target.parent))
         try:
-            self._decode(files, unfinished)
-            unfinished.rename(target)
+            with unfinished_folder(target) as unfinished:
+                self._decode(files, unfinished)
         except OSError as error:
             if not target.exists():  # otherwise another process was faster
                 raise DatasetError(
-                    f"decoding {self.info.name} into {target.parent} failed ({error}); set LDM_HF_CACHE to a disk with space."
+                    f"decoding {self.info.name} into {target.parent} failed ({error}); "
+                    "set LDM_HF_CACHE to a disk with space."
                 ) from error
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
         return target
 
     def _decode(self, files: list[Path], folder: Path) -> None:
+        """Writes one file for each column, from all shards."""
         lengths = [np.zeros(0, np.int64)]
         texts: dict[str, dict[str, int]] = {column.name: {} for column in self._columns if column.is_text}
         with ExitStack() as stack:
-            out = {  # numbers as file names: keys of a Dict may hold slashes
+            out = {  # numbers as file names, since keys of a Dict may hold slashes
                 column.name: stack.enter_context(
                     _GrowingArray(
                         folder / f"{index}.npy", *((np.int32, ()) if column.is_text else (column.dtype, column.shape))
@@ -197,7 +199,7 @@ class EnvironmentTrajectories:
                 (folder / f"{index}.json").write_text(json.dumps(list(texts[column.name])), encoding="utf-8")
 
     def _check_spaces(self, table: pa.Table, path: Path) -> None:
-        """The header of a shard says which spaces it was written with; those of former versions do not."""
+        """Compares the spaces in the header of a shard with ours; shards of former versions name none."""
         described = (table.schema.metadata or {}).get(SPACES_KEY)
         if described is None:
             return
@@ -208,22 +210,26 @@ class EnvironmentTrajectories:
             differences = describe_difference(space_from_json(space), space_from_json(written))
             if differences:
                 raise DatasetError(
-                    f"{path} was written with another {which} space than environment.json tells ({'; '.join(differences)}); "
+                    f"{path} was written with another {which} space than environment.json says "
+                    f"({'; '.join(differences)}); "
                     "remove this shard, or put environments with other spaces into folders of their own."
                 )
 
     def _check(self, table: pa.Table, path: Path) -> None:
+        """Raises a `DatasetError` unless a shard has our spaces and columns."""
         self._check_spaces(table, path)
         expected, names = [column.name for column in self._columns], table.schema.names
         missing = [name for name in expected if name not in names]
         if missing:
             raise DatasetError(
-                f"{path} lacks the columns {missing} that {self.info.name} should have; remove this shard or collect again."
+                f"{path} lacks the columns {missing} that {self.info.name} should have; "
+                "remove this shard or collect again."
             )
         foreign = [name for name in names if name.split(".")[0] in ROLES and name not in expected]
         if foreign:
             raise DatasetError(
-                f"{path} has the columns {foreign}, which are no part of {self.info.name}'s spaces; is it a shard of another dataset? Remove it."
+                f"{path} has the columns {foreign}, which are no part of {self.info.name}'s spaces; "
+                "is it a shard of another dataset? Remove it."
             )
 
 
@@ -231,23 +237,23 @@ class _GrowingArray:
     """A ``.npy`` file that is appended to. A new file that is mapped instead kills the process where the disk is full.
 
     Args:
-        path: of the file.
-        dtype: of the numbers.
-        shape: of a step.
+        path: path of the file.
+        dtype: type of the numbers.
+        shape: shape of a step.
     """
 
-    def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...]) -> None:
+    def __init__(self, path: Path, dtype: np.dtype | type[np.int32], shape: tuple[int, ...]) -> None:
         self.dtype, self.shape, self.steps = np.dtype(dtype), shape, 0
         self.file = path.open("wb")
         self._write_header()
 
     def append(self, values: np.ndarray) -> None:
-        """Steps ``(T, *shape)``."""
+        """Appends steps ``(T, *shape)``."""
         self.file.write(np.ascontiguousarray(values, self.dtype).data)
         self.steps += len(values)
 
     def _write_header(self) -> None:
-        """NumPy leaves room in it for the first number of the shape to grow."""
+        """Writes the header, in which NumPy leaves room for the first number of the shape to grow."""
         described = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,
@@ -258,7 +264,7 @@ class _GrowingArray:
     def __enter__(self) -> _GrowingArray:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         with self.file:
             self.file.seek(0)
             self._write_header()
@@ -266,7 +272,7 @@ class _GrowingArray:
 
 @cache
 def _allow_open_files() -> None:
-    """A mapped file stays open, one a column; a process may have 1,024 of them unless it asks for more."""
+    """Lets this process have many open files: a mapped file, one a column, stays open, and the default is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < allowed:

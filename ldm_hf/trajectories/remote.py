@@ -1,4 +1,4 @@
-"""Datasets on the Hub: an index tells what training has to know of every environment, its shards come when they are needed."""
+"""Datasets on the Hub: an index says what training has to know beforehand; shards are fetched when they are needed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RemoteEntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError
+from ..spaces import Statistics, Steps
 from ..statistics_ldm import to_lists
 from ..utils.files import write_atomically
 from .reader import EnvironmentTrajectories
@@ -27,20 +29,41 @@ from .schema import EnvironmentInfo
 from .writer import shards
 
 INDEX, INDEX_FORMAT = "index.json", 1
-THREADS = 4  # that fetch ahead; more keep the first batch waiting, since decoding takes turns
+THREADS = 4  # fetch ahead; more keep the first batch waiting, since decoding takes turns
+
+
+class IndexEntry(TypedDict):
+    """The entry of one environment in the index.
+
+    Attributes:
+        info: fields of `EnvironmentInfo`.
+        episodes: number of episodes.
+        steps: number of steps.
+        statistics: statistics of the data, as lists.
+        files: names of the files in the folder of the config.
+    """
+
+    info: dict[str, Any]
+    episodes: int
+    steps: int
+    statistics: Statistics
+    files: list[str]
 
 
 class RemoteTrajectories:
-    """The stream of one environment of a repo. Spaces, lengths and statistics are known from the index; the first step that is read fetches all.
+    """The stream of one environment of a repo on the Hub.
+
+    Spaces, lengths and statistics are known from the index. Whoever asks for steps or returns makes it fetch and decode
+    all shards of the environment.
 
     Args:
-        repo_id: of the dataset.
-        revision: commit that the index is of.
-        name: of the config.
-        entry: what the index says of it.
+        repo_id: id of the dataset repo.
+        revision: commit of the index.
+        name: name of the config.
+        entry: its entry in the index.
     """
 
-    def __init__(self, repo_id: str, revision: str, name: str, entry: dict[str, Any]) -> None:
+    def __init__(self, repo_id: str, revision: str, name: str, entry: IndexEntry) -> None:
         self.repo_id, self.revision, self.name, self._files = repo_id, revision, name, entry["files"]
         self.info = EnvironmentInfo.of(entry["info"], f"{INDEX} of {repo_id}: {name}")
         self.observation_space, self.action_space = self.info.spaces
@@ -48,9 +71,21 @@ class RemoteTrajectories:
         self._statistics = _arrays(entry["statistics"])
         self._here: EnvironmentTrajectories | None = None
 
-    def statistics(self) -> dict[str, Any]:
-        """As those of [`EnvironmentTrajectories`][ldm_hf.trajectories.EnvironmentTrajectories]."""
+    def statistics(self) -> Statistics:
+        """Mean and deviation of numeric leaves and of the reward; nothing is fetched."""
         return self._statistics
+
+    def slice(self, start: int, stop: int) -> Steps:
+        """Steps ``start`` to ``stop`` of the stream, fetched first; see `EnvironmentTrajectories.slice`."""
+        return self.here.slice(start, stop)
+
+    def part(self, start: int, stop: int) -> EnvironmentTrajectories:
+        """The stream of the episodes ``start`` to ``stop`` alone, fetched first; see `EnvironmentTrajectories.part`."""
+        return self.here.part(start, stop)
+
+    def episode_returns(self) -> np.ndarray:
+        """Sum of rewards of every episode ``(num_episodes,)``, fetched first."""
+        return self.here.episode_returns()
 
     @property
     def here(self) -> EnvironmentTrajectories:
@@ -59,12 +94,13 @@ class RemoteTrajectories:
         Raises:
             DatasetError: if the Hub cannot be reached, or the shards are not those of the index.
         """
-        # no lock, which a forked process might find closed for ever; files are fetched by one at a time anyway
+        # No lock, which a forked process might find closed for ever; one process at a time fetches a file anyway.
         if self._here is None:
             self._here = self._fetch()
         return self._here
 
     def _fetch(self) -> EnvironmentTrajectories:
+        """Downloads all files of the environment and maps them."""
         try:
             paths = [
                 hf_hub_download(
@@ -78,25 +114,22 @@ class RemoteTrajectories:
             ]
         except (HfHubHTTPError, OSError) as error:
             raise DatasetError(
-                f"{self.name} of {self.repo_id} could not be fetched ({str(error).splitlines()[0]}); resume the run when the Hub can be reached."
+                f"{self.name} of {self.repo_id} could not be fetched ({str(error).splitlines()[0]}); "
+                "resume the run when the Hub can be reached."
             ) from error
         stream = EnvironmentTrajectories(Path(paths[0]).parent)
         if (stream.num_episodes, stream.num_steps) != (self.num_episodes, self.num_steps):
             raise DatasetError(
-                f"{self.name} of {self.repo_id} has {stream.num_steps} steps, its {INDEX} tells of {self.num_steps}; `ldm push` it again."
+                f"{self.name} of {self.repo_id} has {stream.num_steps} steps, its {INDEX} says {self.num_steps}; "
+                "`ldm push` it again."
             )
         return stream
 
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("_"):  # while it is copied or unpickled
-            raise AttributeError(attribute)
-        return getattr(self.here, attribute)
 
+class _NoBar(hub_tqdm):
+    """Hides the bar of a single file, since there is one over all environments."""
 
-class _NoBar(tqdm):
-    """Of a single file; there is one bar over all environments."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **{**kwargs, "disable": True})
 
 
@@ -104,13 +137,13 @@ def write_index(folder: Path, names: Iterable[str]) -> Path:
     """Writes ``index.json``: description, length, statistics and files of every environment.
 
     Args:
-        folder: of the dataset.
-        names: of its configs.
+        folder: folder of the dataset.
+        names: names of its configs.
 
     Raises:
         DatasetError: if a shard is damaged.
     """
-    entries = {}
+    entries: dict[str, IndexEntry] = {}
     for name in tqdm(list(names), desc="index", leave=False):
         stream = EnvironmentTrajectories(folder / name)
         entries[name] = {
@@ -125,7 +158,10 @@ def write_index(folder: Path, names: Iterable[str]) -> Path:
 
 
 def read_index(repo_id: str) -> dict[str, Callable[[], RemoteTrajectories]] | None:
-    """How to open each environment of a repo; None if the repo has no index.
+    """Reads the index of a repo.
+
+    Returns:
+        A function for each environment that opens its stream; None if the repo has no index.
 
     Raises:
         DatasetError: if there is no such repo, or its index is damaged or of a later format.
@@ -142,14 +178,11 @@ def read_index(repo_id: str) -> dict[str, Callable[[], RemoteTrajectories]] | No
         index = json.loads(path.read_text(encoding="utf-8"))
         if index["format_version"] > INDEX_FORMAT:
             raise DatasetError(
-                f"the {INDEX} of {repo_id} has format {index['format_version']}, this ldm_hf reads up to {INDEX_FORMAT}: update ldm_hf."
+                f"the {INDEX} of {repo_id} has format {index['format_version']}, "
+                f"this ldm_hf reads up to {INDEX_FORMAT}: update ldm_hf."
             )
-        entries = dict(index["environments"])
-        missing = [
-            name
-            for name, entry in entries.items()
-            if not {"info", "episodes", "steps", "statistics", "files"} <= set(entry)
-        ]
+        entries: dict[str, IndexEntry] = dict(index["environments"])
+        missing = [name for name, entry in entries.items() if not IndexEntry.__required_keys__ <= set(entry)]
         if missing:
             raise ValueError(f"too little of {missing[0]}")
     except (ValueError, TypeError, KeyError) as error:
@@ -162,17 +195,17 @@ def read_index(repo_id: str) -> dict[str, Callable[[], RemoteTrajectories]] | No
 
 
 def unreachable(path_or_repo: str | Path, error: Exception) -> DatasetError:
-    """What to tell where there is no dataset."""
+    """The error for a place where there is no dataset."""
     return DatasetError(
         f"{path_or_repo} is neither a folder nor a dataset repo that can be reached: {str(error).splitlines()[0]}"
     )
 
 
-def fetch_ahead(streams: Iterable[Any], progress: bool = True) -> None:
-    """Fetches in the background what is not here yet.
+def fetch_ahead(streams: Iterable[object], progress: bool = True) -> None:
+    """Fetches in the background what is not on this machine yet.
 
     Args:
-        streams: in the order in which they are needed.
+        streams: streams in the order in which they are needed; those of folders are ignored.
         progress: show a bar.
     """
     waiting = [stream for stream in streams if isinstance(stream, RemoteTrajectories)]
@@ -198,8 +231,10 @@ def fetch_ahead(streams: Iterable[Any], progress: bool = True) -> None:
 
 
 def _is_cached(repo_id: str) -> bool:
+    """Whether the Hub's cache holds anything of a dataset repo."""
     return (Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="dataset")).is_dir()
 
 
-def _arrays(statistics: dict[str, Any]) -> dict[str, Any]:
+def _arrays(statistics: Statistics) -> Statistics:
+    """Statistics with arrays in place of lists."""
     return {name: _arrays(value) if isinstance(value, dict) else np.array(value) for name, value in statistics.items()}

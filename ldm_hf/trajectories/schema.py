@@ -7,8 +7,9 @@ A folder is a Hub dataset repo. Each environment is a config (subset) of its own
     CartPole-v1/environment.json spaces, scores, versions, licence, how the data was collected
     CartPole-v1/train-00000.parquet ...
 
-One row is one episode. Its columns hold one list entry per step: ``observation`` (or ``observation.<path>`` for every leaf of a nested space), ``action``,
-``label`` (the reference policy's action), ``reward``, ``terminated``, ``truncated``; and once per episode ``behaviour`` and ``seed``.
+One row is one episode. Its columns hold one list entry per step: ``observation`` (or ``observation.<path>`` for every
+leaf of a nested space), ``action``, ``label`` (the reference policy's action), ``reward``, ``terminated``,
+``truncated``; and once per episode ``behaviour`` and ``seed``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import gymnasium
 import numpy as np
@@ -25,11 +26,15 @@ import pyarrow as pa
 from gymnasium import spaces
 
 from ..errors import DatasetError
-from ..spaces import Steps, leaves, space_from_json
+from ..spaces import SpaceJson, Steps, leaves, space_from_json
 from ..utils.files import write_atomically
 
+if TYPE_CHECKING:
+    from ..rollouts.returns import Scores
+
 FORMAT_VERSION = 2
-BYTES = 64  # uint8 numbers of a step from which on they are one binary: written 5 to 20 times as fast as a list, and smaller
+# From so many uint8 numbers on, a step is stored as one binary: written 5 to 20 times as fast as a list, and smaller.
+BYTES = 64
 ROLES = ("observation", "action", "label")
 PER_STEP = {"reward": np.float32, "terminated": np.bool_, "truncated": np.bool_}
 
@@ -38,41 +43,55 @@ class Episode(Steps):
     """A whole episode, as `TrajectoryWriter.write` takes it.
 
     Attributes:
-        behaviour: who acted: ``clean``, ``perturbed-0.3``, ``student-0.5``, or a name of the source's.
-        seed: that the environment was reset with.
+        behaviour: who acted: ``clean``, ``perturbed-0.3``, ``student-0.5``, or a name that the imported source gives.
+        seed: seed that the environment was reset with.
     """
 
     behaviour: str
     seed: int
 
 
+class Facts(TypedDict, total=False):
+    """The fields of `EnvironmentInfo` that are known before there are any data."""
+
+    name: str
+    env_id: str
+    kwargs: dict[str, Any]
+    library: str
+    version: str
+    licence: str
+    domain: str
+    task: str
+
+
 @dataclass
 class EnvironmentInfo:
-    """What is known about the environment of a config; kept in ``environment.json``.
+    """Facts about the environment of a config, kept in ``environment.json``.
 
     Args:
-        name: of the config, unique in a dataset.
+        name: name of the config, unique in a dataset.
         env_id: Gymnasium id.
-        observation_space: as `spaces.space_to_json` describes it.
-        action_space: likewise.
-        kwargs: of `gymnasium.make`.
-        library: that the environment comes from.
-        version: of the library.
-        licence: of the library.
+        observation_space: observation space as JSON, see `spaces.space_to_json`.
+        action_space: action space as JSON.
+        kwargs: keyword arguments of `gymnasium.make`.
+        library: library that the environment comes from.
+        version: version of the library.
+        licence: licence of the library.
         domain: control, robotics, ...
         task: one sentence that says what is to be done.
         reference: method of the reference policy.
-        scores: ``{"random": {"mean", "episodes", "seed"}, "reference": {...}}``, mean return per episode; with ``std`` and ``returns`` where it was
-            measured for this dataset, with ``ci`` where `ldm reference` had measured it.
-        collection: how the trajectories were collected.
-        versions: of the packages involved.
-        format_version: of this layout.
+        scores: ``{"random": {"mean", "episodes", "seed"}, "reference": {...}}``, mean return per episode; with
+            ``std`` and ``returns`` where it was measured for this dataset, with ``ci`` where `ldm reference` had
+            measured it.
+        collection: settings that the trajectories were collected or imported with.
+        versions: versions of the packages involved.
+        format_version: version of this layout.
     """
 
     name: str
     env_id: str
-    observation_space: dict[str, Any]
-    action_space: dict[str, Any]
+    observation_space: SpaceJson
+    action_space: SpaceJson
     kwargs: dict[str, Any] = field(default_factory=dict)
     library: str = ""
     version: str = ""
@@ -80,7 +99,7 @@ class EnvironmentInfo:
     domain: str = "custom"
     task: str = ""
     reference: str = ""
-    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    scores: Scores = field(default_factory=dict)
     collection: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
@@ -105,10 +124,14 @@ class EnvironmentInfo:
 
     @classmethod
     def of(cls, data: Any, place: str) -> EnvironmentInfo:
-        """What ``environment.json`` says.
+        """Takes over what ``environment.json`` says.
+
+        Args:
+            data: the parsed JSON.
+            place: where it was read from, for messages.
 
         Raises:
-            DatasetError: if it is damaged or of a later format; names the ``place`` that it was read from.
+            DatasetError: if it is damaged or of a later format.
         """
         try:
             version = int(data.get("format_version", FORMAT_VERSION))
@@ -122,31 +145,40 @@ class EnvironmentInfo:
             raise DatasetError(f"{place} is missing or damaged ({error}); collect this environment again.") from error
 
     @property
-    def spaces(self) -> tuple[gymnasium.Space, gymnasium.Space]:
+    def spaces(self) -> tuple[gymnasium.Space[object], gymnasium.Space[object]]:
         """Observation and action space."""
         return space_from_json(self.observation_space), space_from_json(self.action_space)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of step data: its name, the role and path it belongs to, and the leaf's space (None for reward and flags)."""
+    """One column of step data.
+
+    Args:
+        name: name of the column.
+        role: observation, action, label, reward, terminated or truncated.
+        path: path of the leaf, see `spaces.leaves`.
+        space: space of the leaf; None for the reward and the flags.
+    """
 
     name: str
     role: str
     path: str
-    space: gymnasium.Space | None = None
+    space: gymnasium.Space[object] | None = None
 
     @property
     def is_text(self) -> bool:
+        """Whether the values are strings."""
         return isinstance(self.space, spaces.Text)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one step."""
+        """Shape of one step."""
         return () if self.space is None or self.is_text else tuple(self.space.shape or ())
 
     @property
     def dtype(self) -> np.dtype:
+        """Type of the values in memory."""
         return (
             np.dtype(PER_STEP[self.role])
             if self.space is None
@@ -155,17 +187,17 @@ class Column:
 
     @property
     def is_bytes(self) -> bool:
-        """Pixels and large grids."""
+        """Whether a step is stored as one binary: pixels and large grids."""
         return isinstance(self.space, spaces.Box) and self.dtype == np.uint8 and self.size >= BYTES
 
     @property
     def arrow_type(self) -> pa.DataType:
-        """Of one episode."""
+        """Type of one episode in a shard."""
         return pa.list_(pa.binary()) if self.is_bytes else self.list_type
 
     @property
     def list_type(self) -> pa.DataType:
-        """Of one episode in format 1, which knew no binaries."""
+        """Type of one episode in format 1, which knew no binaries."""
         if self.is_text:
             return pa.list_(pa.string())
         value = pa.from_numpy_dtype(np.uint8 if self.dtype == bool and self.space is not None else self.dtype)
@@ -173,11 +205,11 @@ class Column:
 
     @property
     def size(self) -> int:
-        """Scalars of one step."""
+        """Number of scalars of one step."""
         return math.prod(self.shape)
 
 
-def columns(observation_space: gymnasium.Space, action_space: gymnasium.Space) -> list[Column]:
+def columns(observation_space: gymnasium.Space[object], action_space: gymnasium.Space[object]) -> list[Column]:
     """All columns of step data for a pair of spaces."""
     found = []
     for role in ROLES:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-import gymnasium
 import numpy as np
 
 from ..errors import DatasetError
+from ..spaces import Arrays, Statistics, Steps
 from .reader import EnvironmentTrajectories
-from .schema import ROLES, EnvironmentInfo
 
 
 class SelectedTrajectories:
@@ -19,16 +15,14 @@ class SelectedTrajectories:
     Its statistics are those of all episodes: what is observed does not depend on which actions are worth imitating.
 
     Args:
-        stream: to choose from.
-        episodes: numbers of the chosen ones, increasing, at least one.
+        stream: stream to choose from.
+        episodes: numbers of the chosen episodes, increasing, at least one.
     """
 
     def __init__(self, stream: EnvironmentTrajectories, episodes: np.ndarray) -> None:
         self._stream, self.episodes = stream, np.asarray(episodes)
-        self.folder: Path = stream.folder
-        self.info: EnvironmentInfo = stream.info
-        self.observation_space: gymnasium.Space = stream.observation_space
-        self.action_space: gymnasium.Space = stream.action_space
+        self.folder, self.info = stream.folder, stream.info
+        self.observation_space, self.action_space = stream.observation_space, stream.action_space
         lengths = np.diff(stream.episode_starts)[self.episodes]
         self.episode_starts = np.concatenate([[0], np.cumsum(lengths)])
         # neighbours that are both chosen are read in one go
@@ -38,12 +32,12 @@ class SelectedTrajectories:
         self._origins = stream.episode_starts[self.episodes[firsts]]
 
     def part(self, start: int, stop: int) -> SelectedTrajectories:
-        """Some of the chosen episodes, counted among them."""
+        """The chosen episodes ``start`` to ``stop`` alone, counted among the chosen ones."""
         return SelectedTrajectories(self._stream, self.episodes[start:stop])
 
     @property
     def num_episodes(self) -> int:
-        """Episodes chosen."""
+        """Number of chosen episodes."""
         return len(self.episodes)
 
     @property
@@ -51,7 +45,7 @@ class SelectedTrajectories:
         """Length of the chosen episodes together."""
         return int(self.episode_starts[-1])
 
-    def slice(self, start: int, stop: int) -> dict[str, Any]:
+    def slice(self, start: int, stop: int) -> Steps:
         """Steps ``start`` to ``stop`` of the chosen episodes; see `EnvironmentTrajectories.slice`."""
         if not 0 <= start < stop <= self.num_steps:
             raise IndexError(f"{self.info.name}: steps {start}:{stop} of {self.num_steps}")
@@ -63,37 +57,45 @@ class SelectedTrajectories:
             start, run = until, run + 1
         return pieces[0] if len(pieces) == 1 else _joined(pieces)
 
-    def statistics(self) -> dict[str, Any]:
-        """Those of the whole stream."""
+    def statistics(self) -> Statistics:
+        """The statistics of the whole stream."""
         return self._stream.statistics()
 
     def episode_returns(self) -> np.ndarray:
-        """Of the chosen episodes ``(num_episodes,)``."""
-        return self._stream.episode_returns()[self.episodes]
+        """Sum of rewards of every chosen episode ``(num_episodes,)``."""
+        returns: np.ndarray = self._stream.episode_returns()[self.episodes]
+        return returns
 
 
-def _joined(pieces: list[dict[str, Any]]) -> dict[str, Any]:
-    steps: dict[str, Any] = {}
-    for name, first in pieces[0].items():
-        if name in ROLES:
-            steps[name] = {path: np.concatenate([piece[name][path] for piece in pieces]) for path in first}
-        else:
-            steps[name] = np.concatenate([piece[name] for piece in pieces])
-    return steps
+def _joined(pieces: list[Steps]) -> Steps:
+    """Pieces one after another as one."""
+    return {
+        "observation": _joined_leaves([piece["observation"] for piece in pieces]),
+        "action": _joined_leaves([piece["action"] for piece in pieces]),
+        "label": _joined_leaves([piece["label"] for piece in pieces]),
+        "reward": np.concatenate([piece["reward"] for piece in pieces]),
+        "terminated": np.concatenate([piece["terminated"] for piece in pieces]),
+        "truncated": np.concatenate([piece["truncated"] for piece in pieces]),
+    }
+
+
+def _joined_leaves(pieces: list[Arrays]) -> Arrays:
+    """The values of each leaf, one piece after another."""
+    return {path: np.concatenate([piece[path] for piece in pieces]) for path in pieces[0]}
 
 
 def select_by_return(stream: EnvironmentTrajectories, min_percentile: float) -> SelectedTrajectories:
     """The episodes whose return is at or above a percentile of all returns; at least the best one.
 
     Args:
-        stream: to choose from.
+        stream: stream to choose from.
         min_percentile: 0 keeps all, 75 the best quarter (more where returns are equal), 100 the best.
 
     Raises:
         DatasetError: if it is not between 0 and 100.
     """
     if not 0 <= min_percentile <= 100:
-        raise DatasetError(f"min_return_percentile lies between 0 and 100, not at {min_percentile:g}.")
+        raise DatasetError(f"min_return_percentile should be between 0 and 100, not at {min_percentile:g}.")
     returns = stream.episode_returns()
     # an interpolated percentile would drop equal returns by rounding: take one that occurs
     limit = np.percentile(returns, min_percentile, method="higher")

@@ -1,30 +1,70 @@
-"""Where a dataset is, and the streams in it."""
+"""Finds a dataset in a folder or on the Hub, and opens its streams."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
+import gymnasium
+import numpy as np
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from ..errors import DatasetError
+from ..spaces import Statistics, Steps
 from .reader import EnvironmentTrajectories
 from .remote import RemoteTrajectories, read_index, unreachable
-from .selection import SelectedTrajectories, select_by_return
+from .schema import EnvironmentInfo
+from .selection import select_by_return
 from .writer import shards
 
-Stream = EnvironmentTrajectories | SelectedTrajectories | RemoteTrajectories
-Config = Callable[[], EnvironmentTrajectories | RemoteTrajectories]  # opens it
+
+class Stream(Protocol):
+    """The episodes of one environment one after another, in a folder or on the Hub, all of them or some.
+
+    Attributes:
+        info: what is known about the environment.
+        observation_space: observation space of the environment.
+        action_space: action space of the environment.
+    """
+
+    info: EnvironmentInfo
+    observation_space: gymnasium.Space[object]
+    action_space: gymnasium.Space[object]
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes."""
+
+    @property
+    def num_steps(self) -> int:
+        """Number of steps of all episodes."""
+
+    def slice(self, start: int, stop: int) -> Steps:
+        """Steps ``start`` to ``stop``, across the ends of episodes."""
+
+    def part(self, start: int, stop: int) -> Stream:
+        """The stream of the episodes ``start`` to ``stop`` alone."""
+
+    def statistics(self) -> Statistics:
+        """Mean and deviation of numeric leaves and of the reward."""
+
+    def episode_returns(self) -> np.ndarray:
+        """Sum of rewards of every episode ``(num_episodes,)``."""
+
+
+Config = Callable[[], EnvironmentTrajectories | RemoteTrajectories]
+"""Opens the stream of one config."""
 
 
 class Streams(dict[str, Stream]):
     """Streams by the name of their environment, and how often each should be drawn.
 
     Args:
-        streams: by name.
-        weights: by name, as `WindowSampler` takes them; equal by default.
+        streams: streams by name.
+        weights: weights by name, as `WindowSampler` takes them; equal by default.
     """
 
     def __init__(self, streams: Mapping[str, Stream], weights: Mapping[str, float] | None = None) -> None:
@@ -41,11 +81,12 @@ def open_stream(config: Config, min_return_percentile: float | None = None) -> S
 
 
 def find_configs(path_or_repo: str | Path, patterns: list[str] | None = None) -> dict[str, Config]:
-    """What a dataset has, by name.
+    """The configs of a dataset by name.
 
     Args:
-        path_or_repo: a folder, or a repo on the Hub. Of a repo without an index, what is asked for is downloaded first.
-        patterns: of the names asked for, all by default.
+        path_or_repo: a folder, or a repo on the Hub. If the repo has no index, the configs asked for are downloaded
+            first.
+        patterns: patterns of the names asked for; all by default.
 
     Raises:
         DatasetError: if there is no such dataset, or nothing in it.
@@ -58,7 +99,7 @@ def find_configs(path_or_repo: str | Path, patterns: list[str] | None = None) ->
 
 
 def dataset_folder(path_or_repo: str | Path, patterns: list[str] | None = None) -> Path:
-    """The local folder of a dataset; what a repo on the Hub holds of the configs asked for is downloaded first.
+    """The local folder of a dataset; of a repo on the Hub, the configs asked for are downloaded first.
 
     Raises:
         DatasetError: if there is neither such a folder nor such a repo.
@@ -74,7 +115,7 @@ def dataset_folder(path_or_repo: str | Path, patterns: list[str] | None = None) 
 
 
 def config_names(folder: Path) -> list[str]:
-    """Environments that a dataset folder has data of.
+    """Names of the environments that a dataset folder has data of.
 
     Raises:
         DatasetError: if it has none.
@@ -83,6 +124,7 @@ def config_names(folder: Path) -> list[str]:
     found = [path.name for path in described if shards(path)]
     if not found:
         raise DatasetError(
-            f"{folder} is no trajectory dataset: no <environment>/environment.json with shards in it. Make one with `ldm collect` or `ldm import`."
+            f"{folder} is no trajectory dataset: no <environment>/environment.json with shards in it. "
+            "Make one with `ldm collect` or `ldm import`."
         )
     return found

@@ -1,13 +1,13 @@
-"""What is wrong with a dataset: everything, not only the first thing."""
+"""Validation of a dataset: finds every flaw, not only the first."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
@@ -16,13 +16,18 @@ from gymnasium import spaces
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError
+from ..spaces import Steps
 from .reader import EnvironmentTrajectories
 from .schema import PER_STEP, ROLES
 from .writer import read_table, shards
 
-CHUNK_BYTES = 64 * 2**20  # looked at at once
+CHUNK_BYTES = 64 * 2**20  # data that are checked in one go
 ERROR, WARNING = "error", "warning"
-OTHERS_ACT = ("perturbed", "student")  # beginnings of behaviours in which the reference does not do all that it says
+OTHERS_ACT = ("perturbed", "student")  # beginnings of behaviours in which not all actions are the reference's
+
+Found = Iterator[tuple[str, str] | tuple[str, str, str]]
+"""Findings of one check: kind, problem and, unless it is an error, level."""
+Value = TypeVar("Value", str, int)
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,10 @@ class Finding:
     """One thing that is wrong.
 
     Args:
-        environment: of which data.
+        environment: name of the environment.
         kind: unreadable, space, not-finite, ends, duplicates, reward, labels, columns.
-        problem: in words, with counts and the first place.
-        level: ``error``, or ``warning`` for what may be meant so.
+        problem: description with counts and the first place.
+        level: ``error``, or ``warning`` for what may be intended.
     """
 
     environment: str
@@ -54,13 +59,13 @@ def validate(
     """Checks every step of a dataset.
 
     Args:
-        folder: of the dataset.
-        names: of environments; all by default.
-        reward_range: that rewards should lie in.
+        folder: folder of the dataset.
+        names: names of environments; all by default.
+        reward_range: smallest and largest reward that is allowed.
         progress: show a bar.
 
     Returns:
-        What was found, environment by environment; empty if nothing is wrong.
+        The findings, environment by environment; empty if nothing is wrong.
 
     Raises:
         DatasetError: if the folder holds no config at all, or not those asked for.
@@ -70,7 +75,8 @@ def validate(
     wanted = names or found
     if not wanted or set(wanted) - set(found):
         raise DatasetError(
-            f"{folder} has no environment {', '.join(sorted(set(wanted) - set(found))) or 'at all'}; it has: {', '.join(found) or 'none'}."
+            f"{folder} has no environment {', '.join(sorted(set(wanted) - set(found))) or 'at all'}; "
+            f"it has: {', '.join(found) or 'none'}."
         )
     findings = []
     for name in tqdm(wanted, desc="validate", unit=" environments", disable=not progress):
@@ -98,25 +104,23 @@ def validate_environment(
     return [Finding(stream.info.name, *found) for check in checks for found in check]
 
 
-Found = Iterator[tuple[str, str] | tuple[str, str, str]]
-
-
 def _place(stream: EnvironmentTrajectories, step: int) -> str:
+    """Episode and step in it, in words, of a step of the stream."""
     episode = int(np.searchsorted(stream.episode_starts, step, side="right")) - 1
     return f"episode {episode}, step {step - int(stream.episode_starts[episode])}"
 
 
-def _chunks(stream: EnvironmentTrajectories) -> Iterator[tuple[int, dict]]:
-    """(first step, steps) of parts that fit into memory."""
+def _chunks(stream: EnvironmentTrajectories) -> Iterator[tuple[int, Steps]]:
+    """Yields (first step, steps) of parts that fit into memory."""
     size = sum(8 if column.is_text else column.size * column.dtype.itemsize for column in stream.columns)
     count = max(1, CHUNK_BYTES // size)
     for start in range(0, stream.num_steps, count):
         yield start, stream.slice(start, min(start + count, stream.num_steps))
 
 
-def _of_episodes(stream: EnvironmentTrajectories, name: str, default: str | int) -> list:
+def _of_episodes(stream: EnvironmentTrajectories, name: str, default: Value) -> list[Value]:
     """A column with one value an episode."""
-    found: list = []
+    found: list[Value] = []
     for path in shards(stream.folder):
         table = read_table(path, [name, "reward"])
         found += table[name].to_pylist() if name in table.column_names else [default] * table.num_rows
@@ -124,15 +128,16 @@ def _of_episodes(stream: EnvironmentTrajectories, name: str, default: str | int)
 
 
 def _members(stream: EnvironmentTrajectories) -> Found:
-    """Values that are no members of their spaces, NaN first."""
+    """Finds values that are no members of their spaces, NaN first."""
     wrong: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     leaf_spaces = {(column.role, column.path): column.space for column in stream.columns if column.space is not None}
     for start, steps in _chunks(stream):
-        for role in ROLES:
-            for path, values in steps[role].items():
+        by_role = {"observation": steps["observation"], "action": steps["action"], "label": steps["label"]}
+        for role, parts in by_role.items():
+            for path, values in parts.items():
                 infinite = np.zeros(len(values), bool)
                 if np.issubdtype(values.dtype, np.floating):
-                    infinite = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+                    infinite = np.array(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
                 beyond = outside(leaf_spaces[role, path], values) & ~infinite
                 for kind, mask in (("not-finite", infinite), ("space", beyond)):
                     wrong[kind, role, path] += (start + np.flatnonzero(mask)).tolist()
@@ -144,6 +149,7 @@ def _members(stream: EnvironmentTrajectories) -> Found:
 
 
 def _rewards(stream: EnvironmentTrajectories, reward_range: tuple[float, float]) -> Found:
+    """Finds rewards that are NaN, out of range, or all the same."""
     low, high = reward_range
     rewards = np.concatenate([steps["reward"] for _, steps in _chunks(stream)])
     for kind, mask, problem in (
@@ -154,14 +160,15 @@ def _rewards(stream: EnvironmentTrajectories, reward_range: tuple[float, float])
             first = int(np.flatnonzero(mask)[0])
             yield (
                 kind,
-                f"the reward is {problem} in {int(mask.sum()):,} steps, first {rewards[first]:g} in {_place(stream, first)}",
+                f"the reward is {problem} in {int(mask.sum()):,} steps, "
+                f"first {rewards[first]:g} in {_place(stream, first)}",
             )
     if len(rewards) > 1 and (rewards == rewards[0]).all() and len(set(np.diff(stream.episode_starts))) == 1:
         yield "reward", f"the reward is {rewards[0]:g} in every step, and all episodes are equally long", WARNING
 
 
 def _ends(stream: EnvironmentTrajectories) -> Found:
-    """An episode ends with its last step and nowhere else."""
+    """Finds flags of ends that are missing at the last step of an episode, or set elsewhere."""
     flags = np.concatenate([steps["terminated"] | steps["truncated"] for _, steps in _chunks(stream)])
     last = np.zeros(len(flags), bool)
     last[stream.episode_starts[1:] - 1] = True
@@ -175,7 +182,7 @@ def _ends(stream: EnvironmentTrajectories) -> Found:
 
 
 def _duplicates(stream: EnvironmentTrajectories) -> Found:
-    """The same episode twice. With other seeds, the environment may just be deterministic."""
+    """Finds episodes that occur twice. If their seeds differ, the environment may just be deterministic."""
     seeds = _of_episodes(stream, "seed", 0)
     first_with: dict[bytes, int] = {}
     repeated: dict[str, list[tuple[int, int]]] = {ERROR: [], WARNING: []}
@@ -190,13 +197,14 @@ def _duplicates(stream: EnvironmentTrajectories) -> Found:
             seeded = "with the same seed" if level == ERROR else "with another seed (a deterministic environment?)"
             yield (
                 "duplicates",
-                f"{len(pairs):,} of {stream.num_episodes:,} episodes repeat an earlier one {seeded}, first {number}, which is {earlier} again",
+                f"{len(pairs):,} of {stream.num_episodes:,} episodes repeat an earlier one {seeded}, "
+                f"first {number}, which is {earlier} again",
                 level,
             )
 
 
 def _labels(stream: EnvironmentTrajectories) -> Found:
-    """Where nobody disturbed the reference, the action is the label; where data was imported, it always is."""
+    """Finds labels that differ from the action although nobody disturbed the reference, or the data were imported."""
     behaviours = _of_episodes(stream, "behaviour", "")
     agree = np.concatenate([agreement(steps) for _, steps in _chunks(stream)])
     undisturbed = np.repeat(
@@ -207,11 +215,12 @@ def _labels(stream: EnvironmentTrajectories) -> Found:
         first = int(np.flatnonzero(wrong)[0])
         yield (
             "labels",
-            f"the label differs from the action in {int(wrong.sum()):,} steps of episodes in which the reference alone acts, first in {_place(stream, first)}",
+            f"the label differs from the action in {int(wrong.sum()):,} steps of episodes in which the reference alone "
+            f"acts, first in {_place(stream, first)}",
         )
 
 
-def agreement(steps: dict) -> np.ndarray:
+def agreement(steps: Steps) -> np.ndarray:
     """Whether the label is the action that was taken ``(T,)``."""
     agree = np.ones(len(steps["reward"]), bool)
     for path, label in steps["label"].items():
@@ -220,14 +229,15 @@ def agreement(steps: dict) -> np.ndarray:
 
 
 def _columns(stream: EnvironmentTrajectories) -> Found:
+    """Finds columns that nobody reads."""
     known = {*(column.name for column in stream.columns), "behaviour", "seed"}
     foreign = sorted({name for path in shards(stream.folder) for name in pq.read_schema(path).names} - known)
     if foreign:
         yield "columns", f"the columns {foreign} are unknown and will not be read", WARNING
 
 
-def outside(space: gymnasium.Space, values: np.ndarray) -> np.ndarray:
-    """Which of N values of a leaf are no members of it; NaN and infinities never are.
+def outside(space: gymnasium.Space[object], values: np.ndarray) -> np.ndarray:
+    """Whether each of N values of a leaf is no member of its space; NaN and infinities never are.
 
     Args:
         space: a primitive space.
@@ -238,8 +248,8 @@ def outside(space: gymnasium.Space, values: np.ndarray) -> np.ndarray:
     """
     if isinstance(space, spaces.Text):
         return np.array([not space.contains(str(text)) for text in values], bool)
-    low: Any
-    high: Any
+    low: np.ndarray | np.integer | int
+    high: np.ndarray | np.integer | int
     if isinstance(space, spaces.Box):
         low, high = space.low, space.high
     elif isinstance(space, spaces.Discrete):
@@ -248,17 +258,17 @@ def outside(space: gymnasium.Space, values: np.ndarray) -> np.ndarray:
         low, high = space.start, space.start + space.nvec - 1
     else:
         low, high = 0, 1  # MultiBinary
-    wrong = (values < low) | (values > high)
+    wrong: np.ndarray = (values < low) | (values > high)
     if np.issubdtype(values.dtype, np.floating):
         wrong |= ~np.isfinite(values)
-    return wrong.reshape(len(values), -1).any(axis=1)
+    return np.asarray(wrong.reshape(len(values), -1).any(axis=1))
 
 
-def digest(steps: dict[str, Any]) -> bytes:
+def digest(steps: Mapping[str, Any]) -> bytes:
     """16 bytes that are the same for two episodes only if they hold the same values.
 
     Args:
-        steps: as `EnvironmentTrajectories.slice` returns them.
+        steps: steps as `EnvironmentTrajectories.slice` returns them.
     """
     found = hashlib.blake2b(digest_size=16)
     for name in (*ROLES, *PER_STEP):

@@ -5,34 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
-DRAWS = 256  # of an average environment, after which the turns of the environments repeat; weights are honoured to this share of one
+DRAWS = 256  # segments per average environment in one cycle of the schedule; weights are rounded to 1/256
 TURNS, LAPS = 0, 1  # kinds of random numbers
 GOLDEN = (math.sqrt(5) - 1) / 2
+
+Places = TypeVar("Places", int, np.ndarray)
 
 
 class WindowSampler:
     """Draws segments of ``segment`` consecutive steps.
 
-    A run is one endless sequence of numbered segments, which does not depend on how many processes share it or how large their batches are:
-    batch ``step`` of ``rank`` has the next ``batch_size`` numbers of ``world_size * batch_size``. A counter-based generator (Philox, Salmon et al.
-    2011) keyed by the seed gives the segment of any number, so that nothing has to be remembered and resuming is exact.
+    A run is one endless sequence of numbered segments, which does not depend on how many processes share it or how
+    large their batches are: batch ``step`` of ``rank`` has the next ``batch_size`` numbers of
+    ``world_size * batch_size``. A counter-based generator (Philox, Salmon et al. 2011) keyed by the seed gives the
+    segment of any number, so that nothing has to be remembered and resuming is exact.
 
-    * Environments take turns by their weights, spread as evenly as whole numbers can by golden-section steps (Kronecker sequence).
-    * Within an environment, a lap cuts the stream into segments that do not overlap, at a random phase, and draws each of them once. Every
-      start is equally likely. No step is drawn twice in a lap; up to ``2 * segment`` steps at the ends and between segments wait for another one.
+    * Environments take turns by their weights, spread as evenly as whole numbers can by golden-section steps (Kronecker
+      sequence).
+    * Within an environment, a lap cuts the stream into segments that do not overlap, at a random phase, and draws each
+      of them once. Every start is equally likely. No step is drawn twice in a lap; up to ``2 * segment`` steps at the
+      ends and between segments are left for other laps.
 
     Args:
         num_steps: length of each environment's stream.
-        segment: T.
+        segment: length T of a segment.
         batch_size: segments per rank and step.
-        seed: of the whole run.
-        rank: of this process.
+        seed: seed of the whole run.
+        rank: rank of this process.
         world_size: number of processes.
-        weights: by environment, equal by default.
+        weights: weight of each environment; equal by default.
         first: number of the first segment of step 0; a run that goes on with other batches starts where it was.
 
     Raises:
@@ -58,15 +63,9 @@ class WindowSampler:
         first: int = 0,
     ) -> None:
         self.names = sorted(num_steps)
-        self.segment, self.batch_size, self.seed, self.rank, self.world_size, self.first = (
-            segment,
-            batch_size,
-            seed,
-            rank,
-            world_size,
-            first,
-        )
-        # an environment has so many starts of segments, and so many segments in a lap
+        self.segment, self.seed, self.first = segment, seed, first
+        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
+        # possible starts of a segment in each environment, and segments in a lap
         self._starts = [max(num_steps[name] - segment + 1, 1) for name in self.names]
         self._tiles = [max(starts // segment, 1) for starts in self._starts]
         raw = np.array([1.0 if weights is None else weights[name] for name in self.names])
@@ -78,8 +77,9 @@ class WindowSampler:
         bounds = np.cumsum(self._counts)
         self._size = int(bounds[-1])
         places = _spread(np.arange(self._size), self._size, _random(seed, TURNS, 0)[0])
-        self._turns = np.searchsorted(bounds, places, side="right")  # whose turn it is
-        self._earlier = np.empty(self._size, np.int64)  # how many turns it had before
+        # whose turn each place of a cycle is, and how many turns that environment had earlier in the cycle
+        self._turns = np.searchsorted(bounds, places, side="right")
+        self._earlier = np.empty(self._size, np.int64)
         self._earlier[np.argsort(self._turns, kind="stable")] = np.arange(self._size) - np.repeat(
             bounds - self._counts, self._counts
         )
@@ -90,7 +90,7 @@ class WindowSampler:
         return range(start, start + self.batch_size)
 
     def order(self, step: int) -> list[str]:
-        """The environments by when they are next drawn from batch ``step`` on; without those that never are."""
+        """The environments, except those of weight 0, in the order in which batch ``step`` and later ones draw them."""
         turns = np.roll(self._turns, -(self.numbers(step).start % self._size))
         drawn, first = np.unique(turns, return_index=True)
         return [self.names[index] for index in drawn[np.argsort(first)]]
@@ -112,11 +112,12 @@ class WindowSampler:
 
 
 def _whole(shares: np.ndarray) -> np.ndarray:
-    """Whole numbers of the same sum, 1 at the least where a share is not 0: the largest remainders are rounded up."""
-    counts = np.floor(shares).astype(np.int64)
+    """Whole numbers of the same sum, at least 1 where a share is not 0: the largest remainders are rounded up."""
+    counts: np.ndarray = np.floor(shares).astype(np.int64)
     order = np.argsort(counts - shares, kind="stable")
     counts[order[: round(shares.sum()) - counts.sum()]] += 1
-    return np.maximum(counts, shares > 0)
+    counts = np.maximum(counts, shares > 0)
+    return counts
 
 
 @lru_cache(maxsize=4096)
@@ -126,14 +127,20 @@ def _random(seed: int, kind: int, counter: int) -> tuple[float, float]:
     return float(first), float(second)
 
 
-def _spread(place: Any, size: int, shift: float) -> Any:
-    """A permutation of ``range(size)`` that begins at ``shift`` in [0, 1) and whose neighbours lie far apart, any few of them evenly."""
+def _spread(place: Places, size: int, shift: float) -> Places:
+    """Permutes places of ``range(size)`` so that neighbours come far apart, and any few of them evenly spaced.
+
+    Args:
+        place: one place or several.
+        size: number of places.
+        shift: where place 0 comes, as a share of ``size`` in [0, 1).
+    """
     return (place * _stride(size) + int(shift * size)) % size
 
 
 @lru_cache(maxsize=4096)
 def _stride(size: int) -> int:
-    """The number nearest to the golden section of ``size`` that has no divisor in common with it."""
+    """The number nearest to the golden section of ``size`` that has no divisor in common with ``size``."""
     middle = round(size * GOLDEN)
     return next(
         stride

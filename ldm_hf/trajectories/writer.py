@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 
 from ..errors import DatasetError
 from ..spaces import describe_difference
-from .schema import Column, EnvironmentInfo, columns
+from ..utils.files import unfinished_file
+from .schema import Column, EnvironmentInfo, Episode, columns
 
 SHARD_STEPS = 50_000
 SHARD_BYTES = 64 * 2**20
-SPACES_KEY = b"ldm_hf.spaces"  # in the header of a shard: what its columns are meant to hold
-SMALL = 1_000  # episodes in a shard that is read faster by one thread
+SPACES_KEY = b"ldm_hf.spaces"  # key in the header of a shard: the spaces of its columns
+SMALL = 1_000  # up to so many episodes, one thread reads a shard faster than several
 
 
 class TrajectoryWriter:
@@ -29,8 +30,8 @@ class TrajectoryWriter:
     A shard appears under its name only when it is whole and on the disk. A folder that has shards already is continued.
 
     Args:
-        folder: of the dataset.
-        info: of the environment.
+        folder: folder of the dataset.
+        info: description of the environment.
 
     Raises:
         DatasetError: if the folder has data of other spaces, or the disk is full; shards written before stay.
@@ -49,21 +50,22 @@ class TrajectoryWriter:
                 if differences:
                     raise DatasetError(
                         f"{self.folder} holds trajectories of another {which} space ({'; '.join(differences)}). "
-                        "Choose another folder, or remove this one to collect anew."
+                        "Choose another folder, or remove this one to collect again."
                     )
         self._guard(self._save_info)
-        self._episodes: list[dict[str, Any]] = []
+        self._episodes: list[Episode] = []
         self._steps = self._bytes = 0
         self._failed = False
         # not the number of shards: a damaged one may have been removed
         numbers = [path.stem.split("-")[1] for path in shards(self.folder)]
         self._next = max((int(number) + 1 for number in numbers if number.isdigit()), default=0)
 
-    def write(self, episode: dict[str, Any]) -> None:
+    def write(self, episode: Episode) -> None:
         """Adds one episode.
 
         Args:
-            episode: observation, action, label ``{path: (T, *shape)}``, reward, terminated, truncated ``(T,)``; behaviour (str) and seed (int).
+            episode: observation, action, label ``{path: (T, *shape)}``, reward, terminated, truncated ``(T,)``;
+                behaviour (str, empty by default) and seed (int, 0 by default).
 
         Raises:
             DatasetError: if the episode does not fit the spaces, or the disk is full.
@@ -75,17 +77,19 @@ class TrajectoryWriter:
         if self._steps >= SHARD_STEPS or self._bytes >= SHARD_BYTES:
             self.flush()
 
-    def _check(self, episode: dict[str, Any]) -> None:
+    def _check(self, episode: Episode) -> None:
+        """Raises a `DatasetError` unless the episode has steps and every column has their number."""
         length = len(episode["reward"])
         if not length:
             raise DatasetError(f"{self.info.name}: an episode without steps cannot be written.")
         for column in self.columns:
-            values = episode.get(column.role)
+            values: Any = episode.get(column.role)
             values = values if column.space is None else (values or {}).get(column.path)
             found = None if values is None else np.shape(values)
             if found != (length, *column.shape):
                 raise DatasetError(
-                    f"{self.info.name}: {column.name} of an episode of {length} steps has shape {found}, expected {(length, *column.shape)}."
+                    f"{self.info.name}: {column.name} of an episode of {length} steps has shape {found}, "
+                    f"expected {(length, *column.shape)}."
                 )
 
     def flush(self) -> None:
@@ -104,19 +108,20 @@ class TrajectoryWriter:
         self._episodes, self._steps, self._bytes = [], 0, 0
 
     def _save_info(self) -> None:
+        """Writes ``environment.json``, in a new folder if there is none."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.info.save(self.folder)
 
     def _guard(self, write: Callable[[], None]) -> None:
+        """Calls ``write``; an error of the disk names the environment and says what is kept."""
         try:
             write()
         except OSError as error:
             self._failed = True
-            for leftover in self.folder.glob(".*.unfinished"):
-                leftover.unlink(missing_ok=True)
             kept = f"{len(shards(self.folder))} shard(s) written before are kept"
             raise DatasetError(
-                f"{self.info.name}: writing to {self.folder} failed ({error}); {kept}. Free some space and run it again."
+                f"{self.info.name}: writing to {self.folder} failed ({error}); {kept}. "
+                "Free some space and run it again."
             ) from error
 
     def __enter__(self) -> TrajectoryWriter:
@@ -135,7 +140,7 @@ def shards(folder: Path) -> list[Path]:
 
 
 def stored(folder: Path) -> tuple[int, int]:
-    """Episodes and steps in the shards of a config; zeros where there are none."""
+    """Numbers of episodes and steps in the shards of a config; zeros where there are none."""
     rewards = [read_table(path, ["reward"])["reward"] for path in shards(folder)]
     return sum(len(column) for column in rewards), sum(
         len(chunk.flatten()) for column in rewards for chunk in column.chunks
@@ -143,13 +148,18 @@ def stored(folder: Path) -> tuple[int, int]:
 
 
 def read_table(path: Path, names: list[str] | None = None) -> pa.Table:
-    """Those of the columns ``names`` that a shard has (all by default).
+    """Reads a shard.
+
+    Args:
+        path: path of the shard.
+        names: columns to read, as far as the shard has them; all by default.
 
     Raises:
         DatasetError: if the shard is damaged.
     """
     try:
-        with pq.ParquetFile(path) as file:  # opened once; `pq.read_table` costs several times as much with small files
+        # opened once: `pq.read_table` costs several times as much with small files
+        with pq.ParquetFile(path) as file:
             available = file.schema_arrow.names
             chosen = None if names is None else [name for name in names if name in available]
             return file.read(chosen, use_threads=file.metadata.num_rows > SMALL)
@@ -160,20 +170,21 @@ def read_table(path: Path, names: list[str] | None = None) -> pa.Table:
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.unfinished")
-    with temporary.open("wb") as file:
+    """Writes a shard, whole or not at all; it is on the disk when this returns."""
+    with unfinished_file(path) as temporary, temporary.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
 
 
-def _list_array(column: Column, episodes: list[dict[str, Any]]) -> pa.Array:
-    """One list entry per episode, one entry in it per step."""
-    values = [
-        np.asarray(episode[column.role] if column.space is None else episode[column.role][column.path])
-        for episode in episodes
-    ]
+def _values(column: Column, episode: Mapping[str, Any]) -> np.ndarray:
+    """What an episode holds for a column ``(T, *shape)``."""
+    return np.asarray(episode[column.role] if column.space is None else episode[column.role][column.path])
+
+
+def _list_array(column: Column, episodes: list[Episode]) -> pa.Array:
+    """A column of a shard: one list for each episode, with one entry for each step."""
+    values = [_values(column, episode) for episode in episodes]
     offsets = pa.array(np.concatenate([[0], np.cumsum([len(value) for value in values])]), pa.int32())
     if column.is_text:
         flat = pa.array([text for value in values for text in value], pa.string())

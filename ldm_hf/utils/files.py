@@ -3,7 +3,10 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import constants
@@ -30,7 +33,36 @@ def save_json(results: Mapping[str, object], path: str | Path) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file, so that a crash leaves the old file or the new one, never half of one."""
+    """Writes a text; a crash leaves the old file or the new one, never half of one."""
+    with unfinished_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def unfinished_file(path: Path) -> Iterator[Path]:
+    """The path of a file to write, which becomes ``path`` when the block ends and is removed if the block fails."""
     temporary = path.with_name(f".{path.name}.unfinished")
-    temporary.write_text(text, encoding="utf-8")
+    try:
+        yield temporary
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
+
+
+@contextmanager
+def unfinished_folder(path: Path) -> Iterator[Path]:
+    """A new folder to fill, which becomes ``path`` when the block ends and is removed if the block fails.
+
+    Each caller gets a folder of its own, so that several processes may make the same one: the first wins.
+
+    Raises:
+        OSError: if ``path`` is a folder that is not empty by then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=path.parent))
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

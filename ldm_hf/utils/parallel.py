@@ -16,6 +16,7 @@ from multiprocessing.sharedctypes import Synchronized
 from typing import Any, TypeVar
 
 from ..errors import EnvironmentFailure, LDMError
+from .threads import fair_threads, own_threads
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def run_tasks(
     """
     if jobs == 1 and limit is None:
         listen(on_progress)
+        share_cores()
         for name, arguments in tasks.items():
             yield name, attempt(name, function, arguments)
         return
@@ -170,6 +172,15 @@ def attempt(name: str, function: Callable[..., Result], arguments: Arguments) ->
     except Exception as error:  # a library's error or a bug; the other environments go on
         logger.debug("%s", name, exc_info=True)
         return EnvironmentFailure(name, "an unforeseen way", error)
+
+
+def share_cores() -> None:
+    """Limits the threads of this process to its share of the cores, unless the user has said how many there are to
+    be."""
+    import torch
+
+    if own_threads() is None and torch.get_num_threads() > 1:
+        torch.set_num_threads(min(torch.get_num_threads(), fair_threads()))
 
 
 def _start_worker(counter: Synchronized[int], heard: Synchronized[float]) -> None:

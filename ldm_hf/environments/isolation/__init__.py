@@ -1,4 +1,4 @@
-"""Libraries whose requirements fight with ours: each in its own virtual environment and process, behind the same interface."""
+"""Libraries whose requirements conflict with ours: each runs in its own virtual environment and process."""
 
 from .environments import IsolatedEnv, IsolatedVectorEnv, Recipe
 from .installing import install, is_installed, is_isolated, pinned_version, python_of

@@ -1,13 +1,13 @@
-"""Isolated environments as Gymnasium knows them: one, and a vector of them."""
+"""Isolated environments as Gymnasium environments: one, and a vector of them."""
 
 from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import gymnasium
 import numpy as np
@@ -15,7 +15,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ...errors import EnvironmentFailure
-from .exchange import Slots, from_json, to_json
+from ...spaces import Action, Info, Observation
+from ..building import BuildArguments, Kwargs, Registration
+from .exchange import Json, Slots, from_json, to_json
 from .process import WorkerProcess
 
 logger = logging.getLogger(__name__)
@@ -30,17 +32,17 @@ class Recipe:
     """How to make an isolated environment.
 
     Args:
-        name: of the environment, for messages.
+        name: name of the environment, for messages.
         python: interpreter that has the library.
-        row: arguments of `building.build`.
-        entries: of ``libraries.yaml``, to import first.
+        arguments: arguments of `building.build`.
+        registrations: what to pass to `building.import_library` first.
         time_limit: seconds that a call may take.
     """
 
     name: str
     python: Path
-    row: Mapping[str, Any]
-    entries: Sequence[dict[str, Any]] = ()
+    arguments: BuildArguments
+    registrations: Sequence[Registration] = ()
     time_limit: float = TIME_LIMIT
 
 
@@ -54,7 +56,7 @@ class _Restarting:
     def _start(self) -> WorkerProcess:
         recipe = self.recipe
         return WorkerProcess(
-            recipe.name, recipe.python, list(recipe.entries), recipe.row, self.lanes, recipe.time_limit
+            recipe.name, recipe.python, list(recipe.registrations), recipe.arguments, self.lanes, recipe.time_limit
         )
 
     @property
@@ -65,58 +67,66 @@ class _Restarting:
     def can_restart(self) -> bool:
         return self.process.ended and self.restarts < RESTARTS
 
-    def reset(self, lanes: list[int], seeds: list[int | None], options: dict[str, Any] | None) -> list[dict[str, Any]]:
+    def reset(self, lanes: list[int], seeds: list[int | None], options: Info | None) -> list[Info]:
         if self.process.ended:
             if self.restarts == RESTARTS:
                 raise EnvironmentFailure(
-                    self.recipe.name, "reset", f"it has failed {RESTARTS + 1} times; make it anew"
+                    self.recipe.name, "reset", f"it has failed {RESTARTS + 1} times; make a new environment"
                 )
             self.restarts += 1
             self.process = self._start()
         reply = self.process.call("reset", lanes=lanes, seeds=seeds, options=to_json(options))
-        return from_json(reply["infos"])
+        return _infos(reply["infos"])
 
-    def step(self, autoreset: bool) -> tuple[list[dict[str, Any]], dict[int, dict[str, Any]]]:
-        """Infos of all lanes, and the last infos of the episodes that ended by lane."""
+    def step(self, autoreset: bool) -> tuple[list[Info], dict[int, Info]]:
+        """Steps all lanes; returns their infos, and by lane the last infos of the episodes that ended."""
         reply = self.process.call("step", autoreset=autoreset)
-        return from_json(reply["infos"]), {int(lane): from_json(info) for lane, info in reply["finals"].items()}
+        return _infos(reply["infos"]), {int(lane): from_json(info) for lane, info in reply["finals"].items()}
+
+
+def _infos(data: list[Json]) -> list[Info]:
+    return [from_json(info) for info in data]
 
 
 class IsolatedEnv(gymnasium.Env):
     """An environment that runs in a worker process under another interpreter.
 
-    It behaves as in this process: the same spaces, seeds, observations and rewards. Infos keep the entries that are plain values, arrays or
-    tuples. `unwrapped` is this object, not the library's: what needs its inside cannot reach it, but a reference policy may run in the worker.
+    It behaves as in this process: the same spaces, seeds, observations and rewards. Infos keep the entries that are
+    plain values, arrays or tuples. `unwrapped` is this object, not the library's: code that needs the library's object
+    cannot reach it, but a reference policy may run in the worker.
 
-    After a failure, a new process is started, at most twice. In an episode that was reset with a seed, it is brought to where the last one was, and
-    the call that failed is made again; otherwise the failure is raised and the next `reset` starts the process.
+    After a failure, the process is restarted, at most twice. If the episode was reset with a seed, it is replayed and
+    the failed call is repeated; otherwise the failure is raised and the next `reset` restarts the process.
+
+    Args:
+        recipe: how to make the environment.
 
     Attributes:
-        versions: of what the worker runs on.
+        versions: versions of Python and the packages in the worker.
 
     Raises:
-        EnvironmentFailure: by any call, if the environment raises an error, dies, takes longer than the time limit or returns an
-            observation outside its space.
+        EnvironmentFailure: by any call, if the environment raises an error, dies, takes longer than the time limit or
+            returns an observation outside its space.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         self._worker = _Restarting(recipe, 1)
         process = self._worker.process
         self.observation_space, self.action_space = process.observation_space, process.action_space
-        self.metadata, self.render_mode = process.metadata, recipe.row.get("render_mode")
+        self.metadata, self.render_mode = process.metadata, recipe.arguments.get("render_mode")
         self.versions = process.versions
-        self._calls: list[Callable[[], Any]] | None = None  # of this episode; None if no seed makes them repeatable
+        self._calls: list[Callable[[], object]] | None = None  # of this episode; None if no seed makes them repeatable
         self._seen = 0  # checksum of the last observation
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Observation, Info]:
         self._calls = None if seed is None else []
         (info,) = self._persistently(lambda: self._worker.reset([0], [seed], options))
         return self._worker.slots.read("observation", 0), info
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:
         action = copy.deepcopy(action)  # it may have to be executed again
 
-        def step() -> dict[str, Any]:
+        def step() -> Info:
             self._worker.slots.write("action", action, 0)
             return self._worker.step(autoreset=False)[0][0]
 
@@ -125,24 +135,24 @@ class IsolatedEnv(gymnasium.Env):
         flags = bool(slots.terminated[0]), bool(slots.truncated[0])
         return slots.read("observation", 0), float(slots.reward[0]), *flags, info
 
-    def render(self) -> Any:
+    def render(self) -> Json:
         return from_json(self._worker.process.call("render", lane=0)["frame"])
 
     def close(self) -> None:
         self._calls = None
         self._worker.process.close()
 
-    def begin_reference(self, path: str, kwargs: dict[str, Any]) -> None:
-        """Tells a reference policy in the worker, ``module:Class``, that an episode has begun; makes it at the first time."""
+    def begin_reference(self, path: str, kwargs: Kwargs) -> None:
+        """Resets the reference policy ``module:Class`` in the worker for a new episode; the first call makes it."""
         self._persistently(lambda: self._worker.process.call("begin_reference", path=path, kwargs=kwargs))
 
-    def label(self) -> Any:
+    def label(self) -> Action:
         """The action of the reference policy in the worker."""
         self._persistently(lambda: self._worker.process.call("label"))
         return self._worker.slots.read("label", 0)
 
-    def executed(self, action: Any) -> None:
-        """Tells the reference policy in the worker which action was executed instead of its own."""
+    def executed(self, action: Action) -> None:
+        """Passes on to the reference policy in the worker which action was executed instead of its own."""
         action = copy.deepcopy(action)
 
         def executed() -> None:
@@ -152,14 +162,14 @@ class IsolatedEnv(gymnasium.Env):
         self._persistently(executed)
 
     def _persistently(self, call: Callable[[], Result]) -> Result:
-        """Makes a call, in another process again if this one fails."""
+        """Makes a call; if it fails, repeats it in a new process."""
         while True:
             try:
                 result = call()
             except EnvironmentFailure as failure:
                 if self._calls is None or not self._worker.can_restart:
                     raise
-                logger.warning("%s; it is started again", failure)
+                logger.warning("%s; restarting it", failure)
                 self._repeat()
                 continue
             if self._calls is not None:
@@ -168,7 +178,7 @@ class IsolatedEnv(gymnasium.Env):
             return result
 
     def _repeat(self) -> None:
-        """Brings a new process to where the last one was."""
+        """Replays the episode so far in a new process."""
         calls, self._calls = self._calls or [], []
         seen = self._seen
         for call in calls:
@@ -179,7 +189,12 @@ class IsolatedEnv(gymnasium.Env):
 
 
 class IsolatedVectorEnv(VectorEnv):
-    """Isolated environments in lock step with SAME_STEP autoreset, all in one worker process; see `IsolatedEnv`."""
+    """Isolated environments in lock step with SAME_STEP autoreset, all in one worker process; see `IsolatedEnv`.
+
+    Args:
+        recipe: how to make one environment.
+        num_envs: number of environments.
+    """
 
     def __init__(self, recipe: Recipe, num_envs: int) -> None:
         self._worker = _Restarting(recipe, num_envs)
@@ -189,11 +204,11 @@ class IsolatedVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.metadata = process.metadata | {"autoreset_mode": AutoresetMode.SAME_STEP}
-        self.render_mode = recipe.row.get("render_mode")
+        self.render_mode = recipe.arguments.get("render_mode")
 
     def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+        self, *, seed: int | Sequence[int | None] | None = None, options: Info | None = None
+    ) -> tuple[Observation, Info]:
         options = dict(options or {})
         lanes = np.flatnonzero(options.pop("reset_mask", np.ones(self.num_envs, bool))).tolist()
         if seed is None or isinstance(seed, int):
@@ -201,16 +216,16 @@ class IsolatedVectorEnv(VectorEnv):
         if len(seed) != self.num_envs:
             raise ValueError(f"{self._worker.recipe.name}: {len(seed)} seeds for {self.num_envs} environments")
         found = self._worker.reset(lanes, [seed[lane] for lane in lanes], options or None)
-        infos: dict[str, Any] = {}
+        infos: Info = {}
         for lane, info in zip(lanes, found, strict=True):
             infos = self._add_info(infos, info, lane)
         return self._worker.slots.read("observation"), infos
 
-    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Action) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, Info]:
         slots = self._worker.slots
         slots.write("action", actions)
         found, finals = self._worker.step(autoreset=True)
-        infos: dict[str, Any] = {}
+        infos: Info = {}
         for lane, info in enumerate(found):
             if lane in finals:
                 final = {"final_obs": slots.read("final", lane), "final_info": finals[lane]}
@@ -224,10 +239,10 @@ class IsolatedVectorEnv(VectorEnv):
             infos,
         )
 
-    def render(self) -> tuple[Any, ...]:
+    def render(self) -> tuple[Json, ...]:
         return tuple(
             from_json(self._worker.process.call("render", lane=lane)["frame"]) for lane in range(self.num_envs)
         )
 
-    def close_extras(self, **kwargs: Any) -> None:
+    def close_extras(self, **kwargs: object) -> None:
         self._worker.process.close()

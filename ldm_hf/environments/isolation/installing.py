@@ -1,4 +1,4 @@
-"""Virtual environments of isolated libraries, made from pinned requirements by uv, or by venv and pip where it is not there.
+"""Virtual environments of isolated libraries, made from pinned requirements by uv, or else by venv and pip.
 
 A library is isolated if its folder has ``requirements.txt``. ``uv pip compile`` writes such a file.
 """
@@ -23,7 +23,7 @@ from ...errors import InstallationError, NotInstalledError
 from ...utils.files import environments_folder
 from ..library_folders import REQUIREMENTS, folder_of, libraries
 
-DONE = "ldm_hf.json"  # written last: an environment without it is not whole
+DONE = "ldm_hf.json"  # written last: an environment without it is incomplete
 LAST_LINES = 15  # of the installer's output, shown where it fails
 
 
@@ -33,57 +33,57 @@ def requirements_of(library: str) -> Path:
 
 
 def is_isolated(library: str) -> bool:
-    """Does the library live in a virtual environment of its own?"""
+    """Whether the library has its own virtual environment."""
     return requirements_of(library).exists()
 
 
 @cache
 def pinned_version(library: str) -> str:
-    """Version of an isolated library, as its requirements pin it."""
+    """The version that the requirements of an isolated library pin."""
     text = requirements_of(library).read_text(encoding="utf-8")
     found = re.search(rf"^{re.escape(library)}==(\S+)", text, re.MULTILINE | re.IGNORECASE)
     return found.group(1) if found else ""
 
 
-def _folder_of(library: str) -> Path:
-    """Other requirements or another Python are another folder."""
-    described = requirements_of(library).read_bytes() + sys.version.encode()
-    return environments_folder() / f"{library}-{hashlib.sha256(described).hexdigest()[:12]}"
+def environment_of(library: str) -> Path:
+    """The folder of the virtual environment; other requirements or another Python give another folder."""
+    content = requirements_of(library).read_bytes() + sys.version.encode()
+    return environments_folder() / f"{library}-{hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def is_installed(library: str) -> bool:
-    """Has the virtual environment of an isolated library been made?"""
-    return (_folder_of(library) / DONE).exists()
+    """Whether the virtual environment of an isolated library has been made."""
+    return (environment_of(library) / DONE).exists()
 
 
 def python_of(library: str) -> Path:
     """The interpreter of an isolated library.
 
     Raises:
-        NotInstalledError: with the command that installs it.
+        NotInstalledError: if it has not been made; the message has the command that installs it.
     """
     if not is_installed(library):
         raise NotInstalledError(library)
-    return _folder_of(library) / "bin" / "python"
+    return environment_of(library) / "bin" / "python"
 
 
 def install(library: str, progress: bool = True) -> Path:
     """Makes the virtual environment of a library, unless it is there already.
 
     Args:
-        library: an isolated one.
-        progress: show what the installer does.
+        library: name of an isolated library.
+        progress: show a progress bar with the last line of the installer.
 
     Returns:
-        Its interpreter.
+        The interpreter of the virtual environment.
 
     Raises:
-        InstallationError: if the library is not isolated, or with the last lines of the installer if it failed.
+        InstallationError: if the library is not isolated, or the installer failed; then the message has its last lines.
     """
     if not is_isolated(library):
         known = ", ".join(sorted(name for name in libraries() if is_isolated(name)))
         raise InstallationError(f"{library} has no virtual environment of its own; those that have: {known}")
-    folder = _folder_of(library)
+    folder = environment_of(library)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not is_installed(library):
@@ -96,7 +96,7 @@ def install(library: str, progress: bool = True) -> Path:
 
 
 def _commands(folder: Path, requirements: Path) -> list[list[str]]:
-    """What makes the virtual environment and what installs into it."""
+    """The command that makes the virtual environment, and the one that installs into it."""
     python = str(folder / "bin" / "python")
     uv = shutil.which("uv") or shutil.which("uv", path=sysconfig.get_path("scripts"))
     if uv:

@@ -1,4 +1,4 @@
-"""The parent's end of a worker process: starts it, calls it within a time limit, ends it with all that it has started."""
+"""The parent's end of a worker process: starts it, calls it with a time limit, ends it with all its children."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
+from io import BufferedReader
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from ...errors import EnvironmentFailure
-from ...spaces import space_from_json
-from .exchange import Slots, from_json
+from ...spaces import Info, space_from_json
+from ...utils.display import HEADLESS
+from ..building import BuildArguments, Registration
+from .exchange import Json, Slots, from_json
 
 WORKER = Path(__file__).with_name("worker.py")
 START_SECONDS = 300.0  # to import a library and make its environments
 CLOSE_SECONDS = 5.0
 TAIL_BYTES = 600  # of the last output of a worker that has died, for the message
-HEADLESS = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy", "MPLBACKEND": "Agg"}
 
 
 class WorkerProcess:
     """``lanes`` environments in one process under another interpreter.
 
-    One process steps all lanes, since what a round trip costs is then paid once a step and not once a lane. Whatever goes wrong in a
-    call ends the process.
+    One process steps all lanes, so that a round trip is paid once a step and not once a lane. A call that fails ends
+    the process.
 
     Args:
-        name: of the environment, for messages.
+        name: name of the environment, for messages.
         python: interpreter that has the library.
-        entries: of ``libraries.yaml``, to import.
-        row: arguments of `building.build`.
-        lanes: environments in lock step.
+        registrations: what to pass to `building.import_library`.
+        arguments: arguments of `building.build`.
+        lanes: number of environments in lock step.
         time_limit: seconds that a call may take.
 
     Raises:
@@ -48,36 +48,37 @@ class WorkerProcess:
         self,
         name: str,
         python: Path,
-        entries: list[dict[str, Any]],
-        row: Mapping[str, Any],
+        registrations: list[Registration],
+        arguments: BuildArguments,
         lanes: int,
         time_limit: float,
     ) -> None:
         self.name, self.time_limit = name, time_limit
-        memory = _shared_file()
+        shared = _shared_file()
         ours, theirs = socket.socketpair()
         self._connection = Connection(ours.detach())
         try:
             self._process = subprocess.Popen(
-                [str(python), str(WORKER), str(theirs.fileno()), str(memory)],
+                [str(python), str(WORKER), str(theirs.fileno()), str(shared)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(theirs.fileno(), memory),
-                start_new_session=True,  # its own group: ended as a whole, and not by the Ctrl-C that is meant for us
-                env={**os.environ, **({} if row.get("render_mode") == "human" else HEADLESS)},
+                pass_fds=(theirs.fileno(), shared),
+                # Its own process group: it can be ended as a whole, and the Ctrl-C meant for us does not reach it.
+                start_new_session=True,
+                env={**os.environ, **({} if arguments.get("render_mode") == "human" else HEADLESS)},
             )
             theirs.close()
             self._output = bytearray()
-            # A pipe that nobody empties would stop a library that prints.
+            # A full pipe would stop a library that prints.
             self._reader = threading.Thread(target=_drain, args=(self._process.stdout, self._output), daemon=True)
             self._reader.start()
-            made = self.call("make", START_SECONDS, entries=entries, row=row, lanes=lanes)
+            made = self.call("make", START_SECONDS, registrations=registrations, arguments=arguments, lanes=lanes)
             try:
                 self.observation_space, self.action_space = (space_from_json(space) for space in made["spaces"])
-                self.metadata: dict[str, Any] = from_json(made["metadata"])
+                self.metadata: Info = from_json(made["metadata"])
                 self.versions: dict[str, str] = made["versions"]
-                self.slots = Slots(memory, self.observation_space, self.action_space, lanes)
+                self.slots = Slots(shared, self.observation_space, self.action_space, lanes)
             except BaseException:
                 self._end()
                 raise
@@ -85,10 +86,10 @@ class WorkerProcess:
             raise EnvironmentFailure(name, "make", error) from error
         finally:
             theirs.close()
-            os.close(memory)
+            os.close(shared)
 
-    def call(self, call: str, time_limit: float | None = None, **arguments: Any) -> dict[str, Any]:
-        """Calls a method of the worker's `Lanes`.
+    def call(self, call: str, time_limit: float | None = None, **arguments: Json) -> dict[str, Json]:
+        """Calls a method of the `Worker` on the other side.
 
         Raises:
             EnvironmentFailure: if the environment raises an error, the process dies, or the time is over.
@@ -97,12 +98,12 @@ class WorkerProcess:
         try:
             self._connection.send_bytes(json.dumps({"call": call, "limit": limit, "arguments": arguments}).encode())
             answered = self._connection.poll(limit)
-            reply = (
-                json.loads(self._connection.recv_bytes()) if answered else {"error": f"no answer within {limit:g} s"}
-            )
+            reply: dict[str, Json] = {"error": f"no answer within {limit:g} s"}
+            if answered:
+                reply = json.loads(self._connection.recv_bytes())
         except (OSError, EOFError) as error:
             raise EnvironmentFailure(self.name, call, f"its process died: {self._end(patience=1)}") from error
-        except BaseException:  # an interrupt: an answer that comes later would be taken for that to the next call
+        except BaseException:  # an interrupt: a late answer would be taken for that to the next call
             self._end()
             raise
         if "error" in reply:
@@ -119,22 +120,22 @@ class WorkerProcess:
 
     @property
     def ended(self) -> bool:
-        """No call can be made any more."""
+        """Whether the process has ended, so that no call can be made any more."""
         return self._connection.closed
 
     def _end(self, patience: float = 0) -> str:
-        """Ends the process with all that it has started; returns how it ended and what it said last."""
+        """Ends the process with all its children; returns how it ended and its last output."""
         self._connection.close()
-        if patience:  # it is dying: how it does says more than our signal
+        if patience:  # it is dying: its own exit code says more than our signal
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(patience)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait()
         self._reader.join(1)
-        said = self._output.decode(errors="replace").strip()
+        output = self._output.decode(errors="replace").strip()
         reason = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        return f"{reason}; it said last: {said}" if said else reason
+        return f"{reason}; its last output: {output}" if output else reason
 
 
 def _shared_file() -> int:
@@ -145,7 +146,7 @@ def _shared_file() -> int:
         return os.dup(file.fileno())
 
 
-def _drain(stream: Any, output: bytearray) -> None:
+def _drain(stream: BufferedReader, output: bytearray) -> None:
     with stream:
         while chunk := stream.read1(65536):
             output += chunk

@@ -1,13 +1,12 @@
-"""Atari games by rule."""
+"""A rule for one Atari game of the Arcade Learning Environment (Bellemare et al. 2013)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import gymnasium
 import numpy as np
 
 from ldm_hf.references.base import Reference
+from ldm_hf.spaces import Action, Info, Observation
 
 
 class AtariFreeway(Reference):
@@ -16,5 +15,5 @@ class AtariFreeway(Reference):
     name = "atari_freeway"
     method = "scripted"
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         return np.int64(1)

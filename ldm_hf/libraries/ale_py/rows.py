@@ -1,13 +1,13 @@
-"""Atari 2600 games and MinAtar."""
+"""Rows of the Atari 2600 games of the Arcade Learning Environment (Bellemare et al. 2013)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import registered
+from ldm_hf.environments.library_folders import Group
 
-# By the name of the game, as the library writes it.
+# task texts by the name of the game, as the library writes it
 ATARI = {
     "Adventure": "Find the chalice and carry it back to the golden castle.",
     "AirRaid": "Shoot down the planes that bomb the city.",
@@ -112,14 +112,12 @@ ATARI = {
     "YarsRevenge": "Nibble through the shield and hit the Qotile.",
     "Zaxxon": "Fly through the fortress and shoot its defences.",
 }
-WITHOUT_WAITING = (
-    "Backgammon",
-    "VideoCheckers",
-)  # no action does nothing there, which the usual start of an episode needs
+# no action does nothing there, which the usual start of an episode needs
+WITHOUT_WAITING = ("Backgammon", "VideoCheckers")
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """All games of the Arcade Learning Environment (Bellemare et al. 2013) whose ROMs the wheel has, with sticky actions (Machado et al. 2018)."""
+def groups() -> Iterator[Group]:
+    """All games whose ROMs the wheel has, with sticky actions (Machado et al. 2018)."""
     games = [name.removeprefix("ALE/").removesuffix("-v5") for name in registered("ale-py", "ALE/")]
     yield {
         "domain": "video_games",

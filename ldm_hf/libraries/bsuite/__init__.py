@@ -1,1 +1,1 @@
-"""Environments of bsuite."""
+"""bsuite (Osband et al. 2020): small experiments, each of which tests one ability of an agent."""

@@ -1,26 +1,31 @@
-"""bsuite (Osband et al. 2020): diagnosis of what an agent can do, one ability at a time."""
+"""The experiments of bsuite (Osband et al. 2020) as Gymnasium environments."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING
 
-import dm_env
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from ldm_hf.spaces import Action, Info
+
+if TYPE_CHECKING:
+    import dm_env
+
 
 class BSuiteEnv(gymnasium.Env):
-    """One experiment with one setting; made anew by a seeded reset, since its generator is set when it is made.
+    """One experiment with one setting; a seeded reset makes a new one, since its generator is set when it is made.
 
     Args:
-        experiment: such as ``deep_sea``.
-        settings: of that experiment, as in `bsuite.sweep`.
+        experiment: name of the experiment, such as ``deep_sea``.
+        settings: arguments of the experiment, as in `bsuite.sweep`.
+        render_mode: not used.
     """
 
     def __init__(
-        self, experiment: str, settings: dict[str, Any] | None = None, render_mode: str | None = None
+        self, experiment: str, settings: dict[str, object] | None = None, render_mode: str | None = None
     ) -> None:
         self.experiment, self.settings, self.render_mode = experiment, settings or {}, render_mode
         self._make(0)
@@ -40,14 +45,14 @@ class BSuiteEnv(gymnasium.Env):
         if not seeded and hasattr(self._env, "_rng"):
             self._env._rng = np.random.RandomState(seed)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[np.ndarray, Info]:
         if seed is not None:
             self._make(seed % 2**32)
         return self._observe(self._env.reset()), {}
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> tuple[np.ndarray, float, bool, bool, Info]:
         step = self._env.step(int(action))
         return self._observe(step), float(step.reward or 0.0), step.last(), False, {}
 
-    def _observe(self, step: Any) -> np.ndarray:
+    def _observe(self, step: dm_env.TimeStep) -> np.ndarray:
         return np.array(step.observation, np.float32).reshape(self.observation_space.shape)

@@ -1,4 +1,7 @@
-"""bsuite (Osband et al. 2020): what is best in each experiment; what an agent would have to find out or remember is read from the world."""
+"""The best action in each experiment of bsuite (Osband et al. 2020).
+
+What an agent would have to find out or remember is read from the environment.
+"""
 
 from __future__ import annotations
 
@@ -8,64 +11,67 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.spaces import Action, Info, Observation
+
+World = Any
+"""An environment of bsuite, or its state: attributes that only the library knows."""
 
 LEFT, STAY, RIGHT = range(3)
 
 
-def _bandit(world: Any) -> int:
+def _bandit(world: World) -> int:
     return int(np.argmax(world._rewards))
 
 
-def _balance(world: Any) -> int:
-    """Linear feedback (of the linear-quadratic kind) that stays where it is while little force is needed."""
+def _balance(world: World) -> int:
+    """Linear feedback on the state; no push while little force is needed."""
     force = _feedback(world._state)
     return STAY if abs(force) < 5 else RIGHT if force > 0 else LEFT
 
 
-def _feedback(state: Any) -> float:
-    """Newtons on the cart."""
+def _feedback(state: World) -> float:
+    """The force on the cart in newtons."""
     angle = (state.theta + np.pi) % (2 * np.pi) - np.pi
     return float(1.0 * state.x + 2.2 * state.x_dot + 35.0 * angle + 8.0 * state.theta_dot)
 
 
-def _swing_up(world: Any) -> int:
+def _swing_up(world: World) -> int:
     """Energy pumping (Astrom & Furuta 2000) that keeps the cart near the middle, then `_balance`."""
     state = world._state
     cosine = np.cos(state.theta)
     if cosine > 0.85 and abs(state.theta_dot) < 4:
         return _balance(world)
-    energy = state.theta_dot**2 / 2 * (2 / 3) + 9.8 * (
-        cosine - 1
-    )  # half a metre to the centre of mass; 0 at rest at the top
+    # half a metre to the centre of mass; 0 at rest at the top
+    energy = state.theta_dot**2 / 2 * (2 / 3) + 9.8 * (cosine - 1)
     push = energy * state.theta_dot * cosine - 2.0 * state.x - 1.5 * state.x_dot
     return STAY if abs(push) < 1 else RIGHT if push > 0 else LEFT
 
 
-def _catch(world: Any) -> int:
+def _catch(world: World) -> int:
     return int(np.sign(world._ball_x - world._paddle_x)) + 1
 
 
-def _dive(world: Any) -> int:
-    """To the right, which costs a little, while the treasure can be reached."""
+def _dive(world: World) -> int:
+    """Right, which costs a little, as long as the treasure can be reached."""
     right = int(world._action_mapping[world._row, world._column])
     return right if world._column == world._row else 1 - right
 
 
-def _remember(world: Any) -> int:
-    """The bit that is asked for, at the end; what is answered before does not matter."""
+def _remember(world: World) -> int:
+    """The bit that is asked for at the end; earlier answers do not matter."""
     return int(world._context[world._query]) if world._timestep >= world._memory_length else 0
 
 
-def _climb(world: Any) -> int:
+def _climb(world: World) -> int:
     return RIGHT if world._velocity >= 0 else LEFT
 
 
-def _umbrella(world: Any) -> int:
+def _umbrella(world: World) -> int:
     return int(world._need_umbrella)
 
 
-RULES: dict[str, Callable[[Any], int]] = {
+RULES: dict[str, Callable[[World], int]] = {
     "Cartpole": _balance,
     "CartpoleSwingup": _swing_up,
     "Catch": _catch,
@@ -76,6 +82,7 @@ RULES: dict[str, Callable[[Any], int]] = {
     "SimpleBandit": _bandit,
     "UmbrellaChain": _umbrella,
 }
+"""What to do in an environment, by the name of its class."""
 
 
 class BSuiteExpert(Reference):
@@ -85,8 +92,9 @@ class BSuiteExpert(Reference):
     method = "scripted"
     worlds = ("BSuiteEnv",)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        world: Any = env.unwrapped._env  # type: ignore[attr-defined]
-        while type(world).__name__ not in RULES:  # noise or scale of rewards around it
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        world = inside(env)._env
+        # a wrapper that adds noise to rewards or scales them
+        while type(world).__name__ not in RULES:
             world = world._env
         return np.int64(RULES[type(world).__name__](world))

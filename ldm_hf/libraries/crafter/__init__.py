@@ -1,1 +1,1 @@
-"""Environments of Crafter."""
+"""Crafter (Hafner 2021): survival in an open world, from pixels."""

@@ -1,24 +1,25 @@
-"""Crafter (Hafner 2021): survival in an open world, from pixels."""
+"""The game Crafter (Hafner 2021) as a Gymnasium environment."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
+from ldm_hf.spaces import Action, Info
 
 
 class CrafterEnv(gymnasium.Env):
     """The game with Gymnasium's interface; a seeded reset makes its world from the seed.
 
     Args:
-        area: size of the world.
+        area: width and height of the world in cells.
         length: steps of an episode.
+        render_mode: not used.
     """
 
     def __init__(self, area: tuple[int, int] = (64, 64), length: int = 10_000, render_mode: str | None = None) -> None:
-        self.options: dict[str, Any] = {"area": tuple(area), "length": length}
+        self.options: dict[str, object] = {"area": tuple(area), "length": length}
         self.render_mode = render_mode
         self._make(0)
         self.observation_space = spaces.Box(0, 255, (64, 64, 3), np.uint8)
@@ -29,12 +30,12 @@ class CrafterEnv(gymnasium.Env):
 
         self._game = crafter.Env(seed=seed, **self.options)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[np.ndarray, Info]:
         if seed is not None:
             self._make(seed % 2**31)
         return self._game.reset(), {}
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> tuple[np.ndarray, float, bool, bool, Info]:
         observation, reward, over, info = self._game.step(int(action))
         died = info["discount"] == 0
         return observation, float(reward), bool(over and died), bool(over and not died), {}

@@ -1,1 +1,1 @@
-"""Environments of the DeepMind Control Suite."""
+"""The DeepMind Control Suite and its manipulation tasks (Tassa et al. 2018), through Shimmy."""

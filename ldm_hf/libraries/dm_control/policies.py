@@ -1,23 +1,27 @@
-"""DeepMind's Control Suite (Tassa et al. 2018): feedback on the state of the simulator."""
+"""Feedback on the state of the simulator, for domains of the DeepMind Control Suite (Tassa et al. 2018)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference
+from ldm_hf.references.base import Reference, inside
 from ldm_hf.references.control import bounded, regulator
+from ldm_hf.spaces import Action, Info, Observation
 
-GRAVITY = 9.81
+if TYPE_CHECKING:
+    from mujoco import MjData, MjModel
+
+GRAVITY = 9.81  # metres per second squared
 
 
 class _Suite(Reference):
-    """Of some domains of the suite.
+    """A controller for some domains of the suite.
 
     Attributes:
-        domains: as the suite calls them.
+        domains: names of the domains, as the suite calls them.
     """
 
     worlds = ("DmControlCompatibilityV0",)
@@ -27,29 +31,36 @@ class _Suite(Reference):
     def fits(cls, env: gymnasium.Env) -> bool:
         if not super().fits(env):
             return False
-        world: Any = env.unwrapped
-        package, _, domain = type(world._env.task).__module__.rpartition(".")
+        package, _, domain = type(inside(env)._env.task).__module__.rpartition(".")
         return package == "dm_control.suite" and domain in cls.domains
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        physics: Any = env.unwrapped._env.physics  # type: ignore[attr-defined]
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        physics = inside(env)._env.physics
         data = physics.data.ptr
-        return bounded(
-            self.control(physics.model.ptr, data, np.array(data.qpos), np.array(data.qvel)), env.action_space
-        )
+        control = self.control(physics.model.ptr, data, np.array(data.qpos), np.array(data.qvel))
+        return bounded(control, env.action_space)
 
-    def control(self, model: Any, data: Any, places: np.ndarray, speeds: np.ndarray) -> np.ndarray:
-        """What the actuators do; may change the arrays that it is given."""
+    def control(self, model: MjModel, data: MjData, places: np.ndarray, speeds: np.ndarray) -> np.ndarray:
+        """The inputs of the actuators; may change the arrays that it is given.
+
+        Args:
+            model: MuJoCo's model.
+            data: MuJoCo's state.
+            places: ``(model.nq,)``, positions of the joints.
+            speeds: ``(model.nv,)``, their speeds.
+        """
         raise NotImplementedError
 
 
 class SuiteRegulator(_Suite):
-    """Linear-quadratic regulator (Kalman 1960) about the resting pose; made anew in every episode, since the suite changes its models.
+    """Linear-quadratic regulator (Kalman 1960) about the resting pose.
+
+    Its gains are computed in every episode, since the suite changes its models.
 
     Args:
         env: not used.
-        effort: what the square of a control counts, beside that of a position.
-        speed: what the square of a speed counts.
+        effort: cost of the square of a control, relative to that of a position.
+        speed: cost of the square of a speed, relative to that of a position.
     """
 
     name = "suite_regulator"
@@ -60,15 +71,16 @@ class SuiteRegulator(_Suite):
         self.effort, self.speed = effort, speed
 
     @classmethod
-    def variants(cls, env: gymnasium.Env) -> list[dict[str, Any]]:
+    def variants(cls, env: gymnasium.Env) -> list[dict[str, object]]:
         return [{"effort": effort, "speed": speed} for effort in (0.01, 0.1) for speed in (0.0, 1.0)]
 
     def reset(self, env: gymnasium.Env) -> None:
-        world: Any = env.unwrapped
+        world = inside(env)
         self.gains = regulator(world._env.physics.model.ptr, world._env._n_sub_steps, self.effort, self.speed)
 
-    def control(self, model: Any, data: Any, places: np.ndarray, speeds: np.ndarray) -> np.ndarray:
-        return -self.gains @ np.concatenate([places, speeds])
+    def control(self, model: MjModel, data: MjData, places: np.ndarray, speeds: np.ndarray) -> np.ndarray:
+        control: np.ndarray = -self.gains @ np.concatenate([places, speeds])
+        return control
 
 
 class SuiteCartPole(SuiteRegulator):
@@ -77,40 +89,40 @@ class SuiteCartPole(SuiteRegulator):
     name = "suite_cartpole"
     domains: tuple[str, ...] = ("cartpole",)
     near = 0.5  # radians from the top
-    pump = 2.0
+    pump = 2.0  # gain on the missing energy
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
-        return super().fits(env) and env.unwrapped._env.physics.model.nq == 2  # type: ignore[attr-defined]  # not of several poles
+        # the suite also has carts with several poles
+        return super().fits(env) and bool(inside(env)._env.physics.model.nq == 2)
 
     @classmethod
-    def variants(cls, env: gymnasium.Env) -> list[dict[str, Any]]:
+    def variants(cls, env: gymnasium.Env) -> list[dict[str, object]]:
         return [{}]
 
-    def control(self, model: Any, data: Any, places: np.ndarray, speeds: np.ndarray) -> np.ndarray:
+    def control(self, model: MjModel, data: MjData, places: np.ndarray, speeds: np.ndarray) -> np.ndarray:
         places[1] = _wrapped(places[1])
         if abs(places[1]) < self.near:
             return super().control(model, data, places, speeds)
-        energy = speeds[1] ** 2 / 3 + GRAVITY * (
-            np.cos(places[1]) - 1
-        )  # of a pole of one metre, 0 at rest at the top; twice, by mass
+        # twice the energy by mass of a pole of one metre; 0 at rest at the top
+        energy = speeds[1] ** 2 / 3 + GRAVITY * (np.cos(places[1]) - 1)
         force = self.pump * energy * speeds[1] * np.cos(places[1]) - 0.3 * places[0] - 0.1 * speeds[0]
         return np.array([force])
 
 
 class SuitePendulum(SuiteRegulator):
-    """Turns with or against the motion until the energy is that of rest at the top, and regulates there."""
+    """Pushes with or against the motion until the energy is that of rest at the top, and regulates there."""
 
     name = "suite_pendulum"
     domains: tuple[str, ...] = ("pendulum",)
-    near = 0.1
+    near = 0.1  # radians from the top
     length = 0.5  # metres
 
     @classmethod
-    def variants(cls, env: gymnasium.Env) -> list[dict[str, Any]]:
+    def variants(cls, env: gymnasium.Env) -> list[dict[str, object]]:
         return [{}]
 
-    def control(self, model: Any, data: Any, places: np.ndarray, speeds: np.ndarray) -> np.ndarray:
+    def control(self, model: MjModel, data: MjData, places: np.ndarray, speeds: np.ndarray) -> np.ndarray:
         places[0] = _wrapped(places[0])
         if abs(places[0]) < self.near:
             return super().control(model, data, places, speeds)
@@ -119,21 +131,26 @@ class SuitePendulum(SuiteRegulator):
 
 
 class SuiteReacher(_Suite):
-    """Pulls the finger to the target: the force of a damped spring, as torques of the joints by the transposed Jacobian (Hogan 1985)."""
+    """Pulls the finger to the target by a damped spring.
+
+    The transposed Jacobian turns the force of the spring into torques of the joints (Hogan 1985).
+    """
 
     name = "suite_reacher"
     domains: tuple[str, ...] = ("reacher",)
     spring, damping = 200.0, 0.05
 
-    def control(self, model: Any, data: Any, places: np.ndarray, speeds: np.ndarray) -> np.ndarray:
+    def control(self, model: MjModel, data: MjData, places: np.ndarray, speeds: np.ndarray) -> np.ndarray:
         import mujoco
 
         finger, target = model.geom("finger").id, model.geom("target").id
         jacobian = np.zeros((3, model.nv))
         mujoco.mj_jacGeom(model, data, jacobian, None, finger)
-        return jacobian.T @ (self.spring * (data.geom_xpos[target] - data.geom_xpos[finger])) - self.damping * speeds
+        force = self.spring * (data.geom_xpos[target] - data.geom_xpos[finger])
+        torques: np.ndarray = jacobian.T @ force - self.damping * speeds
+        return torques
 
 
 def _wrapped(angle: float) -> float:
-    """Between -pi and pi."""
+    """The same angle between -pi and pi."""
     return (angle + np.pi) % (2 * np.pi) - np.pi

@@ -1,13 +1,14 @@
-"""Manipulation and locomotion: Meta-World, Gymnasium-Robotics, dm_control."""
+"""Rows of the DeepMind Control Suite and its manipulation tasks (Tassa et al. 2018)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import by_prefix, registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
+# task texts by the beginning of the name
 CONTROL_SUITE = {
     "acrobot-swingup": "Swing the double pendulum up and keep it there.",
     "ball_in_cup-catch": "Swing the ball into the cup.",
@@ -69,26 +70,27 @@ CONTROL_SUITE = {
     "walker-stand": "Stand on two legs.",
     "walker-walk": "Walk on two legs.",
 }
+# bodies by domain of the catalogue; the others are robotics
 CONTROL = ("acrobot", "ball_in_cup", "cartpole", "lqr", "pendulum", "point_mass")
 WALKERS = ("cheetah", "dog", "fish", "hopper", "humanoid", "quadruped", "swimmer", "walker")
-# Pixels need a renderer, the rodent and the CMU humanoid's arenas render, too; quadrupeds call what NumPy 2.4 has no more; five bricks do not
-# follow from the seed.
+# Left out: pixels need a renderer, and so do the arenas of the rodent and the CMU humanoid; quadrupeds call what NumPy
+# has removed in 2.4; five bricks do not follow from the seed.
 NOT_HERE = r"dm_control/(compatibility|CmuHumanoid|Rodent|quadruped|reassemble_5|.*_vision)"
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """The DeepMind Control Suite and its manipulation tasks (Tassa et al. 2018) by features, through Shimmy."""
+def groups() -> Iterator[Group]:
+    """All tasks whose observations are features of the state, through Shimmy."""
     ids = [name for name in registered("dm-control", "dm_control/") if not re.match(NOT_HERE, name)]
+
+    def domain_of(name: str) -> str:
+        body = name.removeprefix("dm_control/")
+        return "control" if body.startswith(CONTROL) else "locomotion" if body.startswith(WALKERS) else "robotics"
+
+    def task(name: str) -> str:
+        text = by_prefix(CONTROL_SUITE, name.removeprefix("dm_control/"))
+        return f"{text[:-1]} (rewarded only when there)." if "sparse" in name else text
+
     for domain in ("control", "locomotion", "robotics"):
-
-        def domain_of(name: str) -> str:
-            body = name.removeprefix("dm_control/")
-            return "control" if body.startswith(CONTROL) else "locomotion" if body.startswith(WALKERS) else "robotics"
-
-        def task(name: str) -> str:
-            text = by_prefix(CONTROL_SUITE, name.removeprefix("dm_control/"))
-            return f"{text[:-1]} (rewarded only when there)." if "sparse" in name else text
-
         chosen = [name for name in ids if domain_of(name) == domain]
         rows = rows_of(chosen, task, lambda name: f"dm-{name.removeprefix('dm_control/')}")
         yield {

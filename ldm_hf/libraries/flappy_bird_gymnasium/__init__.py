@@ -1,1 +1,1 @@
-"""Environments of flappy-bird-gymnasium."""
+"""flappy-bird-gymnasium: the game Flappy Bird."""

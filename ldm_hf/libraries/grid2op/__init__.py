@@ -1,1 +1,1 @@
-"""Environments of Grid2Op."""
+"""Grid2Op (Donnot 2020): power grids that have to be kept from blacking out."""

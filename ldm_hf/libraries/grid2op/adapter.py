@@ -1,28 +1,24 @@
-"""Grid2Op: power grids that have to be kept from blacking out (Donnot 2020)."""
+"""The power grids of Grid2Op (Donnot 2020) with one Box and one Discrete."""
 
 from __future__ import annotations
 
 import gymnasium
 
-SEEN = (
-    "rho",
-    "gen_p",
-    "load_p",
-    "topo_vect",
-    "line_status",
-    "timestep_overflow",
-)  # loads, flows, and how all is connected
+# observed: loads, flows, and how everything is connected
+SEEN = ("rho", "gen_p", "load_p", "topo_vect", "line_status", "timestep_overflow")
 
 
 def make_grid2op(
     grid: str, actions: tuple[str, ...] = ("change_line_status",), render_mode: str | None = None
 ) -> gymnasium.Env:
-    """A grid of those that come with the library (others would be downloaded), its numbers in one Box, its actions in one Discrete.
+    """Makes a grid whose observed numbers are a Box, and whose actions are a Discrete.
+
+    Only grids that come with the library are made; others would be downloaded.
 
     Args:
-        grid: in the library's words.
-        actions: kinds of switches that may be operated.
-        render_mode: no other than None.
+        grid: name of the grid in the library.
+        actions: kinds of switches that may be operated, by their names in the library.
+        render_mode: must be None; nothing is drawn.
     """
     import grid2op as library
     from grid2op.gym_compat import BoxGymObsSpace, DiscreteActSpace, GymEnv

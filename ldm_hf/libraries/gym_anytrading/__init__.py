@@ -1,1 +1,1 @@
-"""Environments of gym-anytrading."""
+"""gym-anytrading: trading in one stock, here on simulated prices."""

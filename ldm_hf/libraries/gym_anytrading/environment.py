@@ -1,16 +1,16 @@
 """gym-anytrading's stock environment on simulated prices.
 
-The library ships one fixed series of historical prices: a policy could only memorise it, and nothing would say how well one can trade on it. Here
-every seeded reset draws a new series of a process whose structure is known.
+The library ships one fixed series of historical prices: a policy could only memorise it, and nothing would say how
+well one can trade on it. Here every reset draws a new series of a process whose structure is known.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from gym_anytrading.envs import StocksEnv
+
+from ldm_hf.spaces import Action, Info
 
 MEAN_PRICE = 100.0
 
@@ -18,13 +18,14 @@ MEAN_PRICE = 100.0
 def simulate(
     rng: np.random.Generator, steps: int, process: str, strength: float | None = None, volatility: float = 1.0
 ) -> np.ndarray:
-    """Prices ``(steps,)``.
+    """Draws a series of prices, ``(steps,)``.
 
     Args:
-        rng: generator.
-        steps: length.
-        process: ``"reverting"``, an Ornstein-Uhlenbeck process around 100, or ``"trending"``, whose returns are autocorrelated.
-        strength: of the pull back to the mean per step, or of the autocorrelation; 0.15 and 0.8 by default.
+        rng: generator of the noise.
+        steps: length of the series.
+        process: ``"reverting"``, an Ornstein-Uhlenbeck process around 100, or ``"trending"``, whose changes are
+            autocorrelated.
+        strength: pull back to the mean per step (default 0.15), or autocorrelation (default 0.8).
         volatility: factor on the noise.
     """
     noise = volatility * rng.normal(size=steps)
@@ -43,19 +44,20 @@ def simulate(
     return np.maximum(MEAN_PRICE + changes.cumsum(), 1.0)
 
 
-class SimulatedStocksEnv(StocksEnv):
+class SimulatedStocksEnv(StocksEnv):  # type: ignore[misc]  # the library is untyped
     """Hold a stock or stay out; a sale earns the price difference since the purchase.
 
     Args:
-        process: of the prices, see `simulate`.
-        steps: of one episode.
+        process: process of the prices, see `simulate`.
+        steps: length of an episode.
         window_size: prices seen at once.
-        strength: of the process.
-        volatility: of the process.
-        cost: of each purchase and each sale, in units of the price.
+        strength: strength of the process, see `simulate`.
+        volatility: factor on the noise.
+        cost: cost of each purchase and each sale, in units of the price.
+        render_mode: Gymnasium's.
     """
 
-    prices: np.ndarray  # of StocksEnv, which is untyped
+    prices: np.ndarray  # set by StocksEnv
 
     def __init__(
         self,
@@ -67,26 +69,21 @@ class SimulatedStocksEnv(StocksEnv):
         cost: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
-        self.process, self.steps, self.strength, self.volatility, self.cost = (
-            process,
-            steps,
-            strength,
-            volatility,
-            cost,
-        )
+        self.process, self.strength, self.volatility = process, strength, volatility
+        self.steps, self.cost = steps, cost
         prices = self._simulate(np.random.default_rng(0), steps + window_size + 1)
         super().__init__(pd.DataFrame({"Close": prices}), window_size, (window_size, len(prices)), render_mode)
 
     def _simulate(self, rng: np.random.Generator, steps: int) -> np.ndarray:
         return simulate(rng, steps, self.process, self.strength, self.volatility)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[np.ndarray, Info]:
         super().reset(seed=seed if seed is None else seed % 2**31)  # seeds np_random
         self.df = pd.DataFrame({"Close": self._simulate(self.np_random, len(self.prices))})
         self.prices, self.signal_features = self._process_data()
-        return self._get_observation().copy(), {}  # else a view of the array of all prices
+        return self._get_observation().copy(), {}  # a copy: it is a view of the array of all prices
 
-    def step(self, action: Any) -> Any:
+    def step(self, action: Action) -> tuple[np.ndarray, float, bool, bool, Info]:
         before = self._position
         observation, reward, terminated, truncated, _ = super().step(int(action))
         paid = self.cost if self._position != before else 0.0

@@ -1,24 +1,23 @@
-"""Trading by the known law of the price."""
+"""Trading by the known law of the simulated price of a stock."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.spaces import Action, Info, Observation
 
 
 class Trader(Reference):
-    """Holds the stock when the next price change is expected to be positive, given the process that the prices follow."""
+    """Holds the stock if the next change of the price is expected to be positive, given the process of the prices."""
 
     name = "trader"
     worlds = ("SimulatedStocksEnv",)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         from ldm_hf.libraries.gym_anytrading.environment import MEAN_PRICE
 
         price, change = observation[-1]
-        rising = price < MEAN_PRICE if env.unwrapped.process == "reverting" else change > 0  # type: ignore[attr-defined]
+        rising = price < MEAN_PRICE if inside(env).process == "reverting" else change > 0
         return np.int64(rising)

@@ -1,1 +1,1 @@
-"""Environments of gym-electric-motor."""
+"""gym-electric-motor (Traue et al. 2022): electric drives that follow a reference."""

@@ -1,66 +1,58 @@
-"""Electric drives: the classical controllers that gym-electric-motor (Traue et al. 2022) ships."""
+"""The classical controllers of electric drives that gym-electric-motor (Traue et al. 2022) ships."""
 
 from __future__ import annotations
 
+import importlib
 import sys
-import types
-from typing import Any
+from types import ModuleType
 
 import gymnasium
 import numpy as np
 
 from ldm_hf.environments.making import quiet
 from ldm_hf.references.base import Reference
+from ldm_hf.references.control import bounded
+from ldm_hf.spaces import Action, Info, Observation
 
-DIAGRAMS = "control_block_diagram"
+DIAGRAMS = "gem_controllers.block_diagrams.block_diagram"
 
 
 class DriveController(Reference):
-    """A cascade of PI controllers for current, torque and speed in field coordinates, tuned by the library from the motor's parameters."""
+    """A cascade of PI controllers for current, torque and speed in field coordinates.
+
+    The library tunes it from the parameters of the motor.
+    """
 
     name = "drive_controller"
     method = "scripted"
     worlds = ("ElectricMotorEnvironment",)
 
     def __init__(self, env: gymnasium.Env) -> None:
-        spec: Any = env.spec
+        assert env.spec is not None
         controllers = _controllers()
         with quiet():
-            self.controller: Any = controllers.GemController.make(
-                env.unwrapped, spec.id, block_diagram=False, plot_references=False
+            self.controller = controllers.GemController.make(
+                env.unwrapped, env.spec.id, block_diagram=False, plot_references=False
             )
 
     def reset(self, env: gymnasium.Env) -> None:
         self.controller.reset()
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        space: Any = env.action_space
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        space = env.action_space
         action = np.asarray(self.controller.control(*observation))
         if isinstance(space, gymnasium.spaces.Box):
-            return np.clip(action, space.low, space.high).astype(space.dtype)
+            return bounded(action, space)
         return action.astype(space.dtype) if space.shape else np.int64(action.item())
 
 
-class _Absent(types.ModuleType):
-    """Has any name, so that it can be imported from."""
+def _controllers() -> ModuleType:
+    """The library's controllers without the module that draws them.
 
-    __path__: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (), {})
-
-
-def _controllers() -> Any:
-    """The library's controllers, without the package that draws them: it brings Qt and LaTeX, and nothing is drawn here."""
-    names = [DIAGRAMS, f"{DIAGRAMS}.components", f"{DIAGRAMS}.predefined_components"]
-    missing = [name for name in names if name not in sys.modules]
-    sys.modules |= {name: _Absent(name) for name in missing}
-    try:
-        with quiet():
-            import gem_controllers
-    finally:
-        for name in missing:
-            del sys.modules[name]
-    return gem_controllers
+    What draws them needs Qt and LaTeX, and nothing is drawn here.
+    """
+    diagrams = ModuleType(DIAGRAMS)
+    vars(diagrams)["build_block_diagram"] = None  # imported by name
+    sys.modules.setdefault(DIAGRAMS, diagrams)
+    with quiet():
+        return importlib.import_module("gem_controllers")

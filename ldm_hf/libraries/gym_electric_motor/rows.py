@@ -1,12 +1,13 @@
-"""Rows of gym-electric-motor."""
+"""Rows of gym-electric-motor (Traue et al. 2022)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
+# parts of a name, in words
 MOTORS = {
     "DFIM": "doubly fed induction motor",
     "EESM": "externally excited synchronous motor",
@@ -19,16 +20,12 @@ MOTORS = {
     "ShuntDc": "DC shunt motor",
     "SynRM": "synchronous reluctance motor",
 }
-
-
 CONTROLLED = {"CC": "currents", "SC": "speed", "TC": "torque"}
-
-
 CONVERTER = {"Cont": "continuous duty cycles", "Finite": "a choice of switching states"}
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """gym-electric-motor (Traue et al. 2020): ten motors, three controlled quantities, two kinds of converter."""
+def groups() -> Iterator[Group]:
+    """Ten motors, three controlled quantities, two kinds of converter."""
 
     def task(name: str) -> str:
         converter, controlled, motor, _ = name.split("-")
@@ -36,11 +33,10 @@ def groups() -> Iterator[dict[str, Any]]:
             f"Follow the reference of the {CONTROLLED[controlled]} of a {MOTORS[motor]} with {CONVERTER[converter]}."
         )
 
+    ids = registered("gym-electric-motor", "(Cont|Finite)-(CC|SC|TC)-")
     yield {
         "domain": "energy",
         "max_episode_steps": 500,
         "wrappers": ["unbounded", "seed_every_reset"],
-        "rows": rows_of(
-            registered("gym-electric-motor", "(Cont|Finite)-(CC|SC|TC)-"), task, lambda name: f"GEM-{name}"
-        ),
+        "rows": rows_of(ids, task, lambda name: f"GEM-{name}"),
     }

@@ -1,1 +1,1 @@
-"""Environments of gym-invmgmt."""
+"""gym-invmgmt: orders in supply networks (Perez et al. 2021)."""

@@ -1,1 +1,1 @@
-"""Environments of gym-pusht."""
+"""gym-pusht: pushing a T-shaped block into place."""

@@ -1,1 +1,1 @@
-"""Environments of Super Mario Bros."""
+"""gym-super-mario-bros (Kauten 2018): Super Mario Bros. for the Nintendo Entertainment System."""

@@ -1,1 +1,1 @@
-"""Environments of Gymnasium."""
+"""Gymnasium's own environments, some of them with altered physics."""

@@ -1,4 +1,4 @@
-"""Environments of Gymnasium whose physics is changed where their constructors have no argument for it."""
+"""Environments of Gymnasium with other physics, where their constructors have no argument for it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import gymnasium
 import numpy as np
 
 
-def make_altered(env_id: str, changes: dict[str, Any], render_mode: str | None = None, **kwargs: Any) -> gymnasium.Env:
-    """An environment with other constants.
+def make_altered(
+    env_id: str, changes: dict[str, object], render_mode: str | None = None, **kwargs: Any
+) -> gymnasium.Env:
+    """Makes an environment with other constants.
 
     Args:
         env_id: Gymnasium id.
         changes: new values by the path of an attribute of ``env.unwrapped``, such as ``model.opt.gravity``.
         render_mode: Gymnasium's.
-        kwargs: of `gymnasium.make`.
+        kwargs: further arguments of `gymnasium.make`.
 
     Raises:
         AttributeError: if there is no such attribute: a change without effect would be a copy under another name.
@@ -25,7 +27,7 @@ def make_altered(env_id: str, changes: dict[str, Any], render_mode: str | None =
     for path, value in changes.items():
         *owners, attribute = path.split(".")
         owner = reduce(getattr, owners, env.unwrapped)
-        old: Any = getattr(owner, attribute)
+        old = getattr(owner, attribute)
         if isinstance(old, np.ndarray):
             old[:] = value
         else:

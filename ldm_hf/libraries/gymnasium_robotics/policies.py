@@ -1,34 +1,44 @@
-"""Grippers that carry and push one object to a goal, as Gymnasium-Robotics (Plappert et al. 2018) and panda-gym (Gallouedec et al. 2021) have them."""
+"""Grippers that carry or push one object to a goal, and a ball that rolls through a maze.
+
+The grippers are those of Gymnasium-Robotics (Plappert et al. 2018) and panda-gym (Gallouédec et al. 2021).
+"""
 
 from __future__ import annotations
-
-from typing import Any
 
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.references.control import bounded
 from ldm_hf.references.search import cell_towards, steps_to
+from ldm_hf.spaces import Action, Info, Observation
 
-ABOVE = np.array([0, 0, 0.1])  # metres
+ABOVE = np.array([0, 0, 0.1])  # metres; from an object to the place from which it is approached
 
 
 class _Gripper(Reference):
-    """Where observations begin with the place of the gripper, and actions with its movement."""
+    """A gripper whose observations begin with its place, and whose actions begin with its movement."""
 
     gain = 10.0
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        space: Any = env.action_space
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        space = env.action_space
+        assert isinstance(space, gymnasium.spaces.Box)
         places = (observation["observation"][:3], observation["achieved_goal"], observation["desired_goal"])
         aim, fingers = self.move(*(np.asarray(place, float) for place in places))
         action = np.zeros(space.shape, space.dtype)
         action[:3] = np.clip(self.gain * (aim - places[0]), -1, 1)
-        action[3:] = fingers  # where the fingers move, 1 opens them
+        action[3:] = fingers  # there is such an entry where the fingers move; 1 opens them
         return action
 
     def move(self, gripper: np.ndarray, thing: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, float]:
-        """Where the gripper is to go, and what its fingers do."""
+        """The place that the gripper should go to, and what its fingers do: 1 opens, -1 closes.
+
+        Args:
+            gripper: ``(3,)``, where it is, in metres.
+            thing: ``(3,)``, where the object is.
+            goal: ``(3,)``, where the object should be.
+        """
         raise NotImplementedError
 
 
@@ -40,7 +50,8 @@ class PickAndPlace(_Gripper):
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
-        return super().fits(env) and env.action_space.shape == (4,)  # not where joints are moved
+        # the gripper is moved, not the joints
+        return super().fits(env) and env.action_space.shape == (4,)
 
     def reset(self, env: gymnasium.Env) -> None:
         self.closing = 0  # steps for which the fingers have been closing
@@ -95,21 +106,25 @@ class ReachGoal(Reference):
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
-        return super().fits(env) and env.action_space.shape in ((3,), (4,))  # not where joints are moved
+        # the gripper is moved, not the joints
+        return super().fits(env) and env.action_space.shape in ((3,), (4,))
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        space: Any = env.action_space
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        space = env.action_space
+        assert isinstance(space, gymnasium.spaces.Box)
         action = np.zeros(space.shape, space.dtype)
         action[:3] = np.clip(self.gain * (observation["desired_goal"] - observation["achieved_goal"]), -1, 1)
         return action
 
 
 class MazeRunner(Reference):
-    """Rolls a ball through a maze (Fu et al. 2020): shortest way over cells, then proportional-derivative control to the next of them.
+    """Rolls a ball through a maze (Fu et al. 2020) along the shortest way over cells.
+
+    The force is that of proportional-derivative control to the next cell.
 
     Args:
         env: a PointMaze.
-        gains: on the distance to the next cell and on the speed.
+        gains: gains on the distance to the next cell and on the speed.
     """
 
     name = "maze_runner"
@@ -119,8 +134,8 @@ class MazeRunner(Reference):
     def __init__(self, env: gymnasium.Env, gains: tuple[float, float] = (10.0, 2.0)) -> None:
         self.gains = gains
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        maze: Any = env.unwrapped.maze  # type: ignore[attr-defined]
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        maze = inside(env).maze
         place, goal, speed = observation["achieved_goal"], observation["desired_goal"], observation["observation"][2:4]
         here, there = ((int(i), int(j)) for i, j in map(maze.cell_xy_to_rowcol, (place, goal)))
         distances = steps_to(maze.maze_map, there)
@@ -128,4 +143,4 @@ class MazeRunner(Reference):
         if here != there and here in distances:
             target = maze.cell_rowcol_to_xy(np.array(cell_towards(distances, here, there)))
         force = self.gains[0] * (target - place) - self.gains[1] * speed
-        return np.clip(force, env.action_space.low, env.action_space.high).astype(env.action_space.dtype)  # type: ignore[attr-defined]
+        return bounded(force, env.action_space)

@@ -1,13 +1,14 @@
-"""Rows of Gymnasium-Robotics."""
+"""Rows of Gymnasium-Robotics: grippers and hands (Plappert et al. 2018), mazes (Fu et al. 2020) and a kitchen."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import by_prefix, newest, registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
+# task texts by the beginning of the name, and what is put into them
 FARAMA = {
     "AdroitHandDoor": "Turn the latch and open the door with the hand.",
     "AdroitHandHammer": "Pick up the hammer and drive the nail in with the hand.",
@@ -25,11 +26,7 @@ FARAMA = {
     "HandReach": "Bring the fingertips to their goals.",
     "PointMaze": "Roll the ball through the {place} to the goal.",
 }
-
-
 PLACES = {"Large": "large maze", "Medium": "medium maze", "Open": "open arena", "UMaze": "U-shaped maze"}
-
-
 POSES = {
     "RotateParallel": "rotation about two of its axes",
     "RotateXYZ": "rotation about any axis",
@@ -37,8 +34,8 @@ POSES = {
 }
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """Gymnasium-Robotics' goals, mazes, hands and kitchen, in the versions that need no old MuJoCo."""
+def groups() -> Iterator[Group]:
+    """Goals, mazes, hands and the kitchen, in the versions that need no old MuJoCo."""
     ids = registered("gymnasium-robotics", "(Adroit|AntMaze|Fetch|Franka|HandManipulate|HandReach|PointMaze)")
     maze = re.compile("(Ant|Point)Maze")
 

@@ -1,1 +1,1 @@
-"""Environments of highway-env."""
+"""highway-env (Leurent 2018): driving among other cars, and parking."""

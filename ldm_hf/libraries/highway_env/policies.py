@@ -1,25 +1,27 @@
-"""highway-env (Leurent 2018): rules on what the vehicle observes."""
+"""Rules for the cars of highway-env (Leurent 2018), on what a car observes."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import gymnasium
 import numpy as np
 
 from ldm_hf.references.base import Reference
+from ldm_hf.spaces import Action, Info, Observation
 
 LEFT, IDLE, RIGHT, FASTER, SLOWER = range(5)
-X_RANGE, Y_RANGE, LANE = 200.0, 12.0, 4.0  # metres; the library's kinematic observation is scaled by these
+# metres; the library's kinematic observation is scaled by these
+X_RANGE, Y_RANGE, LANE = 200.0, 12.0, 4.0
 
 
 class LaneChanger(Reference):
-    """Keeps a gap that grows with the closing speed: overtakes on a free lane, else slows down; drives fast where nothing is ahead.
+    """Drives fast if nothing is ahead; else overtakes on a free lane, or slows down.
+
+    The gap that a lane needs to be free grows with the closing speed.
 
     Args:
         env: an environment with kinematic observations and discrete meta-actions.
-        gap: metres to the vehicle ahead.
-        lanes: of the road.
+        gap: smallest gap to the vehicle ahead, in metres.
+        lanes: number of lanes of the road.
     """
 
     name = "lane_changer"
@@ -27,7 +29,7 @@ class LaneChanger(Reference):
     def __init__(self, env: gymnasium.Env, gap: float = 25.0, lanes: int = 3) -> None:
         self.gap, self.lanes = gap, lanes
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         ego, others = observation[0], observation[1:]
         others = others[others[:, 0] > 0.5]
         lane = round(float(ego[2]) * Y_RANGE / LANE)
@@ -51,11 +53,11 @@ class LaneChanger(Reference):
 
 
 class LaneKeeper(Reference):
-    """Linear state feedback on the deviation from the lane's centre.
+    """Linear state feedback on the deviation from the centre of the lane.
 
     Args:
         env: lane-keeping-v0.
-        gains: on lateral deviation, heading, lateral speed and yaw rate.
+        gains: gains on lateral deviation, heading, lateral speed and yaw rate.
     """
 
     name = "lane_keeper"
@@ -63,6 +65,6 @@ class LaneKeeper(Reference):
     def __init__(self, env: gymnasium.Env, gains: tuple[float, ...] = (0.1, 1.0, 0.05, 0.2)) -> None:
         self.gains = np.asarray(gains)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         deviation = (observation["state"] - observation["reference_state"]).reshape(-1)
         return np.clip(np.array([-self.gains @ deviation], np.float32), -1, 1)

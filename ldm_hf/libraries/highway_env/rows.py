@@ -1,13 +1,14 @@
-"""Rows of highway-env."""
+"""Rows of highway-env (Leurent 2018)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import by_prefix, registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
+# task texts by the beginning of the name
 HIGHWAY = {
     "exit": "Leave the highway at the exit.",
     "highway": "Drive fast on the highway and do not collide.",
@@ -23,8 +24,7 @@ HIGHWAY = {
     "two-way": "Overtake on a road with oncoming traffic.",
     "u-turn": "Make a U-turn between other cars.",
 }
-
-
+# steps of an episode, by the beginning of the name
 LIMITS = {
     "exit": 18,
     "highway": 40,
@@ -36,11 +36,14 @@ LIMITS = {
     "roundabout": 11,
     "two-way": 15,
     "u-turn": 10,
-}  # steps
+}
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """highway-env (Leurent 2018); what drives several cars at once is left out. A version is another kind of road or of control there, no edition."""
+def groups() -> Iterator[Group]:
+    """All roads on which one car is driven.
+
+    Versions are kept side by side: there, a version is another kind of road or of control, not a later edition.
+    """
     ids = [
         name
         for name in registered("highway-env")
@@ -51,6 +54,6 @@ def groups() -> Iterator[dict[str, Any]]:
         yield {
             "domain": "driving",
             "max_episode_steps": limit,
-            "max_steps": 2000,  # it steps slowly
+            "max_steps": 2000,  # steps are slow
             "rows": rows_of(chosen, lambda name: by_prefix(HIGHWAY, name)),
         }

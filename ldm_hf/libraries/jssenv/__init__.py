@@ -1,1 +1,1 @@
-"""Environments of JSSEnv."""
+"""JSSEnv (Tassel et al. 2021): job-shop scheduling."""

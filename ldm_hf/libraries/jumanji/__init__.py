@@ -1,1 +1,1 @@
-"""Environments of Jumanji."""
+"""Jumanji (Bonnet et al. 2024): combinatorial problems in JAX."""

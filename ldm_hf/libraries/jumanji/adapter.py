@@ -1,31 +1,38 @@
-"""Jumanji: combinatorial problems in JAX."""
+"""The combinatorial problems of Jumanji (Bonnet et al. 2024) as Gymnasium environments."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium
+
+from ldm_hf.spaces import Action, Info, Observation
 
 
 class Jumanji(gymnasium.Env):
-    """A Jumanji environment (Bonnet et al. 2024): an episode ends in one way only, and infos tell the legal actions where there is one choice."""
+    """A problem of Jumanji whose episodes end in one way only, terminated or truncated.
+
+    Where the action is one choice, infos say which actions are legal.
+
+    Args:
+        env_id: name of the problem in the library.
+        render_mode: not used.
+    """
 
     def __init__(self, env_id: str, render_mode: str | None = None) -> None:
         import jumanji
         from jumanji.wrappers import JumanjiToGymWrapper
 
-        self.env: Any = JumanjiToGymWrapper(jumanji.make(env_id))
+        self.env = JumanjiToGymWrapper(jumanji.make(env_id))
         self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[Observation, Info]:
         observation, info = self.env.reset(seed=seed)
         return observation, self._with_mask(info, observation)
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, reward, terminated, truncated and not terminated, self._with_mask(info, observation)
 
-    def _with_mask(self, info: dict[str, Any], observation: Any) -> dict[str, Any]:
+    def _with_mask(self, info: Info, observation: Observation) -> Info:
         if isinstance(self.action_space, gymnasium.spaces.Discrete) and "action_mask" in observation:
             return {**info, "action_mask": observation["action_mask"]}
         return info

@@ -1,1 +1,1 @@
-"""Environments of level-based foraging."""
+"""Level-based foraging (Papoudakis et al. 2021): a team that gathers food."""

@@ -1,29 +1,29 @@
-"""A team of foragers that one policy leads."""
+"""A team of foragers that one policy leads, for level-based foraging (Papoudakis et al. 2021)."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.spaces import Action, Info, Observation
 
-NONE, NORTH, SOUTH, WEST, EAST, LOAD = range(6)
-
-
-MOVES = {NORTH: (-1, 0), SOUTH: (1, 0), WEST: (0, -1), EAST: (0, 1)}
+Cell = tuple[int, int]
+"""Row and column."""
+NONE, NORTH, SOUTH, WEST, EAST, LOAD = range(6)  # actions
+MOVES = {NORTH: (-1, 0), SOUTH: (1, 0), WEST: (0, -1), EAST: (0, 1)}  # rows down, columns right
 
 
 class Foraging(Reference):
-    """Level-based foraging (Papoudakis et al. 2021): all go to the food nearest to all of them, and load it once they are strong enough."""
+    """All go to the food that is nearest to all of them together, and load it once they are strong enough."""
 
     name = "foraging"
     worlds = ("ForagingEnv",)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        world: Any = env.unwrapped
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        world = inside(env)
         food = np.argwhere(world.field > 0)
         if not len(food):
             return tuple(np.int64(NONE) for _ in world.players)
@@ -35,16 +35,16 @@ class Foraging(Reference):
         taken = {tuple(place) for place in places}
         actions = []
         for place, near in zip(places, beside, strict=True):
-            action = (
-                (LOAD if enough else NONE) if near else self._step(world.field, tuple(place), tuple(target), taken)
-            )
+            waiting = LOAD if enough else NONE
+            action = waiting if near else self._step(world.field, tuple(place), tuple(target), taken)
             if action in MOVES:
-                taken.add((place[0] + MOVES[action][0], place[1] + MOVES[action][1]))  # nobody else goes there
+                # nobody else goes there
+                taken.add((place[0] + MOVES[action][0], place[1] + MOVES[action][1]))
             actions.append(np.int64(action))
         return tuple(actions)
 
-    def _step(self, field: np.ndarray, start: tuple, target: tuple, taken: set[tuple]) -> int:
-        """The first step of the shortest way to a free cell beside the food; standing still if there is none."""
+    def _step(self, field: np.ndarray, start: Cell, target: Cell, taken: set[Cell]) -> int:
+        """The first step of the shortest way to a free cell beside the food; `NONE` if there is no way."""
         frontier, first = deque([start]), {start: NONE}
         while frontier:
             cell = frontier.popleft()

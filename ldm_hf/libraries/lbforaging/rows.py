@@ -1,24 +1,21 @@
-"""Rows of level-based foraging."""
+"""Rows of level-based foraging (Papoudakis et al. 2021)."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
-FIELDS = (5, 8, 10, 15)  # squares to a side
-
-
-NOT_BY_SEED = ("Foraging-10x10-4p-4f-coop-v3", "Foraging-5x5-2p-3f-v3")  # two resets from the same seed differ
-
-
-FORAGERS = ((2, 1), (2, 3), (3, 3), (4, 4))  # and how much food there is
+FIELDS = (5, 8, 10, 15)  # cells per side
+FORAGERS = ((2, 1), (2, 3), (3, 3), (4, 4))  # numbers of foragers and of pieces of food
+# two resets from the same seed differ
+NOT_BY_SEED = ("Foraging-10x10-4p-4f-coop-v3", "Foraging-5x5-2p-3f-v3")
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """Level-based foraging: food is heavy, and only foragers that together are strong enough can load it."""
+def groups() -> Iterator[Group]:
+    """Fields of four sizes, where only foragers that together are strong enough can load a piece of food."""
     known = set(registered("lbforaging", "Foraging-"))
     texts = {}
     for side, (players, food), coop in itertools.product(FIELDS, FORAGERS, ("", "-coop")):

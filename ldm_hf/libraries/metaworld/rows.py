@@ -1,9 +1,10 @@
-"""Rows of Meta-World."""
+"""Rows of Meta-World (Yu et al. 2019, McLean et al. 2025)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+
+from ldm_hf.environments.library_folders import Group
 
 METAWORLD = {
     "assembly": "Put the ring onto the peg.",
@@ -59,8 +60,8 @@ METAWORLD = {
 }
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """Meta-World's fifty tasks, each with the scripted policy that the library ships."""
+def groups() -> Iterator[Group]:
+    """The fifty tasks, each with the scripted policy that the library ships."""
     from metaworld.policies import ENV_POLICY_MAP
 
     yield {

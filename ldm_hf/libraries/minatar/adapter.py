@@ -1,15 +1,19 @@
-"""What keeps MinAtar reproducible."""
+"""A wrapper that makes MinAtar (Young & Tian 2019) reproducible."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium
+
+from ldm_hf.spaces import Info, Observation
 
 
 class ForgetLastAction(gymnasium.Wrapper):
-    """MinAtar repeats actions now and then, in the first step of an episode the last one of the episode before: no seed would tell which."""
+    """Clears the last action when an episode begins.
 
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        self.unwrapped.game.last_action = 0  # type: ignore[attr-defined]
-        return self.env.reset(**kwargs)
+    MinAtar sometimes repeats the last action; in the first step, that would be one of the episode before, which does
+    not follow from the seed.
+    """
+
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[Observation, Info]:
+        self.get_wrapper_attr("game").last_action = 0
+        return self.env.reset(seed=seed, options=options)

@@ -1,11 +1,11 @@
-"""Rows of MinAtar."""
+"""Rows of MinAtar (Young & Tian 2019)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
 MINATAR = {
     "Asterix": "Collect the gold and avoid the enemies.",
@@ -16,8 +16,8 @@ MINATAR = {
 }
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """MinAtar (Young & Tian 2019) with the actions that matter in each game."""
+def groups() -> Iterator[Group]:
+    """All five games, each with the actions that matter in it."""
     yield {
         "domain": "video_games",
         "max_episode_steps": 500,

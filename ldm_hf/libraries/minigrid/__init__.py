@@ -1,1 +1,1 @@
-"""Environments of MiniGrid."""
+"""MiniGrid (Chevalier-Boisvert et al. 2023) and BabyAI (Chevalier-Boisvert et al. 2019): missions in grids of rooms."""

@@ -1,4 +1,4 @@
-"""Search in mazes whose rules are known."""
+"""Searches in the worlds of MiniGrid (Chevalier-Boisvert et al. 2023), and the bot of BabyAI."""
 
 from __future__ import annotations
 
@@ -10,17 +10,25 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference
+from ldm_hf.references.base import Reference, inside
 from ldm_hf.references.search import FORWARD, LEFT, RIGHT, turn_or_go
+from ldm_hf.spaces import Action, Info, Observation
 
-MOST_STATES = 50_000
+World = Any
+"""A MiniGridEnv, of whose inside this file knows more than its types say."""
+State = tuple[tuple[int, int], int, int]
+"""Place, direction, number of the situation, see `_Board`."""
+SearchTree = dict[State, tuple[State, int] | None]
+"""The state before each one that was reached, and the action between them; None for the start."""
 PICKUP, DROP, TOGGLE = 3, 4, 5
+MOST_STATES = 50_000  # of a search
+MOST_SEARCHES = 100  # of the BabyAI bot for one action; ten at the most were seen where a plan ends
 
 
 class MazeSearch(Reference):
-    """Breadth-first search for the first reward in a copy of a MiniGrid world (Chevalier-Boisvert et al. 2023), which it sees as a whole.
+    """Breadth-first search for the first reward in a copy of the world, which it sees as a whole.
 
-    The plan is followed as long as the world goes as planned, and made anew after a foreign action.
+    The plan is followed as long as the world goes as planned; after a foreign action, a new one is made.
     """
 
     name = "maze_search"
@@ -29,26 +37,27 @@ class MazeSearch(Reference):
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
-        random = ("DynamicObstaclesEnv", "RoomGridLevel")  # the one moves by itself, the other has its own bot
-        return super().fits(env) and not any(base.__name__ in random for base in type(env.unwrapped).__mro__)
+        # the first moves by itself, the second has its own bot
+        others = ("DynamicObstaclesEnv", "RoomGridLevel")
+        return super().fits(env) and not any(base.__name__ in others for base in type(env.unwrapped).__mro__)
 
     def reset(self, env: gymnasium.Env) -> None:
         self.plan: deque[int] | None = None
-        self.hopeless = False  # so that a search without an answer is made once an episode
+        self.hopeless = False  # whether a search found nothing: none is made again in this episode
 
-    def executed(self, action: Any) -> None:
+    def executed(self, action: Action) -> None:
         self.plan = None
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         if not self.plan and not self.hopeless:
             self.plan = self._search(copy.deepcopy(env.unwrapped))
             self.hopeless = not self.plan
         return np.int64(self.plan.popleft() if self.plan else 2)  # 2: forward
 
-    def _search(self, world: Any) -> deque[int]:
+    def _search(self, world: World) -> deque[int]:
         board = _Board(world)
         start = board.state()
-        came_from: dict[_State, tuple[_State, int] | None] = {start: None}
+        came_from: SearchTree = {start: None}
         frontier = deque([start])
         while frontier and len(came_from) < MOST_STATES:
             state = frontier.popleft()
@@ -63,26 +72,24 @@ class MazeSearch(Reference):
         return deque()
 
 
-_State = tuple[tuple[int, int], int, int]  # place, direction, number of the situation
-
-
 class _Board:
     """A world that can be put into any state it was in before.
 
-    What only actions on things change (the burden, the cells, the doors) is a numbered situation; most steps leave it as it is.
+    What only actions on things change (what is carried, the cells, the doors) is a numbered situation; most steps
+    leave it as it is.
     """
 
-    def __init__(self, world: Any) -> None:
+    def __init__(self, world: World) -> None:
         world.gen_obs = lambda: None  # by far the slowest part of a step
         world.max_steps = 10**9
         self.world = world
         self.doors = [cell for cell in world.grid.grid if cell is not None and cell.type == "door"]
-        self.situations: list[tuple] = []
-        self.numbers: dict[tuple, int] = {}
+        self.situations: list[tuple[object, tuple[object, ...], tuple[tuple[bool, bool], ...]]] = []
+        self.numbers: dict[tuple[object, ...], int] = {}
         self.now = self._number()
 
     def _number(self) -> int:
-        """Of the present situation; things are told apart by identity."""
+        """The number of the present situation; things are compared by identity."""
         world = self.world
         opened = tuple((door.is_open, door.is_locked) for door in self.doors)
         key = id(world.carrying), tuple(map(id, world.grid.grid)), opened
@@ -91,12 +98,12 @@ class _Board:
             self.situations.append((world.carrying, tuple(world.grid.grid), opened))
         return self.numbers[key]
 
-    def state(self) -> _State:
+    def state(self) -> State:
         i, j = self.world.agent_pos
         return (int(i), int(j)), int(self.world.agent_dir), self.now
 
-    def actions(self, state: _State) -> list[int]:
-        """Those that may do something: turns, forward and done; pick up, drop and toggle where there is something to act on."""
+    def actions(self, state: State) -> list[int]:
+        """The actions that may have an effect: pick up, drop and toggle only where there is something to act on."""
         self._restore(state)
         actions = [0, 1, 2]
         if self.world.action_space.n > TOGGLE:
@@ -104,15 +111,15 @@ class _Board:
             actions += [PICKUP, TOGGLE] if before_it is not None else [DROP] if self.world.carrying is not None else []
         return actions + list(range(TOGGLE + 1, int(self.world.action_space.n)))
 
-    def step(self, state: _State, action: int) -> tuple[float, bool]:
-        """Reward and end of an action in a state."""
+    def step(self, state: State, action: int) -> tuple[float, bool]:
+        """The reward of an action in a state, and whether it ends the episode."""
         self._restore(state)
         _, reward, terminated, _, _ = self.world.step(action)
         if PICKUP <= action <= TOGGLE:
             self.now = self._number()
         return reward, terminated
 
-    def _restore(self, state: _State) -> None:
+    def _restore(self, state: State) -> None:
         self.world.agent_pos, self.world.agent_dir, situation = state
         self.world.step_count = 0
         if situation != self.now:
@@ -122,7 +129,8 @@ class _Board:
                 door.is_open, door.is_locked = is_open, is_locked
 
 
-def _path(came_from: dict, state: Any, last: int) -> deque[int]:
+def _path(came_from: SearchTree, state: State, last: int) -> deque[int]:
+    """The actions that lead to a state, and the last one after it."""
     plan = deque([last])
     while (step := came_from[state]) is not None:
         state, action = step
@@ -131,14 +139,17 @@ def _path(came_from: dict, state: Any, last: int) -> deque[int]:
 
 
 class ObstacleDodger(Reference):
-    """Walks round MiniGrid's moving obstacles by the way that is free now, and waits, turning, where there is none: whoever does not walk into one is safe."""
+    """Walks round the moving obstacles by the way that is free now, and waits, turning, where there is none.
+
+    Whoever does not walk into an obstacle is safe.
+    """
 
     name = "obstacle_dodger"
     method = "planner"
     worlds = ("DynamicObstaclesEnv",)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        world: Any = env.unwrapped
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        world = inside(env)
         cells = [cell.type if cell else "" for cell in world.grid.grid]
         kinds = np.array(cells).reshape(world.grid.height, world.grid.width)
         goals = {(int(x), int(y)) for y, x in np.argwhere(kinds == "goal")}
@@ -148,21 +159,22 @@ class ObstacleDodger(Reference):
         return np.int64({LEFT: 0, RIGHT: 1, FORWARD: 2}.get(action or LEFT, 0))
 
 
-MOST_SEARCHES = 100  # of the BabyAI bot for one action; ten at the most were seen where a plan ends
+class EndlessPlanError(Exception):
+    """The bot goes round in circles."""
 
 
 @cache
 def _bot_class() -> type:
     from minigrid.utils.baby_ai_bot import BabyAIBot as Bot
 
-    class LimitedBot(Bot):  # type: ignore[misc]
-        """In some mazes of locked doors, the bot replaces one subgoal by another for ever."""
+    class LimitedBot(Bot):
+        """The bot with an end to its searches: among locked doors, it may replace one subgoal by another for ever."""
 
-        def replan(self, action_taken: Any = None) -> Any:
+        def replan(self, action_taken: Action = None) -> Action:
             self.last_search = self.bfs_counter + MOST_SEARCHES
             return super().replan(action_taken)
 
-        def _breadth_first_search(self, *args: Any, **kwargs: Any) -> Any:
+        def _breadth_first_search(self, *args: object, **kwargs: object) -> object:
             if self.bfs_counter >= self.last_search:
                 raise EndlessPlanError
             return super()._breadth_first_search(*args, **kwargs)
@@ -170,12 +182,11 @@ def _bot_class() -> type:
     return LimitedBot
 
 
-class EndlessPlanError(Exception):
-    """The bot goes round in circles."""
-
-
 class BabyAIBot(Reference):
-    """The bot of Chevalier-Boisvert et al. 2019; it re-plans after foreign actions and starts over where that confuses it."""
+    """The bot of Chevalier-Boisvert et al. 2019.
+
+    It re-plans after foreign actions and starts over where that confuses it.
+    """
 
     name = "babyai_bot"
     method = "scripted"
@@ -183,15 +194,16 @@ class BabyAIBot(Reference):
 
     def reset(self, env: gymnasium.Env) -> None:
         self.bot: Any = None
-        self.last: Any = None
+        self.last: Action = None
         self.lost = False
 
-    def executed(self, action: Any) -> None:
+    def executed(self, action: Action) -> None:
         self.last = action
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        world: Any = env.unwrapped
-        action = world.actions.forward  # where there is no plan (the goal was carried off): the mission is lost anyway
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        world = inside(env)
+        # if there is no plan (the goal was carried off), the mission is lost anyway
+        action = world.actions.forward
         if not self.lost:
             try:
                 action = self._planned(env, world)
@@ -202,13 +214,13 @@ class BabyAIBot(Reference):
         self.last = np.int64(action)
         return self.last
 
-    def _planned(self, env: gymnasium.Env, world: Any) -> Any:
+    def _planned(self, env: gymnasium.Env, world: World) -> Action:
         if self.bot is not None:
             try:
                 return self.bot.replan(int(self.last))
             except EndlessPlanError:
                 raise
-            except Exception:  # the bot asserts that the world is as it left it; a new one looks anew
+            except Exception:  # it asserts that the world is as it left it; a new bot looks again
                 self.bot = None
                 if world.carrying is not None and world.grid.get(*world.front_pos) is None:
                     return world.actions.drop  # a new bot would not look for the goal in its hand

@@ -1,12 +1,13 @@
-"""MiniGrid, BabyAI and POPGym."""
+"""Rows of MiniGrid (Chevalier-Boisvert et al. 2023) and BabyAI (Chevalier-Boisvert et al. 2019)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import by_prefix, registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
+# task texts by the beginning of the name
 MINIGRID = {
     "BlockedUnlockPickup": "Move the ball out of the way, unlock the door and pick up the box.",
     "DistShift": "Walk to the green goal past lava whose place changes.",
@@ -30,13 +31,6 @@ MINIGRID = {
     "SimpleCrossing": "Find the openings in the walls and walk to the green goal.",
     "UnlockPickup": "Unlock the door with the key and pick up the box behind it.",
     "Unlock": "Fetch the key and unlock the door.",
-}
-WITHOUT_FILES = ("MiniGrid-WFC",)  # their pattern files are not in the wheel
-WITHOUT_REWARD = ("MiniGrid-Playground",)
-SLOW = {  # their reference searches the maze: steps to collect
-    "MiniGrid-DoorKey-8x8-v0": 12000,
-    "MiniGrid-KeyCorridorS3R3-v0": 4000,
-    "MiniGrid-MultiRoom-N4-S5-v0": 12000,
 }
 BABYAI = {
     "ActionObjDoor": "Do what the mission says with an object or a door.",
@@ -75,17 +69,25 @@ BABYAI = {
     "UnlockPickup": "Unlock the door and pick up the object behind it.",
     "UnlockToUnlock": "Unlock a door to get the key of the next one, and pick up the ball behind that.",
 }
+WITHOUT_FILES = ("MiniGrid-WFC",)  # their pattern files are not in the wheel
+WITHOUT_REWARD = ("MiniGrid-Playground",)
 BOT_FAILS = ("BabyAI-KeyInBox-v0",)  # it does not look into boxes
+# steps to collect where the reference, which searches the maze, is slow
+SLOW = {
+    "MiniGrid-DoorKey-8x8-v0": 12000,
+    "MiniGrid-KeyCorridorS3R3-v0": 4000,
+    "MiniGrid-MultiRoom-N4-S5-v0": 12000,
+}
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """MiniGrid's and BabyAI's registered levels, with missions as text."""
-    shared = {"domain": "grid_world", "wrappers": ["text_mission"]}
+def groups() -> Iterator[Group]:
+    """All registered levels whose files the wheel has and which give rewards, with missions as text."""
+    shared: Group = {"domain": "grid_world", "wrappers": ["text_mission"]}
     rows = rows_of(registered("minigrid", "BabyAI-"), lambda name: by_prefix(BABYAI, name.removeprefix("BabyAI-")))
     for row in rows:
         if row["name"] in BOT_FAILS:
             row["reference"] = None
-    yield shared | {"reference": "babyai_bot", "rows": rows}
+    yield {**shared, "reference": "babyai_bot", "rows": rows}
     ids = [name for name in registered("minigrid", "MiniGrid-") if not name.startswith(WITHOUT_FILES + WITHOUT_REWARD)]
     for domain, memory in (("grid_world", False), ("memory", True)):
         chosen = [name for name in ids if name.startswith("MiniGrid-Memory") == memory]
@@ -93,4 +95,4 @@ def groups() -> Iterator[dict[str, Any]]:
         for row in rows:
             if row["name"] in SLOW:
                 row["max_steps"] = SLOW[row["name"]]
-        yield shared | {"domain": domain, "rows": rows}
+        yield {**shared, "domain": domain, "rows": rows}

@@ -1,1 +1,1 @@
-"""Environments of MiniHack."""
+"""MiniHack: small levels in the world of NetHack."""

@@ -1,15 +1,18 @@
-"""Driving, electric drives and problems with several objectives: highway-env, gym-electric-motor, MO-Gymnasium."""
+"""Rows of MO-Gymnasium (Felten et al. 2023)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import by_prefix, newest, registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
+# task texts by the beginning of the name
 OBJECTIVES = {
-    "breakable-bottles": "Carry bottles to their destination quickly and drop none; time, delivery and breakage count alike.",
+    "breakable-bottles": (
+        "Carry bottles to their destination quickly and drop none; time, delivery and breakage count alike."
+    ),
     "deep-sea-treasure": "Dive for a treasure; its value and the time it takes count alike.",
     "fishwood": "Fish and chop wood; both count alike.",
     "four-room": "Collect the items of three kinds in four rooms; all kinds count alike.",
@@ -27,29 +30,34 @@ OBJECTIVES = {
     "mo-walker2d": "Walk forward; speed and effort count alike.",
     "resource-gathering": "Bring gold and gems home and survive; all count alike.",
     "water-reservoir": "Release water from the dam; floods and unmet demand count alike.",
-}  # fmt: skip
+}
+# domains of the catalogue; the others are control, or grid_world
 LOCOMOTION = r"mo-(ant|halfcheetah|hopper|humanoid|swimmer|walker2d)"
 DOMAINS = {"minecart": "inventory", "fishwood": "toy_text", "water-reservoir": "energy", "mo-reacher": "robotics"}
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """MO-Gymnasium (Felten et al. 2023) with the sum of its objectives as reward."""
-    known = f"({'|'.join(OBJECTIVES)})"
-    ids = [
-        name for name in newest(registered("mo-gymnasium", known)) if not name.endswith("-v4") and "rgb" not in name
-    ]  # pixels of the minecart do not follow from the seed
-    groups: dict[str, list[str]] = {}
+def groups() -> Iterator[Group]:
+    """All problems, with the sum of their objectives as reward."""
+    # pixels of the minecart ("rgb") do not follow from the seed
+    ids = newest(registered("mo-gymnasium", f"({'|'.join(OBJECTIVES)})"))
+    ids = [name for name in ids if not name.endswith("-v4") and "rgb" not in name]
+    by_domain: dict[str, list[str]] = {}
     for name in ids:
-        domain = next((domain for prefix, domain in DOMAINS.items() if name.startswith(prefix)), "")
-        groups.setdefault(
-            domain
-            or ("locomotion" if re.match(LOCOMOTION, name) else "control" if name.startswith("mo-") else "grid_world"),
-            [],
-        ).append(name)
-    for domain, members in groups.items():
+        by_domain.setdefault(_domain(name), []).append(name)
+    for domain, members in by_domain.items():
         yield {
             "domain": domain,
             "wrappers": ["sum_of_rewards"],
             "max_episode_steps": 500,
             "rows": rows_of(members, lambda name: by_prefix(OBJECTIVES, name)),
         }
+
+
+def _domain(name: str) -> str:
+    """The domain of an id."""
+    for prefix, domain in DOMAINS.items():
+        if name.startswith(prefix):
+            return domain
+    if re.match(LOCOMOTION, name):
+        return "locomotion"
+    return "control" if name.startswith("mo-") else "grid_world"

@@ -1,1 +1,1 @@
-"""Environments of NASim."""
+"""NASim (Schwartz & Kurniawati 2019): penetration tests of simulated networks."""

@@ -1,1 +1,1 @@
-"""Environments of the NetHack Learning Environment."""
+"""The NetHack Learning Environment: the game NetHack."""

@@ -1,26 +1,30 @@
-"""A robot arm that moves things: OGBench's own movements (Park et al. 2025), in an order that brings about what a task asks for.
+"""Policies for OGBench (Park et al. 2025): an arm that arranges cubes, an arm that presses buttons, a point in a maze.
 
-The library's oracles move one cube, or press one button, that its data collection names; which one is next is decided here.
+The library's oracles move one cube, or press one button, that its data collection names; which one comes next is
+decided here.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference
+from ldm_hf.references.base import Reference, inside
 from ldm_hf.references.search import cell_towards, steps_to
+from ldm_hf.spaces import Action, Info, Observation
 
-CUBE = 0.04  # metres, the length of an edge
-NEAR = 0.03  # metres; a cube this close to its target need not be moved, 0.04 counts as success
+CUBE = 0.04  # length of an edge in metres
+NEAR = 0.03  # metres; a cube this close to its target need not be moved (0.04 counts as success)
 LONGEST_MOVE = 120  # steps; then something else is tried
 
 
 class CubeArranger(Reference):
-    """Puts one cube after the other in its place: those below first, and out of the way what lies on others or where they belong."""
+    """Puts one cube after the other in its place, those below first.
+
+    Cubes on top of others, or where others belong, are put out of the way before.
+    """
 
     name = "cube_arranger"
     method = "scripted"
@@ -30,7 +34,7 @@ class CubeArranger(Reference):
         from ogbench.manipspace.oracles.markov.cube_markov import CubeMarkovOracle
 
         self.oracle = CubeMarkovOracle(env=env)
-        low, high = env.unwrapped._target_sampling_bounds  # type: ignore[attr-defined]
+        low, high = inside(env)._target_sampling_bounds
         spots = itertools.product(np.linspace(low[0], high[0], 6), np.linspace(low[1], high[1], 13), [CUBE / 2])
         self.spots = np.array(list(spots))
         self.rest = np.array([*(low + high) / 2, 0.3])
@@ -39,11 +43,11 @@ class CubeArranger(Reference):
         self.cube: int | None = None
         self.target = np.zeros(3)
         self.steps = 0
-        # where the arm goes afterwards; the oracle's own reset draws it at random, from the global generator
+        # where the arm goes afterwards; the oracle's own reset draws it from NumPy's global generator
         self.oracle._final_pos, self.oracle._final_yaw, self.oracle._step = self.rest, 0.0, 0
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        world: Any = env.unwrapped
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        world = inside(env)
         targets = world._data.mocap_pos[world._cube_target_mocap_ids]
         places = np.array([info[f"privileged/block_{i}_pos"] for i in range(len(targets))])
         self.steps += 1
@@ -56,31 +60,33 @@ class CubeArranger(Reference):
         }
         return self.oracle.select_action(observation, info | told).astype(np.float32)
 
-    def _is_done(self, places: np.ndarray, info: dict[str, Any]) -> bool:
+    def _is_done(self, places: np.ndarray, info: Info) -> bool:
         """Whether the cube lies where it should, and the arm has let go of it and is above all others."""
         free = info["proprio/gripper_contact"] < 0.1 and info["proprio/effector_pos"][2] > 4 * CUBE
         return bool(free and np.linalg.norm(places[self.cube] - self.target) < NEAR)
 
 
 def next_cube(places: np.ndarray, targets: np.ndarray, spots: np.ndarray) -> tuple[int, np.ndarray]:
-    """Which cube to move next, and where.
+    """Chooses the cube to move next, and where to.
 
     Args:
-        places: ``(cubes, 3)`` in metres.
-        targets: where they belong, likewise.
-        spots: ``(n, 3)``, where a cube can lie that has to go aside.
+        places: ``(cubes, 3)``, where the cubes are, in metres.
+        targets: ``(cubes, 3)``, where they belong.
+        spots: ``(n, 3)``, where a cube can be put that is in the way.
+
+    Returns:
+        Number of the cube, and the place it should go to.
     """
     placed = np.linalg.norm(places - targets, axis=1) < NEAR
     missing = sorted(np.flatnonzero(~placed).tolist(), key=lambda i: targets[i, 2])
     clear = [not _above(places, place, i).any() for i, place in enumerate(places)]
     for i in missing:
         blocked = _above(places, targets[i] - [0, 0, CUBE], i).any()
-        carried = (
-            targets[i, 2] < CUBE or (np.linalg.norm(places[placed] - targets[i] + [0, 0, CUBE], axis=1) < NEAR).any()
-        )
+        below = np.linalg.norm(places[placed] - targets[i] + [0, 0, CUBE], axis=1) < NEAR
+        carried = targets[i, 2] < CUBE or below.any()
         if clear[i] and carried and not blocked:
             return i, targets[i]
-    for i in missing:  # each waits for another: what lies on it, or where it belongs, goes aside
+    for i in missing:  # each waits for another: what lies on it, or where it belongs, is put aside
         in_the_way = _above(places, places[i], i) | _above(places, targets[i] - [0, 0, CUBE], i)
         for j in np.flatnonzero(in_the_way).tolist():
             if clear[j]:
@@ -91,14 +97,19 @@ def next_cube(places: np.ndarray, targets: np.ndarray, spots: np.ndarray) -> tup
 
 
 def _above(places: np.ndarray, place: np.ndarray, but: int) -> np.ndarray:
-    """``(cubes,)``: which cubes, but one, lie above a place."""
-    found = (np.linalg.norm(places[:, :2] - place[:2], axis=1) < CUBE) & (places[:, 2] > place[2] + CUBE / 2)
+    """Whether a cube lies above a place, ``(cubes,)``; False for cube ``but``."""
+    found: np.ndarray = (np.linalg.norm(places[:, :2] - place[:2], axis=1) < CUBE) & (
+        places[:, 2] > place[2] + CUBE / 2
+    )
     found[but] = False
     return found
 
 
 class LightsOut(Reference):
-    """Presses the fewest buttons that turn the lights as the task wants them: linear equations modulo 2 (Anderson & Feil 1998)."""
+    """Presses the fewest buttons that set the lights as the task asks.
+
+    They solve linear equations modulo 2 (Anderson & Feil 1998).
+    """
 
     name = "lights_out"
     method = "scripted"
@@ -107,7 +118,7 @@ class LightsOut(Reference):
     def __init__(self, env: gymnasium.Env) -> None:
         from ogbench.manipspace.oracles.markov.button_markov import ButtonMarkovOracle
 
-        world: Any = env.unwrapped
+        world = inside(env)
         self.oracle = ButtonMarkovOracle(env=env, gripper_always_closed=True)
         self.effects = effects_of_buttons(world._num_rows, world._num_cols)
         self.idle = null_space(self.effects)
@@ -118,19 +129,17 @@ class LightsOut(Reference):
         self.steps = 0
         self.oracle._final_pos, self.oracle._final_yaw, self.oracle._step = np.array([0.425, 0.0, 0.3]), 0.0, 0
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        world: Any = env.unwrapped
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        world = inside(env)
         states, arm = world._cur_button_states, info["proprio/effector_pos"]
         tops = world._data.site_xpos[world._button_site_ids]
         self.steps += 1
         # a button is done when the arm has let go of it
-        pressed = (
-            self.button is not None and states[self.button] == self.wanted and arm[2] > tops[self.button, 2] + CUBE
-        )
-        if self.button is None or pressed or self.steps > LONGEST_MOVE:
-            presses = np.flatnonzero(
-                fewest_presses(self.effects, (world._target_button_states - states) % 2, self.idle)
-            )
+        button = self.button
+        pressed = button is not None and states[button] == self.wanted and arm[2] > tops[button, 2] + CUBE
+        if button is None or pressed or self.steps > LONGEST_MOVE:
+            changes = (world._target_button_states - states) % 2
+            presses = np.flatnonzero(fewest_presses(self.effects, changes, self.idle))
             distances = np.linalg.norm(tops - arm, axis=1)
             self.button = int(min(presses, key=lambda i: distances[i], default=0))
             self.wanted, self.steps = int(states[self.button]) ^ int(len(presses) > 0), 0
@@ -143,13 +152,14 @@ class LightsOut(Reference):
 
 
 def effects_of_buttons(rows: int, columns: int) -> np.ndarray:
-    """``(lights, buttons)``: which lights a button switches: its own and those beside it."""
+    """Which lights a button switches, ``(lights, buttons)``: its own and those beside it."""
     places = np.array(list(itertools.product(range(rows), range(columns))))
-    return (np.abs(places[:, None] - places).sum(-1) <= 1).astype(np.uint8)
+    effects: np.ndarray = np.abs(places[:, None] - places).sum(-1) <= 1
+    return effects.astype(np.uint8)
 
 
 def _reduced(matrix: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Reduced row echelon form modulo 2, and the columns of its pivots."""
+    """The reduced row echelon form modulo 2, and the columns of its pivots."""
     matrix = matrix.copy()
     pivots: list[int] = []
     for column in range(matrix.shape[1]):
@@ -164,7 +174,7 @@ def _reduced(matrix: np.ndarray) -> tuple[np.ndarray, list[int]]:
 
 
 def null_space(matrix: np.ndarray) -> np.ndarray:
-    """``(2^k, columns)``: all vectors that the matrix maps to zero modulo 2."""
+    """All vectors that the matrix maps to zero modulo 2, ``(2^k, columns)``."""
     reduced, pivots = _reduced(matrix)
     free = [column for column in range(matrix.shape[1]) if column not in pivots]
     basis = np.zeros((len(free), matrix.shape[1]), np.uint8)
@@ -176,29 +186,42 @@ def null_space(matrix: np.ndarray) -> np.ndarray:
 
 
 def fewest_presses(matrix: np.ndarray, wanted: np.ndarray, idle: np.ndarray) -> np.ndarray:
-    """The solution of ``matrix x = wanted`` modulo 2 with the fewest ones; of what can be reached if not all can."""
+    """Solves ``matrix x = wanted`` modulo 2 with the fewest ones.
+
+    Args:
+        matrix: ``(rows, columns)`` of 0 and 1.
+        wanted: ``(rows,)`` of 0 and 1; equations that cannot hold together with the others are left out.
+        idle: null space of the matrix, see `null_space`.
+
+    Returns:
+        ``(columns,)`` of 0 and 1.
+    """
     reduced, pivots = _reduced(np.column_stack([matrix, wanted.astype(np.uint8)]))
     solution = np.zeros(matrix.shape[1], np.uint8)
     for row, column in enumerate(pivots):
         if column < matrix.shape[1]:
             solution[column] = reduced[row, -1]
     candidates = solution ^ idle
-    return candidates[candidates.sum(1).argmin()]
+    best: np.ndarray = candidates[candidates.sum(1).argmin()]
+    return best
 
 
 class PointRunner(Reference):
-    """Moves OGBench's point (Park et al. 2025) along the shortest way over cells, round the teleporters, one of whose ends is a trap."""
+    """Moves the point along the shortest way over cells.
+
+    It goes round the teleporters, since one of their ends is a trap.
+    """
 
     name = "point_runner"
     method = "planner"
-    reach = 0.2  # metres that it moves in a step
+    reach = 0.2  # metres per step
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
         return {"MazeEnv", "PointEnv"} <= {base.__name__ for base in type(env.unwrapped).__mro__}
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        maze: Any = env.unwrapped
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        maze = inside(env)
         place, goal = maze.get_xy(), maze.cur_goal_xy
         walls = maze.maze_map.copy()
         for cell in (maze._teleport_info or {}).get("teleport_in_ijs", ()):

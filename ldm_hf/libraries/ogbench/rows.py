@@ -1,12 +1,13 @@
-"""Rows of OGBench."""
+"""Rows of OGBench (Park et al. 2025)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import by_prefix, registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
+# task texts by the beginning of the name
 OGBENCH = {
     "antmaze": "Walk the ant through the {size} maze to goal {task}.",
     "antsoccer": "Push the ball with the ant to goal {task} of the {size}.",
@@ -17,13 +18,15 @@ OGBENCH = {
     "cube-triple": "Bring three cubes into arrangement {task}.",
     "humanoidmaze": "Walk the humanoid through the {size} maze to goal {task}.",
     "pointmaze": "Move the point through the {size} maze to goal {task}.",
-    "puzzle": "Press the buttons, each of which also switches its neighbours, until the {size} lights show pattern {task}.",
+    "puzzle": (
+        "Press the buttons, each of which also switches its neighbours, until the {size} lights show pattern {task}."
+    ),
     "scene": "Work drawer, window, buttons and cube into arrangement {task}.",
 }
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """OGBench (Park et al. 2025): the five goals of each scene that see the state; humanoids in the maze with teleporters fail to be made."""
+def groups() -> Iterator[Group]:
+    """The five goals of each scene whose state is observed; the library fails to make humanoids among teleporters."""
     pattern = f"({'|'.join(OGBENCH)})-.*singletask-task|scene-singletask-task"
     ids = [name for name in registered("ogbench", pattern) if not name.startswith("humanoidmaze-teleport")]
 

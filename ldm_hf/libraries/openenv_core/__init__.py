@@ -1,1 +1,1 @@
-"""Environments of OpenEnv."""
+"""OpenEnv: environments behind a server."""

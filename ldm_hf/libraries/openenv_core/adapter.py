@@ -1,10 +1,15 @@
-"""OpenEnv: environments behind a server. The messages are those of `openenv.core.EnvClient` 0.3, whose import takes eight seconds of CPU time."""
+"""OpenEnv: environments behind a server, whose spaces follow from JSON schemas.
+
+The messages are those of `openenv.core.EnvClient` 0.3; that client is not used, since its import takes eight seconds
+of CPU time.
+"""
 
 from __future__ import annotations
 
 import json
 import string
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict
 from urllib.request import urlopen
 
 import gymnasium
@@ -12,29 +17,55 @@ import numpy as np
 from gymnasium import spaces
 
 from ldm_hf.errors import UnsupportedSpaceError
-from ldm_hf.spaces import space_from_json
+from ldm_hf.spaces import Action, Info, Observation, SpaceJson, space_from_json
 
-BESIDE = ("done", "reward", "metadata")  # fields of every observation or action that carry none
-TEXT = 1_000  # characters of an observed text whose length the server does not limit; what is longer is cut off
+Json = Any
+"""A JSON value."""
+Fields = dict[str, Json]
+"""Values of an observation or an action by the name of the field, as JSON."""
+Schema = dict[str, Json]
+"""A JSON schema, or that of one field."""
+Space = gymnasium.Space[Any]
+
+# fields of the schemas that are no part of an observation or action
+BESIDE = ("done", "reward", "metadata")
+# characters of an observed text whose length the server does not limit; longer texts are cut off
+TEXT = 1_000
 CHARACTERS = frozenset(string.printable)
-SECONDS = 10.0
+SECONDS = 10.0  # time limit to connect
 LARGEST = 100 * 2**20  # bytes of a message
+
+
+class Reply(TypedDict):
+    """What the server answers to a reset or a step."""
+
+    observation: Fields
+    reward: float | None
+    done: bool
 
 
 class OpenEnv(gymnasium.Env):
     """A session of a running OpenEnv server.
 
-    The spaces follow from the JSON schemas that the server publishes, and from the first observation where these leave something open. A field
-    without bounds that an action needs has to be told; one that it does not need keeps the server's default. An action or observation of one field
-    is that field; of several, a Dict of them.
+    The spaces follow from the JSON schemas that the server publishes, and from the first observation where these leave
+    something open. A required field of an action that has no bounds must be described by ``action_space``; a field
+    that is not required keeps the server's default. An action or observation of one field is that field; of several,
+    a Dict of them.
 
     Args:
-        url: of the server, ``http://localhost:8000``.
-        observation_space: as `spaces.space_to_json` describes it, a Dict over the fields to see; by default all that can be.
-        action_space: likewise, a Dict over the fields to send; others keep the server's defaults.
+        url: address of the server, such as ``http://localhost:8000``.
+        observation_space: Dict over the fields to see, as `spaces.space_to_json` describes it; by default all fields
+        that
+            have a space.
+        action_space: Dict over the fields to send, as `spaces.space_to_json` describes it; the others keep the
+        server's
+            defaults.
+        render_mode: Gymnasium's.
 
     Raises:
-        UnsupportedSpaceError: if a field of an action, or all of an observation, has no space; names the field.
+        UnsupportedSpaceError: if a required field of an action, or every field of an observation, has no space; names
+        the
+            fields.
     """
 
     metadata = {"render_modes": ["ansi"]}
@@ -42,8 +73,8 @@ class OpenEnv(gymnasium.Env):
     def __init__(
         self,
         url: str,
-        observation_space: dict[str, Any] | None = None,
-        action_space: dict[str, Any] | None = None,
+        observation_space: SpaceJson | None = None,
+        action_space: SpaceJson | None = None,
         render_mode: str | None = None,
     ) -> None:
         from websockets.sync.client import connect
@@ -57,12 +88,12 @@ class OpenEnv(gymnasium.Env):
         self._actions = _Fields("action", schemas["action"], action_space)
         self.observation_space, self.action_space = self._observations.space, self._actions.space
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        told = {} if seed is None else {"seed": seed}
-        self.latest = self._ask("reset", told | (options or {}))
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[Observation, Info]:
+        seeded = {} if seed is None else {"seed": seed}
+        self.latest = self._ask("reset", seeded | (options or {}))
         return self._observations.read(self.latest["observation"]), {}
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:
         self.latest = self._ask("step", self._actions.write(action))
         reward, done = float(self.latest["reward"] or 0), bool(self.latest["done"])
         return self._observations.read(self.latest["observation"]), reward, done, False, {}
@@ -74,27 +105,35 @@ class OpenEnv(gymnasium.Env):
     def close(self) -> None:
         self._socket.close()
 
-    def _ask(self, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, kind: str, data: Fields) -> Reply:
         self._socket.send(json.dumps({"type": kind, "data": data}))
-        reply = json.loads(self._socket.recv())  # the worker's time limit holds
-        if reply["type"] == "error":
-            raise RuntimeError(f"the server says: {reply['data'].get('message')}")
-        return reply["data"]
+        message = json.loads(self._socket.recv())  # no time limit here: the worker process has one
+        if message["type"] == "error":
+            raise RuntimeError(f"the server says: {message['data'].get('message')}")
+        reply: Reply = message["data"]
+        return reply
 
 
 class _Fields:
-    """The fields of an action or an observation as one space, and the way from JSON to its members and back."""
+    """The fields of an action or an observation as one space, and the way from JSON to its members and back.
 
-    def __init__(
-        self, role: str, schema: dict[str, Any], told: dict[str, Any] | None, example: dict[str, Any] | None = None
-    ) -> None:
-        self._schemas = {
-            name: _resolved(field, schema)
-            for name, field in schema.get("properties", {}).items()
-            if name not in BESIDE
+    Args:
+        role: ``action`` or ``observation``.
+        schema: what the server publishes of it.
+        described: the space that the user gave, as JSON; None to derive it from the schema.
+        example: values of an observation, which bound what the schema leaves open.
+
+    Raises:
+        UnsupportedSpaceError: if a required field of an action, or every field, has no space.
+    """
+
+    def __init__(self, role: str, schema: Schema, described: SpaceJson | None, example: Fields | None = None) -> None:
+        properties = schema.get("properties", {})
+        self._schemas: dict[str, Schema] = {
+            name: _resolved(field, schema) for name, field in properties.items() if name not in BESIDE
         }
-        if told is not None:
-            space = space_from_json(told)
+        if described is not None:
+            space = space_from_json(described)
             assert isinstance(space, spaces.Dict)
             self._spaces = dict(space.spaces)
         else:
@@ -104,31 +143,32 @@ class _Fields:
             self._spaces = {name: space for name, space in found.items() if space is not None}
             if missing or not self._spaces:
                 raise UnsupportedSpaceError(
-                    f"the OpenEnv server does not bound the field(s) {', '.join(missing or found)} of its {role}; say what they may be: "
-                    f"kwargs of the row, {role}_space, a Dict as space_to_json describes it"
+                    f"the OpenEnv server does not bound the field(s) {', '.join(missing or found)} of its {role}; "
+                    f"describe them in the row: kwargs, {role}_space, a Dict as space_to_json writes it"
                 )
         self._single = next(iter(self._spaces)) if len(self._spaces) == 1 else None
         self.space = self._spaces[self._single] if self._single else spaces.Dict(self._spaces)
 
-    def read(self, values: dict[str, Any]) -> Any:
-        """From JSON to a member of the space."""
+    def read(self, values: Fields) -> Observation:
+        """The member of the space that JSON values stand for."""
         members = {name: _member(space, values.get(name), self._choices(name)) for name, space in self._spaces.items()}
         return members[self._single] if self._single else members
 
-    def write(self, member: Any) -> dict[str, Any]:
-        """From a member of the space to JSON."""
+    def write(self, member: Action) -> Fields:
+        """A member of the space as JSON values."""
         members = {self._single: member} if self._single else member
         return {
             name: choices[int(members[name])] if (choices := self._choices(name)) else _plain(members[name])
             for name in self._spaces
         }
 
-    def _choices(self, name: str) -> list[Any] | None:
-        return self._schemas.get(name, {}).get("enum")
+    def _choices(self, name: str) -> list[Json]:
+        """The values of an enumeration, in the order of their numbers; empty for other fields."""
+        return list(self._schemas.get(name, {}).get("enum", ()))
 
 
-def _resolved(field: Any, schema: dict[str, Any]) -> Any:
-    """A schema without references into its root, and without the ``null`` of what may be missing."""
+def _resolved(field: Json, schema: Schema) -> Json:
+    """A part of a schema without references to definitions, and without the ``null`` of values that may be missing."""
     if isinstance(field, list):
         return [_resolved(item, schema) for item in field]
     if not isinstance(field, dict):
@@ -141,7 +181,7 @@ def _resolved(field: Any, schema: dict[str, Any]) -> Any:
     return {key: _resolved(value, schema) for key, value in field.items()}
 
 
-def _space(field: dict[str, Any], example: Any = None) -> gymnasium.Space | None:
+def _space(field: Schema, example: Json = None) -> Space | None:
     """The space of a field; None if neither the schema nor an example bounds it."""
     kind = field.get("type")
     if "enum" in field:
@@ -167,8 +207,8 @@ def _space(field: dict[str, Any], example: Any = None) -> gymnasium.Space | None
     return None
 
 
-def _list_space(field: dict[str, Any], example: Any) -> gymnasium.Space | None:
-    """A list, or lists of lists, of numbers of one kind."""
+def _list_space(field: Schema, example: Json) -> Space | None:
+    """The space of a list of numbers, or of lists of lists; None if its lengths are not known."""
     shape: list[int] = []
     while field.get("type") == "array":
         known = field.get("minItems") is not None and field.get("minItems") == field.get("maxItems")
@@ -182,14 +222,15 @@ def _list_space(field: dict[str, Any], example: Any) -> gymnasium.Space | None:
     return spaces.Box(low, high, tuple(shape), np.float64)
 
 
-def _bounds(field: dict[str, Any]) -> tuple[float, float]:
+def _bounds(field: Schema) -> tuple[float, float]:
+    """The smallest and the largest number that a field may have."""
     step = 1 if field["type"] == "integer" else 0
     low = field.get("minimum", field.get("exclusiveMinimum", -np.inf) + step)
     high = field.get("maximum", field.get("exclusiveMaximum", np.inf) - step)
     return low, high
 
 
-def _member(space: gymnasium.Space, value: Any, choices: list[Any] | None = None) -> Any:
+def _member(space: Space, value: Json, choices: Sequence[Json] = ()) -> Observation:
     """The member of a space that a JSON value stands for; zeros where it is missing."""
     if isinstance(space, spaces.Dict):
         return {name: _member(child, (value or {}).get(name)) for name, child in space.spaces.items()}
@@ -205,7 +246,7 @@ def _member(space: gymnasium.Space, value: Any, choices: list[Any] | None = None
     return np.zeros(space.shape, space.dtype) if value is None else np.asarray(value, space.dtype)
 
 
-def _plain(member: Any) -> Any:
+def _plain(member: Action) -> Json:
     """A member of a space as JSON."""
     if isinstance(member, dict):
         return {name: _plain(value) for name, value in member.items()}

@@ -1,1 +1,1 @@
-"""Environments of or-gymnasium."""
+"""or-gymnasium: problems of operations research."""

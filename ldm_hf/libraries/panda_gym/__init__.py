@@ -1,1 +1,1 @@
-"""Environments of panda-gym."""
+"""panda-gym (Gallouédec et al. 2021): a Franka Emika Panda arm in PyBullet."""

@@ -1,12 +1,13 @@
-"""Libraries too heavy for everybody, which are the extra ``envs-extra``: panda-gym brings PyBullet (300 MB)."""
+"""Rows of panda-gym (Gallouédec et al. 2021); it brings PyBullet (300 MB), hence the extra ``envs-extra``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import by_prefix, registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
+# task texts by the beginning of the name
 PANDA = {
     "PandaPickAndPlace": "Lift the cube to the goal.",
     "PandaPush": "Push the cube to the goal.",
@@ -15,14 +16,15 @@ PANDA = {
 }
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """panda-gym (Gallouédec et al. 2021); the flip's texture does not load, stacked cubes do not follow from the seed."""
+def groups() -> Iterator[Group]:
+    """All tasks but two: the texture of the flip does not load, stacked cubes do not follow from the seed."""
     pattern = f"({'|'.join(PANDA)})"
 
     def task(name: str) -> str:
         text = by_prefix(PANDA, name)
         joints = " by its joints" if "Joints" in name else ""
-        return f"{text[:-1]}{joints}{' (rewarded for the distance)' if 'Dense' in name else ''}."
+        dense = " (rewarded for the distance)" if "Dense" in name else ""
+        return f"{text[:-1]}{joints}{dense}."
 
     yield {
         "domain": "robotics",

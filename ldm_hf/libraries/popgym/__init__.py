@@ -1,1 +1,1 @@
-"""Environments of POPGym."""
+"""POPGym (Morad et al. 2023): games whose observations hide a part of the state."""

@@ -1,4 +1,7 @@
-"""POPGym (Morad et al. 2023): players that remember all they have seen; of what was never shown they know nothing, unless it says so."""
+"""Players for the games of POPGym (Morad et al. 2023).
+
+They remember all that they have seen; unless a docstring says otherwise, they know nothing of what was never shown.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,11 @@ import gymnasium
 import numpy as np
 
 from ldm_hf.libraries.gymnasium.policies import CartPole, Pendulum
-from ldm_hf.references.base import Reference
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.spaces import Action, Info, Observation
+
+World = Any
+"""A game of POPGym: attributes that only the library knows."""
 
 
 class HiddenCartPole(CartPole):
@@ -21,12 +28,12 @@ class HiddenCartPole(CartPole):
     def fits(cls, env: gymnasium.Env) -> bool:
         return super(CartPole, cls).fits(env)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        return super().act(env, np.asarray(env.unwrapped.state), info)  # type: ignore[attr-defined]
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        return super().act(env, np.asarray(inside(env).state), info)
 
 
 class HiddenPendulum(Pendulum):
-    """`Pendulum` on the whole state."""
+    """`Pendulum` on the whole state, a part of which is hidden in the observation."""
 
     name = "hidden_pendulum"
     worlds = ("PositionOnlyPendulum",)
@@ -35,71 +42,78 @@ class HiddenPendulum(Pendulum):
     def fits(cls, env: gymnasium.Env) -> bool:
         return super(Pendulum, cls).fits(env)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        angle, speed = env.unwrapped.state  # type: ignore[attr-defined]
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        angle, speed = inside(env).state
         return super().act(env, (np.cos(angle), np.sin(angle), speed), info)
 
 
 class Game(Reference):
-    """What the players of all games have in common."""
+    """Base of the players of card and board games."""
 
     method = "scripted"
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        return np.int64(self.move(env.unwrapped, observation))
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        return np.int64(self.move(inside(env), observation))
 
-    def move(self, game: Any, observation: Any) -> Any:
-        """The action, given the inside of the game."""
+    def move(self, game: World, observation: Observation) -> Action:
+        """The action as any integers.
+
+        Args:
+            game: the game, inside all wrappers.
+            observation: what is shown of it.
+        """
         raise NotImplementedError
 
 
 class Autoencode(Game):
-    """The cards seen, from the last to the first."""
+    """Repeats the cards seen, from the last to the first."""
 
     name = "autoencode"
     worlds = ("Autoencode",)
 
-    def move(self, game: Any, observation: Any) -> Any:
+    def move(self, game: World, observation: Observation) -> Action:
         return game.deck.suits_idx[game.deck["system"][-1]]
 
 
 class CountRecall(Game):
-    """How often the asked card was seen."""
+    """Says how often the asked card was seen."""
 
     name = "count_recall"
     worlds = ("CountRecall",)
 
-    def move(self, game: Any, observation: Any) -> Any:
+    def move(self, game: World, observation: Observation) -> Action:
         return game.counts[game.query]
 
 
 class HigherLower(Game):
-    """Counts the cards that are left above and below."""
+    """Guesses the side on which more cards are left, of those not seen yet."""
 
     name = "higher_lower"
     worlds = ("HigherLower",)
 
-    def move(self, game: Any, observation: Any) -> Any:
+    def move(self, game: World, observation: Observation) -> Action:
         left = 4 * game.num_decks - game.state.astype(int)
         return left[observation + 1 :].sum() < left[:observation].sum()  # 0: higher
 
 
 class MultiarmedBandit(Game):
-    """Plays the arm of the highest upper bound, given the wins so far (in the manner of Auer et al. 2002)."""
+    """Plays the arm with the highest upper confidence bound on its wins (in the manner of Auer et al. 2002)."""
 
     name = "multiarmed_bandit"
     worlds = ("MultiarmedBandit",)
     optimism = 0.5
 
     def reset(self, env: gymnasium.Env) -> None:
-        count = int(env.action_space.n)  # type: ignore[attr-defined]
+        assert isinstance(env.action_space, gymnasium.spaces.Discrete)
+        count = int(env.action_space.n)
+        # a prior of one win in two plays
         self.wins, self.plays = np.ones(count), np.full(count, 2.0)
         self.last: int | None = None
 
-    def executed(self, action: Any) -> None:
+    def executed(self, action: Action) -> None:
         self.last = int(action)
 
-    def move(self, game: Any, observation: Any) -> Any:
+    def move(self, game: World, observation: Observation) -> Action:
         if self.last is not None:
             self.wins[self.last] += observation
             self.plays[self.last] += 1
@@ -116,7 +130,7 @@ class Concentration(Game):
     def reset(self, env: gymnasium.Env) -> None:
         self.seen: dict[int, int] = {}
 
-    def move(self, game: Any, observation: Any) -> Any:
+    def move(self, game: World, observation: Observation) -> Action:
         self.seen |= {i: int(card) for i, card in enumerate(observation) if card != game.facedown_card}
         turned, done = game.deck["in_play_idx"], set(game.deck["face_up_idx"])
         open_cards = {i: card for i, card in self.seen.items() if i not in done and i not in turned}
@@ -130,12 +144,12 @@ class Concentration(Game):
 
 
 class Battleship(Game):
-    """Shoots beside hits, else at every second field."""
+    """Shoots beside hits, else at every second field in the pattern of a chessboard."""
 
     name = "battleship"
     worlds = ("Battleship",)
 
-    def move(self, game: Any, observation: Any) -> Any:
+    def move(self, game: World, observation: Observation) -> Action:
         tried = game.guesses.astype(bool)
         hits = tried & game.board.astype(bool)
         padded = np.pad(hits, 1).astype(int)
@@ -146,16 +160,16 @@ class Battleship(Game):
 
 
 class MineSweeper(Game):
-    """Uncovers what the numbers seen so far prove to be free, else the field of the least risk that a single number tells."""
+    """Uncovers what the numbers seen prove to be free, else the field with the least risk by any single number."""
 
     name = "mine_sweeper"
     worlds = ("MineSweeper",)
 
-    def move(self, game: Any, observation: Any) -> Any:
+    def move(self, game: World, observation: Observation) -> Action:
         seen = game.hidden_grid == 2
         risk = np.where(seen, np.inf, game.num_mines / max((~seen).sum(), 1))
         mines = np.zeros_like(seen)
-        for _ in range(2):  # what is proven a mine makes others free
+        for _ in range(2):  # a proven mine proves others free
             for i, j in zip(*np.nonzero(seen), strict=True):
                 around = np.s_[max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2]
                 unknown = ~seen[around] & ~mines[around]
@@ -164,33 +178,29 @@ class MineSweeper(Game):
                     mines[around] |= unknown
                 elif unknown.any():
                     share = left / unknown.sum()
-                    told = risk[around]
-                    risk[around] = np.where(
-                        unknown & (told > 0), share if share == 0 else np.maximum(told, share), told
-                    )
+                    known = risk[around]
+                    raised = share if share == 0 else np.maximum(known, share)
+                    risk[around] = np.where(unknown & (known > 0), raised, known)
         risk[mines] = 2.0
         return np.unravel_index(risk.argmin(), risk.shape)
 
 
-class RepeatPrevious(Reference):
-    """POPGym's RepeatPrevious (Morad et al. 2023): the suit seen k - 1 steps before."""
+class RepeatPrevious(Game):
+    """Repeats the suit that was shown k - 1 steps before."""
 
     name = "repeat_previous"
-    method = "scripted"
     worlds = ("RepeatPrevious",)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        deck, k = env.unwrapped.deck, env.unwrapped.k  # type: ignore[attr-defined]
-        hand = deck["player"]
-        return np.int64(deck.suits_idx[hand[-min(k, len(hand))]])
+    def move(self, game: World, observation: Observation) -> Action:
+        hand = game.deck["player"]
+        return game.deck.suits_idx[hand[-min(game.k, len(hand))]]
 
 
-class RepeatFirst(Reference):
-    """POPGym's RepeatFirst: the first suit of the episode."""
+class RepeatFirst(Game):
+    """Repeats the first suit of the episode."""
 
     name = "repeat_first"
-    method = "scripted"
     worlds = ("RepeatFirst",)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        return np.int64(env.unwrapped.card)  # type: ignore[attr-defined]
+    def move(self, game: World, observation: Observation) -> Action:
+        return game.card

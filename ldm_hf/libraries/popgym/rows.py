@@ -1,12 +1,13 @@
-"""Rows of POPGym."""
+"""Rows of POPGym (Morad et al. 2023)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from ldm_hf.environments.generating import by_prefix, registered, rows_of
+from ldm_hf.environments.library_folders import Group
 
+# task texts by the beginning of the name
 POPGYM = {
     "Autoencode": "Watch a deck of cards and then repeat it from the last card to the first.",
     "Battleship": "Sink the hidden ships; what was shot at is not shown again.",
@@ -23,19 +24,17 @@ POPGYM = {
     "RepeatPrevious": "Repeat the card seen a number of steps ago.",
     "VelocityOnlyCartpole": "Balance the pole from speeds without positions.",
 }
+REFERENCES = {"RepeatFirst": "repeat_first", "RepeatPrevious": "repeat_previous"}
 
 
-def groups() -> Iterator[dict[str, Any]]:
-    """POPGym's games of memory in three sizes (Morad et al. 2023)."""
-    references = {"RepeatFirst": "repeat_first", "RepeatPrevious": "repeat_previous"}
-    groups: dict[str | None, list[str]] = {}
+def groups() -> Iterator[Group]:
+    """All games in three sizes."""
+    by_reference: dict[str | None, list[str]] = {}
     for name in registered("popgym", "popgym-"):
         family = name.removeprefix("popgym-")
-        fitting = next((policy for prefix, policy in references.items() if family.startswith(prefix)), None)
-        groups.setdefault(fitting, []).append(name)
-    for reference, ids in groups.items():
-        yield (
-            {"domain": "memory"}
-            | ({"reference": reference} if reference else {})
-            | {"rows": rows_of(ids, lambda name: by_prefix(POPGYM, name.removeprefix("popgym-")))}
-        )
+        fitting = next((policy for prefix, policy in REFERENCES.items() if family.startswith(prefix)), None)
+        by_reference.setdefault(fitting, []).append(name)
+    for reference, ids in by_reference.items():
+        rows = rows_of(ids, lambda name: by_prefix(POPGYM, name.removeprefix("popgym-")))
+        group: Group = {"domain": "memory", "rows": rows}
+        yield {"reference": reference, **group} if reference else group

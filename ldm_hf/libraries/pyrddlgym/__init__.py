@@ -1,1 +1,1 @@
-"""Environments of pyRDDLGym."""
+"""pyRDDLGym (Taitler et al. 2022): problems of the planning competitions in RDDL (Sanner 2010)."""

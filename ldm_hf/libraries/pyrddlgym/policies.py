@@ -1,4 +1,4 @@
-"""Planning in the model that a problem in RDDL is written in."""
+"""A planner for problems in RDDL (Sanner 2010), in the model that a problem consists of."""
 
 from __future__ import annotations
 
@@ -10,21 +10,34 @@ import gymnasium
 import numpy as np
 
 from ldm_hf.errors import MissingExtraError
-from ldm_hf.references.base import Reference
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.spaces import Action, Info, Observation
 
-PLANS, SCENARIOS, ROUNDS, ELITE = 64, 4, 8, 8
-DEEPEST = 40
-REACH = 10.0  # how far apart the first plans are where an action has no bounds
-BOUNDLESS = 1e6  # and what is as good as no bound
-BROKEN = 1e9  # what a plan loses that leads to a state which the problem calls impossible
+Array = Any
+"""An array of JAX, which is imported only when there is something to plan."""
+Fluents = dict[str, Array]
+"""Values of the state or of an action, by the name of the fluent."""
+Carry = tuple[Fluents, Array, Array, Array]
+"""State, parameters of the model, whether the episode goes on, and the return so far."""
+LookAhead = Callable[[int, Fluents, Array, int], tuple[Array, Array]]
+"""From seed, state, mean of the plans and steps to look ahead: the settings of this step, and the mean for the next."""
+
+PLANS = 64  # tried in a round
+SCENARIOS = 4  # that each plan is tried in
+ROUNDS = 8
+ELITE = 8  # plans that the next round is drawn around
+DEEPEST = 40  # steps to look ahead, at the most
+REACH = 10.0  # range of the first plans where an action has no bounds
+BOUNDLESS = 1e6  # a range this wide counts as no bounds
+BROKEN = 1e9  # lost by a plan that leads to a state which the problem calls impossible
 
 
 class RDDLPlanner(Reference):
-    """Looks ahead by the cross-entropy method (Rubinstein & Kroese 2004), in every step anew, in the problem's own model.
+    """Looks ahead in every step by the cross-entropy method (Rubinstein & Kroese 2004), in the problem's own model.
 
-    A plan says what every action fluent does in each of the steps ahead, without looking. All plans are tried in the same drawn scenarios, the best are
-    kept, and the next ones are drawn around them; what the last step planned is where the next one begins. The model is compiled by JaxPlan
-    (Gimelfarb, Taitler & Sanner 2024).
+    A plan gives every action fluent for each of the steps ahead, whatever will be observed. All plans of a round are
+    tried in the same random scenarios, and those of the next round are drawn around the best of them. The search
+    begins with what the last step planned. JaxPlan (Gimelfarb, Taitler & Sanner 2024) compiles the model.
 
     Args:
         env: a problem in RDDL.
@@ -36,31 +49,34 @@ class RDDLPlanner(Reference):
     worlds = ("RDDLEnv",)
 
     def __init__(self, env: gymnasium.Env, depth: int = 10) -> None:
-        world: Any = env.unwrapped
+        world = inside(env)
         self.depth, self.width = depth, len(world.low)
         self.look_ahead = _compiled(world.problem, world.instance)
 
     @classmethod
-    def variants(cls, env: gymnasium.Env) -> list[dict[str, Any]]:
+    def variants(cls, env: gymnasium.Env) -> list[dict[str, object]]:
         return [{"depth": depth} for depth in (5, 10, 20, 40)]
 
     def reset(self, env: gymnasium.Env) -> None:
         self.step = 0
         self.mean = np.full((DEEPEST, self.width), 0.5, np.float32)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        world: Any = env.unwrapped
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        world = inside(env)
         left = world.simulator.horizon - world.simulator.timestep
-        settings, self.mean = self.look_ahead(
-            self.step, world.simulator.sampler.subs, self.mean, min(self.depth, left)
-        )
+        state = world.simulator.sampler.subs
+        settings, self.mean = self.look_ahead(self.step, state, self.mean, min(self.depth, left))
         self.step += 1
         return world.action(np.asarray(settings))
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(problem: str, instance: str) -> Callable[[int, dict[str, np.ndarray], Any, int], tuple[Any, Any]]:
-    """What turns (seed, fluents, mean of the plans, steps to look ahead) into settings for this step, and the mean for the next."""
+def _compiled(problem: str, instance: str) -> LookAhead:
+    """Compiles the search for a problem.
+
+    Raises:
+        MissingExtraError: if JaxPlan is not installed.
+    """
     try:
         import jax
         import jax.numpy as jnp
@@ -81,11 +97,14 @@ def _compiled(problem: str, instance: str) -> Callable[[int, dict[str, np.ndarra
     reach = np.where(limited, high - low, REACH)
     origin = np.where(limited, low, world.defaults - REACH / 2)
 
-    def typed(fluents: dict[str, Any]) -> dict[str, Any]:
+    def typed(fluents: Fluents) -> Fluents:
         return {name: jnp.asarray(values, types[name]) for name, values in fluents.items() if name in types}
 
-    def settings(plan: Any) -> Any:
-        """Of one step, from numbers around 0 to 1: of switches the highest that exceed one half are set, as many as may be."""
+    def settings(plan: Array) -> Array:
+        """The row of action fluents of one step, from numbers around 0 to 1.
+
+        Of the switches, the highest that exceed one half are set, as many as are allowed.
+        """
         values = jnp.clip(origin + plan * reach, low, high)
         values = jnp.where(world.whole, jnp.round(values), values)
         if world.allowed < len(plan):
@@ -93,10 +112,10 @@ def _compiled(problem: str, instance: str) -> Callable[[int, dict[str, np.ndarra
             values = jnp.where(rank < world.allowed, values, world.defaults)
         return values
 
-    def gain(key: Any, plan: Any, fluents: dict[str, Any], depth: Any) -> Any:
-        """Return of a plan in a scenario."""
+    def gain(key: Array, plan: Array, fluents: Fluents, depth: Array) -> Array:
+        """The return of a plan in a scenario."""
 
-        def step(number: Any, carry: Any) -> Any:
+        def step(number: Array, carry: Carry) -> Carry:
             fluents, parameters, alive, total = carry
             actions = typed(world.fluents(settings(plan[number])))
             now = jax.random.fold_in(key, number)
@@ -110,13 +129,13 @@ def _compiled(problem: str, instance: str) -> Callable[[int, dict[str, np.ndarra
     gains = jax.vmap(jax.vmap(gain, (0, None, None, None)), (None, 0, None, None))
 
     @jax.jit
-    def look_ahead(seed: Any, fluents: dict[str, Any], mean: Any, depth: Any) -> Any:
+    def look_ahead(seed: Array, fluents: Fluents, mean: Array, depth: Array) -> tuple[Array, Array]:
         scenarios, *rounds = jax.random.split(jax.random.PRNGKey(seed), ROUNDS + 1)
         scenarios = jax.random.split(scenarios, SCENARIOS)
         best, deviation = mean, jnp.full_like(mean, 0.5)
         for key in rounds:
             noise = jax.random.normal(key, (PLANS, *mean.shape))
-            # of every second plan the same in all steps ahead
+            # every second plan does the same in all steps ahead
             noise = noise.at[::2].set(jnp.broadcast_to(noise[::2, :1], noise[::2].shape))
             plans = (mean + deviation * noise).at[0].set(best)
             value = gains(scenarios, plans, fluents, depth).mean(1)

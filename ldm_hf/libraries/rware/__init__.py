@@ -1,1 +1,1 @@
-"""Environments of RWARE."""
+"""RWARE (Papoudakis et al. 2021): a team of warehouse robots."""

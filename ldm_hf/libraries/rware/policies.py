@@ -1,24 +1,30 @@
-"""Teams that one policy leads."""
+"""A team of warehouse robots that one policy leads, for RWARE (Papoudakis et al. 2021)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import gymnasium
 import numpy as np
 
-from ldm_hf.libraries.lbforaging.policies import NONE
-from ldm_hf.references.base import Reference
-from ldm_hf.references.search import AHEAD, FORWARD, LEFT, RIGHT, turn_or_go
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.references.search import AHEAD, FORWARD, LEFT, NONE, RIGHT, turn_or_go
+from ldm_hf.spaces import Action, Info, Observation
 
-TOGGLE = 4  # of a robot, whose other actions are those of `turn_or_go`
+if TYPE_CHECKING:
+    from rware.warehouse import Agent, Shelf, Warehouse
+
+TOGGLE = 4  # action that takes up or puts down a shelf; the others are those of `turn_or_go`
 SHELVES = 1  # layer of the grid of a warehouse
-TURNS = (0, 3, 1, 2)  # its directions in the order of `AHEAD`
+TURNS = (0, 3, 1, 2)  # the library's directions in the order of `AHEAD`
 
 
 class Warehousing(Reference):
-    """Robots of a warehouse (Papoudakis et al. 2021): each fetches the nearest requested shelf that no other is after, carries it to the nearest
-    workstation and puts it down in the nearest free place. They go round each other; where that is impossible, they try something at random."""
+    """Each robot fetches the nearest requested shelf that no other robot is after.
+
+    It carries the shelf to the nearest workstation and puts it down in the nearest free place. Robots go round each
+    other; where that is impossible, they do something at random.
+    """
 
     name = "warehousing"
     worlds = ("Warehouse",)
@@ -26,8 +32,8 @@ class Warehousing(Reference):
     def reset(self, env: gymnasium.Env) -> None:
         self.generator = np.random.default_rng(0)
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        world: Any = env.unwrapped
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        world = inside(env)
         shelves = world.grid[SHELVES] > 0
         aims = self._aims(world, shelves)
         taken = {(robot.x, robot.y) for robot in world.agents}
@@ -44,12 +50,13 @@ class Warehousing(Reference):
             if action is None:
                 action = int(self.generator.choice([FORWARD, LEFT, RIGHT]))
             if action == FORWARD:
-                taken.add((robot.x + AHEAD[direction][0], robot.y + AHEAD[direction][1]))  # nobody else goes there
+                # nobody else goes there
+                taken.add((robot.x + AHEAD[direction][0], robot.y + AHEAD[direction][1]))
             actions.append(np.int64(action))
         return tuple(actions)
 
-    def _aims(self, world: Any, shelves: np.ndarray) -> list[set[tuple[int, int]]]:
-        """Where each robot wants to go: to toggle there what it carries, or at the workstations just to be there."""
+    def _aims(self, world: Warehouse, shelves: np.ndarray) -> list[set[tuple[int, int]]]:
+        """The cells each robot may go to: to take up or put down a shelf, or to be at a workstation with one."""
         free = {(int(x), int(y)) for y, x in np.argwhere(~shelves & (world.highways == 0))}
         loads = [robot.carrying_shelf for robot in world.agents]
         aims: list[set[tuple[int, int]]] = []
@@ -67,5 +74,5 @@ class Warehousing(Reference):
         return aims
 
 
-def _distance(one: Any, other: Any) -> int:
-    return abs(one.x - other.x) + abs(one.y - other.y)
+def _distance(robot: Agent, shelf: Shelf) -> int:
+    return int(abs(robot.x - shelf.x) + abs(robot.y - shelf.y))

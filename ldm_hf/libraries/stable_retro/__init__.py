@@ -1,1 +1,1 @@
-"""Environments of Stable Retro."""
+"""Stable Retro: games of old consoles."""

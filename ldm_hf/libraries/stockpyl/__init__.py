@@ -1,1 +1,1 @@
-"""Environments of stockpyl."""
+"""Inventory problems whose optima stockpyl (Snyder 2023) knows."""

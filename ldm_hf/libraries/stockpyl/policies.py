@@ -1,17 +1,17 @@
-"""Inventory, energy and trading: published optima and dynamic programming."""
+"""Published optima of inventory problems, computed by stockpyl (Snyder 2023)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.references.control import bounded
+from ldm_hf.spaces import Action, Info, Observation
 
 
 class BaseStock(Reference):
-    """Orders up to the level that is optimal for Poisson demand over lead time plus one period; from stockpyl."""
+    """Orders up to the level that is optimal for Poisson demand over the lead time plus one period."""
 
     name = "base_stock"
     worlds = ("BaseStockEnv",)
@@ -19,18 +19,17 @@ class BaseStock(Reference):
     def __init__(self, env: gymnasium.Env) -> None:
         from stockpyl.newsvendor import newsvendor_poisson
 
-        model: Any = env.unwrapped
-        level, _ = newsvendor_poisson(
-            model.holding_cost, model.stockout_cost, model.demand_mean * (model.lead_time + 1)
-        )
-        self.level = int(level)
+        model = inside(env)
+        demand = model.demand_mean * (model.lead_time + 1)
+        level, _ = newsvendor_poisson(model.holding_cost, model.stockout_cost, demand)
+        self.level, self.largest_order = int(level), model.largest_order
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
-        return np.int64(np.clip(self.level - round(float(observation.sum())), 0, env.action_space.n - 1))  # type: ignore[attr-defined]
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        return np.int64(np.clip(self.level - round(float(observation.sum())), 0, self.largest_order))
 
 
 class ReorderPoint(Reference):
-    """The optimal (s, S) policy: at or below s, order up to S. Exact algorithm of Zheng & Federgruen (1991) from stockpyl."""
+    """The optimal (s, S) policy: at or below s, order up to S (exact algorithm of Zheng & Federgruen 1991)."""
 
     name = "reorder_point"
     worlds = ("FixedOrderCostEnv",)
@@ -38,21 +37,21 @@ class ReorderPoint(Reference):
     def __init__(self, env: gymnasium.Env) -> None:
         from stockpyl.ss import s_s_discrete_exact
 
-        model: Any = env.unwrapped
+        model = inside(env)
         low, high, _ = s_s_discrete_exact(
             model.holding_cost, model.stockout_cost, model.fixed_cost, True, model.demand_mean
         )
-        self.low, self.high = int(low), int(high)
+        self.low, self.high, self.largest_order = int(low), int(high), model.largest_order
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         level = round(float(observation[0]))
-        return np.int64(np.clip(self.high - level, 0, env.action_space.n - 1) if level <= self.low else 0)  # type: ignore[attr-defined]
+        return np.int64(np.clip(self.high - level, 0, self.largest_order) if level <= self.low else 0)
 
 
 class EchelonBaseStock(Reference):
-    """Echelon base-stock levels of the serial system (Clark & Scarf 1960) by the heuristic of Shang & Song (2003) from stockpyl.
+    """Echelon base-stock levels of the serial system (Clark & Scarf 1960) by the heuristic of Shang & Song (2003).
 
-    Its exact algorithm (stockpyl 1.0.2) does not run on NumPy 2; the heuristic's costs are within a few percent of it.
+    The exact algorithm (stockpyl 1.0.2) does not run on NumPy 2; the heuristic's costs are within a few percent of it.
     """
 
     name = "echelon_base_stock"
@@ -61,9 +60,9 @@ class EchelonBaseStock(Reference):
     def __init__(self, env: gymnasium.Env) -> None:
         from stockpyl.ssm_serial import newsvendor_heuristic
 
-        model: Any = env.unwrapped
+        model = inside(env)
         downstream, upstream = model.holding_costs
-        # Under periodic review, the last stage also has to cover the period of the order itself: one more than its lead time.
+        # Under periodic review, the last stage also covers the period of the order itself: one more than its lead time.
         levels = newsvendor_heuristic(
             num_nodes=2,
             node_order_in_system=[2, 1],
@@ -75,9 +74,8 @@ class EchelonBaseStock(Reference):
         )
         self.levels = (float(levels[1]), float(levels[2]))
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         stock, upstream, to_first, to_second, owed = (float(value) for value in observation)
         first = self.levels[0] - (stock + to_first + owed)
         second = self.levels[1] - (stock + to_first + upstream + to_second)
-        space: Any = env.action_space
-        return np.clip(np.array([first, second], np.float32), space.low, space.high)
+        return bounded(np.array([first, second], np.float32), env.action_space)

@@ -1,1 +1,1 @@
-"""Reference policies that reinforcement learning has made."""
+"""Reference policies that are trained by reinforcement learning."""

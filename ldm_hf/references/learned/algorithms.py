@@ -1,16 +1,26 @@
-"""Which algorithm learns in which spaces, with which settings: those of RL Baselines3 Zoo (Raffin 2020) where it has them."""
+"""The algorithms that fit the spaces, with the settings of RL Baselines3 Zoo (Raffin 2020) where it has them."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from gymnasium import spaces
 
 from ...errors import MissingExtraError
 from .spaces import Adapter
 
-PPO: dict[str, Any] = {
+if TYPE_CHECKING:
+    import optuna
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.policies import BasePolicy
+    from stable_baselines3.common.vec_env import VecEnv
+
+Configuration = dict[str, Any]
+"""The arguments of an algorithm and, beside them, ``algorithm``, ``n_envs``, ``net_arch`` and ``normalize``."""
+
+PPO: Configuration = {
     "n_steps": 256,
     "batch_size": 256,
     "n_epochs": 10,
@@ -21,7 +31,7 @@ PPO: dict[str, Any] = {
     "clip_range": 0.2,
 }
 PIXELS = {"n_steps": 128, "n_epochs": 4, "learning_rate": 2.5e-4, "ent_coef": 0.01, "clip_range": 0.1}
-SAC: dict[str, Any] = {
+SAC: Configuration = {
     "learning_rate": 7e-4,
     "gamma": 0.99,
     "tau": 0.01,
@@ -32,17 +42,18 @@ SAC: dict[str, Any] = {
     "gradient_steps": 8,
 }
 SETTINGS = {"ppo": PPO, "sac": SAC, "tqc": SAC}
-"""Arguments of the algorithms. Beside them a configuration has ``algorithm``, ``n_envs``, ``net_arch`` and ``normalize``."""
+"""Arguments of the algorithms, by name."""
 
 
-def configurations(adapter: Adapter, chosen: dict[str, Any]) -> list[dict[str, Any]]:
+def configurations(adapter: Adapter, chosen: Configuration) -> list[Configuration]:
     """The defaults of every algorithm that fits the spaces, the most promising first.
 
-    PPO for choices and for images; for real-valued actions TQC and SAC, which learn from fewer steps, and PPO, whose steps are cheaper.
+    PPO for choices and for images; for real-valued actions TQC and SAC, which learn from fewer steps, and PPO, whose
+    steps are cheaper.
 
     Args:
-        adapter: of the environment.
-        chosen: settings of a row of the catalogue; they stand in for single defaults. Settings without ``algorithm`` are PPO's.
+        adapter: adapter of the environment.
+        chosen: settings of a row, which replace single defaults; without ``algorithm``, they are PPO's.
     """
     if chosen:
         return [_defaults(chosen.get("algorithm", "ppo"), adapter) | chosen]
@@ -51,7 +62,7 @@ def configurations(adapter: Adapter, chosen: dict[str, Any]) -> list[dict[str, A
     return [_defaults(name, adapter) for name in names]
 
 
-def _defaults(name: str, adapter: Adapter) -> dict[str, Any]:
+def _defaults(name: str, adapter: Adapter) -> Configuration:
     off_policy = name != "ppo"
     return {
         "algorithm": name,
@@ -64,9 +75,9 @@ def _defaults(name: str, adapter: Adapter) -> dict[str, Any]:
     }
 
 
-def vary(trial: Any, base: dict[str, Any]) -> dict[str, Any]:
-    """Another configuration, near ``base``, drawn by an Optuna trial."""
-    varied = {
+def vary(trial: optuna.Trial, base: Configuration) -> Configuration:
+    """Another configuration near ``base``, sampled by an Optuna trial."""
+    varied: Configuration = {
         "learning_rate": base["learning_rate"] * trial.suggest_float("learning_rate", 0.3, 3.0, log=True),
         "gamma": trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995, 0.999]),
     }
@@ -81,8 +92,8 @@ def vary(trial: Any, base: dict[str, Any]) -> dict[str, Any]:
     return base | varied
 
 
-def library_of(algorithm: str) -> Any:
-    """The module that has the algorithm.
+def library_of(algorithm: str) -> ModuleType:
+    """The library that contains the algorithm.
 
     Raises:
         MissingExtraError: if it is not installed.
@@ -94,25 +105,25 @@ def library_of(algorithm: str) -> Any:
         raise MissingExtraError(name.replace("_", "-"), extra="reference") from error
 
 
-def policy_class(algorithm: str, image: bool) -> Any:
-    """The class of networks of an algorithm."""
+def policy_class(algorithm: str, image: bool) -> type[BasePolicy]:
+    """The class of an algorithm's networks."""
     library = library_of(algorithm)
-    aliases = getattr(library, algorithm.upper()).policy_aliases
+    aliases: dict[str, type[BasePolicy]] = getattr(library, algorithm.upper()).policy_aliases
     return aliases["CnnPolicy" if image else "MlpPolicy"]
 
 
-def make_model(configuration: dict[str, Any], adapter: Adapter, vector: Any, seed: int) -> Any:
-    """An untrained model.
+def make_model(configuration: Configuration, adapter: Adapter, vector: VecEnv, seed: int) -> BaseAlgorithm:
+    """Makes an untrained model.
 
     Args:
-        configuration: settings.
-        adapter: of the environment.
-        vector: the vector of environments it will learn in.
-        seed: of the networks and the exploration.
+        configuration: algorithm and settings.
+        adapter: adapter of the environment.
+        vector: vector of environments that the model will learn in.
+        seed: seed of the networks and the exploration.
     """
     algorithm = configuration["algorithm"]
     settings = {key: configuration[key] for key in SETTINGS[algorithm]}
-    return getattr(library_of(algorithm), algorithm.upper())(
+    model: BaseAlgorithm = getattr(library_of(algorithm), algorithm.upper())(
         policy_class(algorithm, adapter.image),
         vector,
         policy_kwargs={"net_arch": configuration["net_arch"]},
@@ -120,3 +131,4 @@ def make_model(configuration: dict[str, Any], adapter: Adapter, vector: Any, see
         device="cpu",
         **settings,
     )
+    return model

@@ -1,10 +1,10 @@
-"""Reference policies learned by reinforcement (see `training`), saved without pickle."""
+"""Reference policies trained by reinforcement learning (see `training`), saved without pickle."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import gymnasium
 import numpy as np
@@ -12,14 +12,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ...errors import CheckpointError, LDMError, MissingExtraError
-from ...spaces import describe_difference, space_from_json, space_to_json
+from ...spaces import Action, Info, Observation, describe_difference, space_from_json, space_to_json
 from ...utils.files import write_atomically
 from ..base import Reference
+from ..records import TrainingRecord
 from .algorithms import policy_class
 from .spaces import Adapter
 
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.policies import BasePolicy
+
 DESCRIPTION, WEIGHTS = "policy.json", "policy.safetensors"
-CLIP = 10.0  # standard deviations; Stable-Baselines3's
+CLIP = 10.0  # standard deviations, as in Stable-Baselines3
 
 
 class ReinforcementLearned(Reference):
@@ -27,41 +32,44 @@ class ReinforcementLearned(Reference):
 
     Args:
         policy: Stable-Baselines3 policy.
-        adapter: of the environment that it acts in.
-        mean: of observations, None without normalisation.
-        deviation: likewise.
+        adapter: adapter of the environment that it acts in.
+        mean: mean of the observations; None without normalisation.
+        deviation: standard deviation of the observations; None without normalisation.
     """
 
     method = "rl"
 
-    def __init__(self, policy: Any, adapter: Adapter, mean: np.ndarray | None, deviation: np.ndarray | None) -> None:
+    def __init__(
+        self, policy: BasePolicy, adapter: Adapter, mean: np.ndarray | None, deviation: np.ndarray | None
+    ) -> None:
         self.policy, self.adapter, self.mean, self.deviation = policy, adapter, mean, deviation
         self.vectorised = adapter.changes_nothing
 
-    def act(self, env: gymnasium.Env, observation: Any, info: dict[str, Any]) -> Any:
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         seen = self.adapter.observation(observation)
-        if self.mean is not None:
+        if self.mean is not None and self.deviation is not None:
             seen = np.clip((seen - self.mean) / self.deviation, -CLIP, CLIP).astype(np.float32)
         return self.adapter.action(self.policy.predict(seen, deterministic=True)[0])
 
     @classmethod
-    def of_model(cls, model: Any, adapter: Adapter) -> ReinforcementLearned:
-        """The policy of a model that is being trained, with the normalisation of its vector of environments."""
+    def of_model(cls, model: BaseAlgorithm, adapter: Adapter) -> ReinforcementLearned:
+        """The policy of a model in training, with the normalisation of its vector of environments."""
         statistics = model.get_vec_normalize_env()
         if statistics is None:
             return cls(model.policy, adapter, None, None)
+        assert not isinstance(statistics.obs_rms, dict)  # the observations of an adapter are one array
         mean, variance = statistics.obs_rms.mean, statistics.obs_rms.var
         deviation = np.sqrt(variance + statistics.epsilon)
         return cls(model.policy, adapter, mean.astype(np.float32), deviation.astype(np.float32))
 
-    def save(self, folder: Path, env: gymnasium.Env, net_arch: list[int], record: dict[str, Any]) -> None:
-        """Writes what acts (of an actor-critic with separate networks: the actor) and the spaces that it expects.
+    def save(self, folder: Path, env: gymnasium.Env, net_arch: list[int], record: TrainingRecord) -> None:
+        """Writes the acting networks (without the critic, where that is separate) and the spaces that they expect.
 
         Args:
-            folder: of this policy alone.
-            env: that it acts in.
+            folder: folder of this policy alone.
+            env: environment that the policy acts in.
             net_arch: widths of the hidden layers.
-            record: how it came about; has ``algorithm``.
+            record: how the policy came about; has ``algorithm``.
         """
         weights = {key: value.clone().contiguous() for key, value in _acting(self.policy).state_dict().items()}
         if self.mean is not None and self.deviation is not None:
@@ -75,14 +83,16 @@ class ReinforcementLearned(Reference):
         }
         folder.mkdir(parents=True, exist_ok=True)
         save_file(weights, folder / WEIGHTS)
-        write_atomically(folder / DESCRIPTION, json.dumps(data, indent=2) + "\n")  # last: then the folder is whole
+        write_atomically(
+            folder / DESCRIPTION, json.dumps(data, indent=2) + "\n"
+        )  # last: it marks the folder as complete
 
     @classmethod
     def load(cls, folder: Path, env: gymnasium.Env, name: str) -> ReinforcementLearned:
         """Loads a policy.
 
         Raises:
-            CheckpointError: if it was not trained yet, is damaged, or was trained for other spaces.
+            CheckpointError: if the policy was not trained yet, is damaged, or was trained for other spaces.
             MissingExtraError: if the library that trained it is not installed.
         """
         if not (folder / DESCRIPTION).exists():
@@ -117,21 +127,23 @@ class ReinforcementLearned(Reference):
         return cls(policy, adapter, mean, deviation)
 
 
-def training_record(folder: Path) -> dict[str, Any] | None:
+def training_record(folder: Path) -> TrainingRecord | None:
     """How the policy in a folder came about; None if there is none, or none that can be read."""
     try:
-        return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["record"]
+        record: TrainingRecord = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["record"]
+        return record
     except (OSError, ValueError, KeyError, LDMError):
         return None
 
 
-def amend_record(folder: Path, **fields: Any) -> None:
-    """Writes more into the record of the policy in a folder."""
+def amend_record(folder: Path, fields: TrainingRecord) -> None:
+    """Adds fields to the record of the policy in a folder."""
     data = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     data["record"] |= fields
     write_atomically(folder / DESCRIPTION, json.dumps(data, indent=2) + "\n")
 
 
-def _acting(policy: Any) -> Any:
-    """The part of a policy that decides on actions."""
-    return getattr(policy, "actor", policy)
+def _acting(policy: BasePolicy) -> torch.nn.Module:
+    """The part of a policy that chooses actions."""
+    actor: torch.nn.Module = getattr(policy, "actor", policy)
+    return actor

@@ -1,4 +1,4 @@
-"""Between the spaces of an environment and those that Stable-Baselines3 learns in."""
+"""Converts between the spaces of an environment and those that Stable-Baselines3 learns in."""
 
 from __future__ import annotations
 
@@ -9,36 +9,40 @@ import numpy as np
 from gymnasium import spaces
 
 from ...errors import UnsupportedSpaceError
-from ...spaces import Leaf, flatten, leaves, unflatten
+from ...spaces import Action, Info, Leaf, Observation, flatten, leaves, unflatten
 
-IMAGE_SIDE = 36  # pixels; what is smaller is no image for the convolutions of Mnih et al. (2015)
-MOST_CHOICES = 64  # of a bounded integer that is learned as a choice
+IMAGE_SIDE = 36  # pixels; the convolutions of Mnih et al. (2015) read no smaller image
+MOST_CHOICES = 64  # values of a bounded integer that is learned as a choice
 
 
 class Adapter:
-    """Makes one array of an observation, and an action of what a network chose.
+    """Converts observations to one array, and the outputs of a network to actions.
 
-    An observation of one Box stays as it is, with the channels of an image put first; several leaves become one vector, choices as
-    indicators. A text is not seen. Actions are all choices or all bounded real numbers.
+    An observation of one Box stays as it is, with the channels of an image put first; several leaves become one vector,
+    with choices as indicators. Texts are left out. Actions are all choices or all bounded real numbers.
 
     Args:
-        observation_space: of the environment.
-        action_space: of the environment.
+        observation_space: observation space of the environment.
+        action_space: action space of the environment.
 
     Attributes:
         observation_space: Box that the network reads.
         action_space: Box, Discrete or MultiDiscrete that the network acts in.
-        image: whether observations are pixels.
+        image: whether observations are images.
 
     Raises:
-        UnsupportedSpaceError: if there is nothing to see, or if actions mix choices with real numbers or have no bounds.
+        UnsupportedSpaceError: if observations are texts only, or if actions mix choices with real numbers or have no
+            bounds.
     """
 
-    def __init__(self, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
+    def __init__(self, observation_space: gymnasium.Space[object], action_space: gymnasium.Space[object]) -> None:
         self._seen, self._acted = observation_space, action_space
         self._leaves = [leaf for leaf in leaves(observation_space) if not isinstance(leaf.space, spaces.Text)]
         if not self._leaves:
-            raise UnsupportedSpaceError(f"nothing but text to see in {observation_space}; no policy can be learned")
+            raise UnsupportedSpaceError(
+                f"nothing but text in {observation_space}, so no policy can be learned; "
+                "give the environment a reference policy"
+            )
         only = observation_space if isinstance(observation_space, spaces.Box) else None
         self.image = only is not None and only.dtype == np.uint8 and min(only.shape[:2], default=0) >= IMAGE_SIDE
         self.observation_space: spaces.Box
@@ -56,20 +60,21 @@ class Adapter:
 
     @property
     def changes_nothing(self) -> bool:
-        """Observations and actions pass through as they are, batches of them, too."""
+        """Whether observations and actions pass through as they are, also in batches."""
         return not self.image and not self._vector and self.action_space is self._acted
 
-    def observation(self, value: Any) -> np.ndarray:
+    def observation(self, value: Observation) -> np.ndarray:
         """The array that the network reads."""
         if self.image:
             return np.atleast_3d(value).transpose(2, 0, 1)
         if not self._vector:
-            return value
+            array: np.ndarray = value
+            return array
         parts = flatten(self._seen, value)
         return np.concatenate([_numbers(leaf, parts[leaf.path]) for leaf in self._leaves])
 
-    def action(self, chosen: Any) -> Any:
-        """The action of the environment."""
+    def action(self, chosen: np.ndarray) -> Action:
+        """The action of the environment for the output of the network."""
         if self.action_space is self._acted:
             return chosen
         rest, parts = np.atleast_1d(chosen), {}
@@ -82,7 +87,7 @@ class Adapter:
             parts[leaf.path] = moved.astype(leaf.space.dtype) if shape else np.asarray(moved, leaf.space.dtype)[()]
         return unflatten(self._acted, parts)
 
-    def _learnable(self, space: gymnasium.Space) -> gymnasium.Space:
+    def _learnable(self, space: gymnasium.Space[object]) -> gymnasium.Space[object]:
         found = leaves(space)
         if all(_start(leaf.space) is not None for leaf in found):
             counts = np.concatenate([_counts(leaf.space) for leaf in found])
@@ -97,40 +102,48 @@ class Adapter:
             )
             return spaces.Box(low.astype(np.float32), high.astype(np.float32))
         raise UnsupportedSpaceError(
-            f"no algorithm learns to act in {space!s:.200}: choices mixed with numbers, or no bounds"
+            f"no algorithm learns to act in {space!s:.200}, which mixes choices with numbers or has no bounds; "
+            "give the environment a reference policy"
         )
 
 
 class Adapted(gymnasium.Wrapper):
-    """An environment in the spaces of its adapter, for training."""
+    """An environment in the spaces of its adapter, for training.
+
+    Args:
+        env: environment to wrap.
+        adapter: adapter of that environment.
+    """
 
     def __init__(self, env: gymnasium.Env, adapter: Adapter) -> None:
         super().__init__(env)
         self.adapter = adapter
         self.observation_space, self.action_space = adapter.observation_space, adapter.action_space
 
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, Info]:
         observation, info = self.env.reset(**kwargs)
         return self.adapter.observation(observation), info
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, Info]:
         observation, reward, terminated, truncated, info = self.env.step(self.adapter.action(action))
         return self.adapter.observation(observation), float(reward), bool(terminated), bool(truncated), info
 
 
-def _counts(space: Any) -> np.ndarray:
-    """How many values each element of a leaf of choices has."""
+def _counts(space: gymnasium.Space[object]) -> np.ndarray:
+    """The number of values that each element of a leaf of choices has."""
     if isinstance(space, spaces.Discrete):
         return np.array([space.n])
     if isinstance(space, spaces.MultiDiscrete):
         return space.nvec.ravel()
     if isinstance(space, spaces.MultiBinary):
         return np.full(int(np.prod(space.shape)), 2)
-    return (space.high.astype(int) - space.low.astype(int) + 1).ravel()
+    assert isinstance(space, spaces.Box)
+    counts: np.ndarray = space.high.astype(int) - space.low.astype(int) + 1
+    return counts.ravel()
 
 
-def _start(space: Any) -> Any:
-    """The smallest value of a leaf of choices; None if its elements are no choices."""
+def _start(space: gymnasium.Space[object]) -> np.ndarray | np.integer | int | None:
+    """The smallest values of a leaf of choices; None if its elements are not choices."""
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         return space.start
     if isinstance(space, spaces.MultiBinary):
@@ -147,8 +160,8 @@ def _width(leaf: Leaf) -> int:
     return int(np.prod(leaf.space.shape or (), dtype=int))
 
 
-def _numbers(leaf: Leaf, value: Any) -> np.ndarray:
-    """A leaf as a float32 vector; each choice as an indicator."""
+def _numbers(leaf: Leaf, value: object) -> np.ndarray:
+    """The value of a leaf as a float32 vector, with each choice as an indicator."""
     if not isinstance(leaf.space, spaces.Discrete | spaces.MultiDiscrete):
         return np.asarray(value, np.float32).ravel()
     counts = _counts(leaf.space)

@@ -1,7 +1,8 @@
-"""Trains a reference policy with Stable-Baselines3 (Raffin et al. 2021): several configurations, of which the better ones go on.
+"""Trains a reference policy with Stable-Baselines3 (Raffin et al. 2021).
 
-Configurations compete by asynchronous successive halving (Li et al. 2020) as Optuna has it (Akiba et al. 2019): after one, two, four ...
-slices of the budget, a configuration goes on if it is among the better half of those that came as far.
+Several configurations compete by asynchronous successive halving (Li et al. 2020) as implemented by Optuna (Akiba et
+al. 2019): after one, two, four ... slices of the budget, a configuration continues if it is among the better half of
+those that came as far.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
+import gymnasium
 import numpy as np
 
 from ...environments import EnvironmentSpec, make
@@ -19,13 +22,21 @@ from ...errors import MissingExtraError
 from ...rollouts import ReferencePolicy
 from ...rollouts.measuring import rollout
 from ...rollouts.returns import SELECTION_SEED
-from .algorithms import configurations, library_of, make_model, vary
+from ..records import TrainingRecord, Trial
+from .algorithms import Configuration, configurations, library_of, make_model, vary
 from .policy import ReinforcementLearned, amend_record, training_record
 from .spaces import Adapted, Adapter
 
+if TYPE_CHECKING:
+    import optuna
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv
+
 CONFIGURATIONS = 5
-SLICES = 8  # of a configuration that is never stopped
-SHARE = 2 * SLICES  # of the budget that one slice gets: a whole configuration, and the beginnings of the others
+SLICES = 8  # slices of a configuration that is never stopped
+SHARE = (
+    2 * SLICES
+)  # one slice gets this part of the budget: enough for a whole configuration and the starts of the others
 PATIENCE = 4  # slices of a configuration without a better policy
 EVALUATION_EPISODES = 10
 JOURNAL = "study.log"
@@ -33,19 +44,19 @@ JOURNAL = "study.log"
 
 def train_reference(
     spec: EnvironmentSpec, folder: str | Path, budget: float = 120.0, seed: int = 0, force: bool = False
-) -> dict[str, Any]:
-    """Trains a policy for one environment within its budget and keeps the best one seen; goes on where it was interrupted.
+) -> TrainingRecord:
+    """Trains a policy for one environment within a budget and keeps the best one; continues an interrupted training.
 
     Args:
-        spec: row of the catalogue. Its ``reference_kwargs``, if its ``reference`` is ``rl``, are the first configuration; ``seconds``
-            among them limits the budget, and ``target`` is a mean return that is enough.
-        folder: of all policies; this one goes into a sub-folder.
+        spec: row of the catalogue. Its ``reference_kwargs``, if its ``reference`` is ``rl``, are the first
+            configuration; ``seconds`` among them limits the budget, ``target`` is a mean return that is enough.
+        folder: folder of all policies; this one goes into a sub-folder.
         budget: seconds, evaluations included.
-        seed: of the training.
-        force: train again what is there already.
+        seed: seed of the training.
+        force: train again, even if the policy exists.
 
     Returns:
-        Record: algorithm, settings, seconds, steps, mean return during training, and what the other configurations came to.
+        How the policy came about.
 
     Raises:
         MissingExtraError: without Stable-Baselines3, sb3-contrib or Optuna.
@@ -75,7 +86,7 @@ def train_reference(
             direction="maximize",
             pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
         )
-        study.sampler = optuna.samplers.RandomSampler(seed + len(study.trials))  # a resumed one draws others
+        study.sampler = optuna.samplers.RandomSampler(seed + len(study.trials))  # a resumed study samples others
         competition = _Competition(spec, place, adapter, env, fixed, budget, target, seed, study)
         competition.run()
     finally:
@@ -86,7 +97,7 @@ def train_reference(
     return record
 
 
-def _optuna() -> Any:
+def _optuna() -> ModuleType:
     try:
         import optuna
     except ImportError as error:
@@ -97,33 +108,49 @@ def _optuna() -> Any:
 
 
 class _Competition:
-    """The configurations of one environment, one after the other; its state is the study in the journal and the policy saved last."""
+    """Trains the configurations of one environment, one after the other.
+
+    Its state is the study in the journal and the policy that was saved last.
+
+    Args:
+        spec: row of the catalogue.
+        place: folder of the policy.
+        adapter: adapter of the environment.
+        env: environment with the spaces of the policy.
+        fixed: configurations to train first.
+        budget: seconds, evaluations included.
+        target: mean return that is enough; None if there is none.
+        seed: seed of the training.
+        study: Optuna study.
+    """
 
     def __init__(
         self,
         spec: EnvironmentSpec,
         place: Path,
         adapter: Adapter,
-        env: Any,
-        fixed: list[dict[str, Any]],
+        env: gymnasium.Env,
+        fixed: list[Configuration],
         budget: float,
         target: float | None,
         seed: int,
-        study: Any,
+        study: optuna.Study,
     ) -> None:
         self.spec, self.place, self.adapter, self.env = spec, place, adapter, env
         self.fixed, self.budget, self.target, self.seed, self.study = fixed, budget, target, seed, study
         self.best = -np.inf
         if study.trials and (saved := training_record(place)):
-            self.best = saved["score"]  # of before the interruption
+            self.best = saved["score"]  # the policy from before the interruption
 
     @property
     def spent(self) -> float:
         """Seconds of all configurations so far."""
-        return sum(trial.user_attrs.get("seconds", 0.0) for trial in self.study.trials)
+        seconds: float = sum(trial.user_attrs.get("seconds", 0.0) for trial in self.study.trials)
+        return seconds
 
     @property
     def enough(self) -> bool:
+        """Whether the target is reached."""
         return self.target is not None and self.best >= self.target
 
     def run(self) -> None:
@@ -144,9 +171,9 @@ class _Competition:
             state = optuna.trial.TrialState
             value, stopped = self._train(trial, configuration)
             self.study.tell(trial, None if stopped else value, state.PRUNED if stopped else state.COMPLETE)
-        amend_record(self.place, seconds=round(self.spent, 1), configurations=self._trials())
+        amend_record(self.place, {"seconds": round(self.spent, 1), "configurations": self._trials()})
 
-    def _train(self, trial: Any, configuration: dict[str, Any]) -> tuple[float, bool]:
+    def _train(self, trial: optuna.Trial, configuration: Configuration) -> tuple[float, bool]:
         """The best mean return of one configuration, and whether it was stopped because others are better."""
         vector = self._vector(configuration)
         best, since = -np.inf, 0
@@ -176,17 +203,19 @@ class _Competition:
             vector.close()
         return best, False
 
-    def _vector(self, configuration: dict[str, Any]) -> Any:
+    def _vector(self, configuration: Configuration) -> VecEnv:
         from stable_baselines3.common.monitor import Monitor
         from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-        vector: Any = DummyVecEnv([lambda: Monitor(Adapted(make(self.spec), self.adapter))] * configuration["n_envs"])
+        vector: VecEnv = DummyVecEnv(
+            [lambda: Monitor(Adapted(make(self.spec), self.adapter))] * configuration["n_envs"]
+        )
         if configuration["normalize"]:
             on_policy = configuration["algorithm"] == "ppo"  # a replay buffer would mix rewards of several scales
             vector = VecNormalize(vector, norm_reward=on_policy, gamma=configuration["gamma"])
         return vector
 
-    def _evaluate(self, model: Any) -> float:
+    def _evaluate(self, model: BaseAlgorithm) -> float:
         """Mean return of the deterministic policy."""
         model.policy.set_training_mode(False)
         reference = ReinforcementLearned.of_model(model, self.adapter)
@@ -196,8 +225,8 @@ class _Competition:
         )
         return float(returns.mean())
 
-    def _save(self, model: Any, configuration: dict[str, Any], score: float) -> None:
-        record = {
+    def _save(self, model: BaseAlgorithm, configuration: Configuration, score: float) -> None:
+        record: TrainingRecord = {
             "method": "rl",
             "algorithm": configuration["algorithm"].upper(),
             "seconds": round(self.spent, 1),
@@ -210,7 +239,7 @@ class _Competition:
             self.place, self.env, configuration["net_arch"], record
         )
 
-    def _trials(self) -> list[dict[str, Any]]:
+    def _trials(self) -> list[Trial]:
         return [
             {
                 "hyperparameters": trial.user_attrs.get("configuration"),
