@@ -43,7 +43,7 @@ def fair_threads(processes: int = 1) -> int:
     if processes > 1:
         return max(1, len(mine) // processes)
     used = psutil.cpu_percent(SAMPLE_SECONDS, percpu=True)
-    busy = sum(used[core] for core in mine if core < len(used)) / 100
+    busy = float(sum(used[core] for core in mine if core < len(used))) / 100
     return max(1, round(len(mine) ** 2 / (len(mine) + busy)))
 
 
