@@ -1,17 +1,20 @@
 #!/usr/bin/env python
-"""A training step and a roll-out step on CPUs that others use, too: how OpenMP threads wait for each other, and how many there are.
+"""A training step and a roll-out step on CPUs that others use, too: how OpenMP threads wait for each other, and how
+many there are.
 
     python benchmarks/threads.py --json docs/results/benchmarks/threads.json
 
-The model is ldm-nano; it trains on trajectories that are collected first (five of the quickstart's environments, 16 segments a batch, encoded anew
-for each step) and acts: in one environment as `ldm play` does, and in as many at once as `ldm evaluate`. Each setting has a process of its own,
-since OpenMP reads the environment once, when torch is imported. The processes take turns, beside 0, 1, 2, 4 processes that do nothing but count.
-``ldm_hf`` chooses the number of threads as work begins, so it chooses anew at the beginning of every turn here.
+The model is ldm-nano; it trains on trajectories that are collected first (five of the quickstart's environments, 16
+segments a batch, encoded anew for each step) and acts: in one environment as `ldm play` does, and in as many at once
+as `ldm evaluate`. Each setting has a process of its own, since OpenMP reads the environment once, when torch is
+imported. The processes take turns, beside 0, 1, 2, 4 processes that do nothing but count. ``ldm_hf`` chooses the
+number of threads as work begins, so it chooses anew at the beginning of every turn here.
 
-*Times the fair share*: a scheduler that treats all threads alike gives a process with a thread on each of ``C`` cores, beside ``L`` busy
-threads, ``C / (C + L)`` of the machine. A step should therefore take ``(C + L) / C`` times the time it took on the quiet machine with the default
-setting. What it takes, divided by this, is the column: 1 is fair, 2 is twice as slow as it had to be. The same yardstick holds for settings with
-fewer threads. A turn on the quiet machine during which something else used it, too, is repeated.
+*Times the fair share*: a scheduler that treats all threads alike gives a process with a thread on each of ``C``
+cores, beside ``L`` busy threads, ``C / (C + L)`` of the machine. A step should therefore take ``(C + L) / C`` times
+the time it took on the quiet machine with the default setting. What it takes, divided by this, is the column: 1 is
+fair, 2 is twice as slow as it had to be. The same yardstick holds for settings with fewer threads. A turn on the
+quiet machine during which something else used it, too, is repeated.
 """
 
 from __future__ import annotations
@@ -94,7 +97,8 @@ def acting(lanes: int, folder: str) -> Callable[[], Any]:
 
 
 def work(folder: str, lanes: list[int]) -> None:
-    """The process of one setting: is told what to do for how long and whether to choose the number of threads, answers with a `Turn`."""
+    """The process of one setting: is told what to do for how long and whether to choose the number of threads, answers
+    with a `Turn`."""
     kinds = {"training": training(folder)} | {_acting(number): acting(number, folder) for number in lanes}
     for function in kinds.values():
         function()
@@ -126,7 +130,8 @@ def _runtimes() -> list[str]:
 
 
 class Turn(NamedTuple):
-    """What a process measured: seconds of a step, CPU seconds of a step, both means over ``steps``, and the number of threads."""
+    """What a process measured: seconds of a step, CPU seconds of a step, both means over ``steps``, and the number of
+    threads."""
 
     wall: float
     cpu: float
@@ -158,7 +163,7 @@ class Contender:
         return Turn(*self._answer())
 
     def measure_quietly(self, kind: str, budget: float) -> tuple[Turn, float]:
-        """The turn of several that the rest of the machine disturbed least, and the cores that it used; one if it did not."""
+        """The least disturbed turn of several, and the cores that something else used meanwhile."""
         best: tuple[Turn, float] | None = None
         for _ in range(TRIES):
             before = psutil.cpu_times()
@@ -191,7 +196,8 @@ def busy(number: int) -> Iterator[None]:
 
 
 def others(before: Any, after: Any, own: float) -> float:
-    """Cores that something else used between two readings of the machine's CPU times, ``own`` seconds being this benchmark's."""
+    """Cores that something else used between two readings of the machine's CPU times, ``own`` seconds being this
+    benchmark's."""
     past = {
         name: getattr(after, name) - getattr(before, name) for name in after._fields if not name.startswith("guest")
     }
@@ -268,7 +274,8 @@ def main() -> None:
     notes = [
         f"Medians of {args.rounds} turns, each the mean of the steps in {args.seconds:g} s.",
         f"OpenMP: {', '.join(contenders[DEFAULT].runtimes) or 'unknown'}. {OURS}: {SETTINGS[OURS]}, threads by load.",
-        f"Cores that something else used on the quiet machine: median {np.median(disturbance):.2f}, at most {max(disturbance):.2f}.",
+        f"Cores that something else used on the quiet machine: median {np.median(disturbance):.2f}, "
+        f"at most {max(disturbance):.2f}.",
     ]
     show("A step of ldm-nano on a quiet and on a busy machine", rows, args, notes)
 

@@ -90,8 +90,9 @@ def main() -> None:
         raise error
 
     console.rule("2. Pretrain: one transformer on all of them")
-    alone = "--quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no"
-    launch = ["accelerate.commands.launch", *alone.split(), str(Path(__file__).with_name("pretrain.py"))]
+    launch = "accelerate.commands.launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no"
+    launch += " --dynamo_backend no"
+    command = [*launch.split(), str(Path(__file__).with_name("pretrain.py"))]
     options = {
         "dataset": data,
         "output_dir": model,
@@ -105,7 +106,7 @@ def main() -> None:
     if "OMP_NUM_THREADS" in os.environ:  # `accelerate launch` sets one of its own
         options["cpu_threads"] = os.environ["OMP_NUM_THREADS"]
     flags = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-    if subprocess.run([sys.executable, "-m", *launch, *flags, "--environments", *args.environments]).returncode:
+    if subprocess.run([sys.executable, "-m", *command, *flags, "--environments", *args.environments]).returncode:
         raise LDMError("pretraining failed; its message stands above")
 
     console.rule("3. Load it back and evaluate: random, reference, LDM, on the same held-out seeds")
@@ -119,7 +120,7 @@ def main() -> None:
 
     summary, minutes = results["summary"], (time.monotonic() - started) / 60
     console.print(
-        "\nOne model of one set of weights reached at least 80 % of the reference policy in "
+        f"\nOne model of one set of weights reached at least 80 % of the reference policy in "
         f"{summary['at_least_80']} of {summary['n']} environments, after {minutes:.1f} minutes in all.\n"
         f"model {model} · results {results_file} · curve {args.output / 'curve.png'}\n"
         f"Watch it: ldm play --model {model} --env CartPole-v1 --video cartpole.mp4"

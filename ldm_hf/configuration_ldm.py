@@ -11,8 +11,8 @@ from transformers import AutoConfig, PreTrainedConfig, Qwen3Config
 
 from .errors import CheckpointError
 
-# Decoders that tests/test_backbones.py runs: rotary positions over the whole head (or no attention at all), states that
-# begin at zero.
+# Decoders that tests/model/test_backbones.py runs: rotary positions over the whole head (or no attention at all), and
+# states that begin at zero.
 BACKBONES = ("qwen3", "qwen2", "llama", "mistral", "olmo2", "granite", "lfm2", "mamba2")
 WINDOWED = ("qwen3", "qwen2", "mistral")  # backbones whose own attention has the sliding window
 PRETRAINED_WINDOW = 128  # for a language model without a sliding window

@@ -54,9 +54,9 @@ def drawing_error(name: str, error: Exception) -> LDMError | None:
     return None
 
 
-def pixels(frame: Any) -> np.ndarray:
+def pixels(drawn: object) -> np.ndarray:
     """The picture as uint8; real numbers are taken to be between 0 and 1."""
-    frame = np.asarray(frame)
+    frame = np.asarray(drawn)
     return frame if frame.dtype == np.uint8 else (255 * np.clip(frame, 0, 1)).astype(np.uint8)
 
 

@@ -21,7 +21,8 @@ LABELS = {"normalised": "with task text", "normalised_history_only": "history on
 
 
 def environment_rows(results: Results, best_first: bool = False) -> TableRows:
-    """Mean returns and normalised scores (with the task text, from history alone): a row per environment, by domain or score."""
+    """Mean returns and normalised scores (with the task text, from history alone): a row per environment, by domain
+    or score."""
     header = ["environment", "domain", "random", "reference", "LDM", "score", "history only"]
     entries = sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0]))
     if best_first:

@@ -209,8 +209,8 @@ def _limits(folder: Path, results: Results) -> str:
     )
     lines = [
         f"* Below {100 * SHORT:.0f} % of the reference: {named or 'none'}.",
-        "* It imitates its reference policies and is not made to be better than they are. Where random actions come close "
-        "to the reference, a high score says little.",
+        "* It imitates its reference policies and is not made to be better than they are. Where random actions come "
+        "close to the reference, a high score says little.",
         "* It was trained in simulators only. Do not let it act where a wrong action does harm.",
     ]
     if incognito := _read(folder / "results-incognito.json"):

@@ -21,9 +21,9 @@ LEFT_HERE = ["checkpoint-*", "checkpoint-*/**", "unfinished-*", "unfinished-*/**
 def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
     """Uploads a folder; the repo is made if there is none. Files that are there already are not sent again.
 
-    A model gets the code that runs without this package (``trust_remote_code``). A dataset gets a new card, with loading
-    code that names the repo, and an index, so that training can begin before all of it is downloaded. Checkpoints and
-    unfinished files are not uploaded.
+    A model gets the code that runs without this package (``trust_remote_code``). A dataset gets a new card, with
+    loading code that names the repo, and an index, so that training can begin before all of it is downloaded.
+    Checkpoints and unfinished files are not uploaded.
 
     Args:
         folder: Folder of a model (``config.json``) or of a trajectory dataset.

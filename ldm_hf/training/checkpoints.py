@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
@@ -23,7 +23,7 @@ SUMMARY = "training.json"  # written at the end of a run
 FIXED_OPTIONS = ("preset", "model", "backbone", "method", "lora_rank", "episodes", "seed", "segment")
 
 
-class RunSummary(TypedDict):
+class RunSummary(TypedDict, total=False):
     """What ``training.json`` holds about a run that has ended.
 
     Attributes:
@@ -39,10 +39,10 @@ class RunSummary(TypedDict):
     steps: int
     transitions: int
     minutes: float
-    held_out_loss: NotRequired[float]
-    best_step: NotRequired[int]
+    held_out_loss: float
+    best_step: int
     arguments: dict[str, Json]
-    former_runs: NotRequired[list[RunSummary]]
+    former_runs: list[RunSummary]
 
 
 @dataclass
@@ -82,7 +82,8 @@ def find_checkpoint(args: TrainingRun) -> Path | None:
     """The checkpoint to resume from; None to start from the beginning.
 
     Raises:
-        CheckpointError: if there is none at the path given, or if a new run would mix its checkpoints with those of a former one.
+        CheckpointError: if there is none at the path given, or if a new run would mix its checkpoints with those of a
+            former one.
     """
     newest = newest_checkpoint(Path(args.output_dir))
     if args.resume_from_checkpoint == "latest":
@@ -133,7 +134,8 @@ def read_progress(
         weights: share of each environment in the segments.
 
     Raises:
-        CheckpointError: if it is damaged, or belongs to another run than these arguments and environments; names the differences.
+        CheckpointError: if it is damaged, or belongs to another run than these options and environments; names the
+            differences.
     """
     try:
         progress = Progress(**json.loads((checkpoint / "progress.json").read_text(encoding="utf-8")))

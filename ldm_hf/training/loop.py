@@ -168,7 +168,7 @@ class _Run:
             model.register_forward_hook(_touch_stems)
             # never used, since the decoder takes embeddings: a checkpoint would have no moments for it
             model.model.backbone.get_input_embeddings().requires_grad_(False)
-        groups = parameter_groups(model, args.weight_decay)
+        groups = [dict(group) for group in parameter_groups(model, args.weight_decay)]
         optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, betas=BETAS, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
 
@@ -280,10 +280,10 @@ class _Run:
                 "steps": progress.step,
                 "transitions": transitions,
                 "minutes": progress.elapsed / 60,
-                "arguments": asdict(self.args),
             }
             if progress.best is not None:
                 summary["held_out_loss"], summary["best_step"] = progress.best
+            summary["arguments"] = asdict(self.args)
             if self.former_runs:
                 summary["former_runs"] = self.former_runs
             write_atomically(self.folder / SUMMARY, json.dumps(summary, indent=2))
@@ -310,7 +310,7 @@ def _log_file(path: Path, step: int) -> TextIO:
 
 
 def _touch_stems(model: LDMForActionPrediction, inputs: object, output: LDMOutput) -> LDMOutput:
-    """Gives every stem a gradient, if only zero: sharded data parallelism exchanges all gradients of a group or none."""
+    """Gives every stem a gradient, if only zero; sharded data parallelism needs all gradients of a group or none."""
     if output.loss is not None:
         parameters = [p for name in STEMS for p in getattr(model.model, name).parameters()]
         output.loss = output.loss + 0.0 * sum(p.sum() for p in parameters)

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TypedDict
 
 import torch
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from ..modeling_ldm import LDMForActionPrediction
-
-
-class ParameterGroup(TypedDict):
-    """Parameters that share settings, as torch's optimisers take them.
-
-    Attributes:
-        params: the parameters.
-        weight_decay: their weight decay.
-    """
-
-    params: list[torch.nn.Parameter]
-    weight_decay: float
 
 
 def compile_for_training(model: LDMForActionPrediction, device: torch.device) -> None:
@@ -36,7 +23,7 @@ def compile_for_training(model: LDMForActionPrediction, device: torch.device) ->
     model.action_head.compile(dynamic=True)  # batches differ in their number of action elements
 
 
-def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[ParameterGroup]:
+def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Groups the trained parameters: weight decay on matrices only, not on biases, norms or embedding tables."""
     tables = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     trained = [p for p in model.parameters() if p.requires_grad]

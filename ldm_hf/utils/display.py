@@ -1,4 +1,5 @@
-"""Drawing without a display: libraries that would look for a screen or a loudspeaker, and complain that there is none, are told not to."""
+"""Drawing without a display: libraries that would look for a screen or a loudspeaker, and complain that there is
+none, are told not to."""
 
 from __future__ import annotations
 

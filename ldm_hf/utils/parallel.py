@@ -175,7 +175,8 @@ def attempt(name: str, function: Callable[..., Result], arguments: Arguments) ->
 
 
 def share_cores() -> None:
-    """Limits the threads of this process to its share of the cores, unless the user has said how many there are to be."""
+    """Limits the threads of this process to its share of the cores, unless the user has said how many there are to
+    be."""
     import torch
 
     if own_threads() is None and torch.get_num_threads() > 1:

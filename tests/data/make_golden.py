@@ -1,4 +1,4 @@
-"""Records what the published model is shown and does, for tests/test_golden.py; run after a new model is published.
+"""Records what the published model is shown and does, for tests/model/test_golden.py; run it after a release.
 
 python tests/data/make_golden.py
 """

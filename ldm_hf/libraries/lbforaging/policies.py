@@ -35,10 +35,8 @@ class Foraging(Reference):
         taken = {tuple(place) for place in places}
         actions = []
         for place, near in zip(places, beside, strict=True):
-            if near:
-                action = LOAD if enough else NONE
-            else:
-                action = self._step(world.field, tuple(place), tuple(target), taken)
+            waiting = LOAD if enough else NONE
+            action = waiting if near else self._step(world.field, tuple(place), tuple(target), taken)
             if action in MOVES:
                 # nobody else goes there
                 taken.add((place[0] + MOVES[action][0], place[1] + MOVES[action][1]))

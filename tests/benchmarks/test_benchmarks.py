@@ -1,0 +1,129 @@
+"""The benchmarks run and write what they print; at toy sizes, since nobody asks here how fast."""
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+TOY = ["--hidden", "64", "--layers", "1", "--window", "4"]
+RACE = ["--seconds", "0.01"]
+COMMANDS = {
+    "rollout": [*TOY, *RACE, "--lanes", "1", "3", "--threads", "1", "2", "--heavy-lanes", "2"],
+    "training": [*TOY, *RACE, "--rows", "2"],
+    "encoding": [],
+    "reading": ["--steps", "3000", "--frames", "300", "--configs", "3", "--repeats", "1"],
+    "isolation": ["--lanes", "2", "--steps", "3", "--repeats", "2"],
+    "memory": [*TOY, "--steps", "16", "64"],
+    "flat": ["--steps", "60", "--compared", "20"],
+    "overhead": ["--lanes", "2", "--steps", "5"],
+    "backends": ["--ids", "CartPole-v1", "--steps", "300"],
+    "collection": ["--ids", "CartPole-v1", "Taxi-v4", "--seconds", "0.01"],
+    "images": ["--ids", "BabyAI-GoToRedBallNoDists-pixels", "--steps", "60", "--seconds", "0.01"],
+    "threads": [
+        *("--ids", "CartPole-v1", "--steps", "300", "--lanes", "1", "--loads", "0", "1", "--rounds", "1"),
+        *("--seconds", "0.01", "--settings", "ldm_hf's default"),
+    ],
+    "int8": ["--ids", "CartPole-v1", "--episodes", "1"],
+}
+OURS = {"ring buffer", "DynamicCache", "re-encoding", "Decision Transformer"}
+
+
+def test_every_benchmark_is_run_here():
+    assert {path.stem for path in FOLDER.glob("*.py")} == {
+        *COMMANDS,
+        "common",
+        "encoders",
+        "encoder_parts",
+        "few_shot",
+        "retrieval",
+        "unseen",
+    }
+
+
+def run(name: str, arguments: list[str], output: Path) -> dict:
+    """What a benchmark writes; what it prints stands under "printed"."""
+    command = [sys.executable, str(FOLDER / f"{name}.py"), *arguments, "--json", str(output / "table.json")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stderr[-2000:]
+    table = json.loads((output / "table.json").read_text())
+    assert table["rows"] and table["command"].startswith(f"benchmarks/{name}.py") and table["machine"]
+    assert table["versions"]["torch"]
+    return table | {"printed": result.stdout}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"rollout", "int8"}))
+def test_benchmarks_write_their_table(name, tmp_path):
+    run(name, COMMANDS[name], tmp_path)
+
+
+@pytest.mark.slow
+def test_rollouts_are_compared_at_every_number_of_threads_and_lanes(tmp_path):
+    table = run("rollout", COMMANDS["rollout"], tmp_path)
+    seen = {(row["threads"], row["lanes"], row["contender"]) for row in table["rows"]}
+    assert seen == {(t, n, c) for t in (1, 2) for n in (1, 3) for c in OURS | {"ring buffer, int8"}}
+    assert all(row["ms per step"] > 0 for row in table["rows"])
+    assert "JAT: skipped (no --jat PATH)" in table["printed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rollout", "training"])
+def test_half_precision_and_compilation(name, tmp_path):
+    lanes = ["--lanes", "2"] if name == "rollout" else ["--rows", "1", "--most-tokens", "1"]
+    table = run(name, [*TOY, *RACE, *lanes, "--dtype", "bf16", "--compile"], tmp_path)
+    assert "bf16" in table["title"]
+    if name == "rollout":
+        assert {row["contender"] for row in table["rows"]} == OURS | {"ring buffer, compiled"}
+
+
+@pytest.mark.slow
+def test_scores_with_int8_weights(tmp_path):
+    environment = gymnasium.make("CartPole-v1")
+    config = LDMConfig.preset("ldm-nano")
+    processor = LDMProcessor.from_config(config)
+    processor.add_environment("CartPole-v1", environment.observation_space, environment.action_space)
+    LDMForActionPrediction(config).save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    table = run("int8", ["--model", str(tmp_path / "model"), *COMMANDS["int8"]], tmp_path)
+    assert [row["environment"] for row in table["rows"]] == ["CartPole-v1", "mean"]
+
+
+def test_int8_weights_change_the_actions_little(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    common = importlib.import_module("common")
+    config = common.sized(64, 2, 8)
+    model, inputs = common.model_of(config, "cpu"), common.random_segments(config, 2, 16, labels=False)
+    full, small = model(**inputs).means, common.quantised(model)(**inputs).means
+    change = (small - full).norm() / full.norm()
+    assert 0 < change < 0.05
+
+
+def test_contenders_take_turns(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    common = importlib.import_module("common")
+    calls = []
+    times = common.race({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, budget=0.0, rounds=3)
+    assert "".join(calls) == "ababab" and set(times) == {"a", "b"}
+
+
+def test_jat_says_when_there_is_none(tmp_path):
+    command = [sys.executable, str(FOLDER / "rollout.py"), *TOY, "--jat", str(tmp_path / "nothing")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert result.returncode != 0 and f"{tmp_path / 'nothing'} is no checkout of JAT" in result.stderr
+
+
+def test_layouts_of_more_tokens_see_as_many_steps(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    training = importlib.import_module("training")
+    for sizes in ({"preset": "ldm-small"}, {"preset": None, "hidden": 64, "layers": 1, "window": 64}):
+        configs = [training.config_of(argparse.Namespace(**sizes), tokens) for tokens in (1, 3)]
+        assert [config.window for config in configs] == [64, 192]
+        assert [config.backbone_config.sliding_window for config in configs] == [64, 192]

@@ -1,0 +1,81 @@
+"""benchmarks/few_shot.py at toy size."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from ldm_hf.rollouts.lane import Lane
+from ldm_hf.spaces import space_to_json
+from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, open_dataset
+
+from ..conftest import random_steps
+from ..runs import write_model
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "few_shot.py"
+OBSERVATION = spaces.Dict(
+    {
+        "x": spaces.Box(-1, 1, (3,)),
+        "tile": spaces.Discrete(5),
+        "says": spaces.Text(4, charset="ab"),
+        "map": spaces.Box(0, 9, (12, 12, 1), np.uint8),
+    }
+)
+ACTION = spaces.Dict({"choice": spaces.Discrete(50), "force": spaces.Box(-1, 1, (2,))})
+
+
+@pytest.fixture()
+def few_shot(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    return importlib.import_module("few_shot")
+
+
+def test_retrieval_does_what_was_done_there(few_shot, tmp_path):
+    steps = random_steps(OBSERVATION, ACTION, 30)
+    info = EnvironmentInfo("Toy-v0", "Toy-v0", space_to_json(OBSERVATION), space_to_json(ACTION))
+    with TrajectoryWriter(tmp_path, info) as out:
+        out.write(steps)
+    policy = few_shot.Retrieval([open_dataset(tmp_path)["Toy-v0"]])
+    rows = [3, 17, 29]
+    observations = [
+        {
+            path: values[row] + (1e-3 if path == "x" else 0) if path != "says" else str(values[row])
+            for path, values in steps["observation"].items()
+        }
+        for row in rows
+    ]
+    lanes = [Lane(gymnasium.Env()) for _ in rows]
+    for lane, observation in zip(lanes, observations, strict=True):
+        lane.observation = observation
+    for row, action in zip(rows, policy.act(lanes), strict=True):
+        assert ACTION.contains(action)
+        assert action["choice"] == steps["label"]["choice"][row]
+        assert np.array_equal(action["force"], steps["label"]["force"][row])
+
+
+@pytest.mark.slow
+def test_every_contender_is_measured_once(tmp_path):
+    write_model(tmp_path / "start")
+    command = [sys.executable, str(SCRIPT), "--model", tmp_path / "start", "--work", tmp_path / "work"]
+    command += ["--json", tmp_path / "few.json", "--environments", "FrozenLake-v1", "--demonstrations", "1", "6"]
+    command += ["--steps", "400", "--updates", "2", "--batch-size", "2", "--episodes", "2"]
+    # the second time nothing is left to do; other options are other measurements, by other models
+    for options, expected in (((), "8/8"), ((), "0run"), (("--updates", "3"), "8/8")):
+        result = subprocess.run(list(map(str, [*command, *options])), capture_output=True, text=True, timeout=600)
+        assert result.returncode == 0, result.stderr[-3000:]
+        assert expected in result.stderr
+    table = json.loads((tmp_path / "few.json").read_text())
+    assert [(row["environment"], row["demonstrations"]) for row in table["rows"]] == [
+        ("FrozenLake-v1", 1),
+        ("FrozenLake-v1", 6),
+    ]
+    for row in table["rows"]:
+        assert all(np.isfinite(score) for name, score in row.items() if name not in ("environment", "demonstrations"))
+    assert len(list((tmp_path / "work" / "models").glob("*/FrozenLake-v1-*-6/training.json"))) == 2 * 3
+    assert len(table["runs"]) == 8 and (tmp_path / "few.png").exists()

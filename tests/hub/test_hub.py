@@ -1,0 +1,287 @@
+"""Models and datasets of the Hub, end to end against a server on this machine."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from ldm_hf.hub.export import write_code
+from ldm_hf.spaces import space_to_json
+from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
+
+from ..conftest import random_steps
+from ..hub_server import serve
+from ..model.test_model import rich_batch
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "model_cards" / "ldm-nano"
+pytestmark = pytest.mark.slow  # every test starts processes that import torch and transformers
+SPACES = (spaces.Box(-1, 1, (3,)), spaces.Discrete(4))
+
+
+@pytest.fixture()
+def hub():
+    with serve() as server:
+        yield server
+
+
+def python(code: str, folder, hub=None, hide=False, check=True):
+    """Runs code in a fresh process whose Hub is the local server; ``hide``: in which ldm_hf cannot be imported."""
+    environment = os.environ | {"HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "hf_test"}
+    environment |= {"HF_ENDPOINT": hub.url} if hub else {"HF_HUB_OFFLINE": "1"}
+    code = textwrap.dedent(code)
+    if hide:
+        code = "import sys\nsys.modules['ldm_hf'] = None\n" + code
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert not check or result.returncode == 0, result.stderr[-3000:]
+    return result
+
+
+def test_a_model_goes_to_the_hub_and_comes_back(model, processor, tmp_path, hub):
+    env_spaces = dict(zip(("observation_space", "action_space"), SPACES, strict=True))
+    processor.add_environment("Toy-v0", **env_spaces, task="go")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    python(
+        """
+        from ldm_hf import LDMForActionPrediction, LDMProcessor
+        LDMForActionPrediction.from_pretrained("model").push_to_hub("someone/ldm-toy")
+        LDMProcessor.from_pretrained("model").push_to_hub("someone/ldm-toy")
+        """,
+        tmp_path,
+        hub,
+    )
+    repo = hub.repos["models", "someone/ldm-toy"]
+    assert {"config.json", "model.safetensors", "processor_config.json"} <= set(repo)
+    assert repo["model.safetensors"] == (tmp_path / "model" / "model.safetensors").read_bytes()
+    printed = python(
+        """
+        from gymnasium import spaces
+        from ldm_hf import LDMAgent
+        pair = (spaces.Box(-1, 1, (3,)), spaces.Discrete(4))
+        agent = LDMAgent.from_pretrained("someone/ldm-toy", pair, environment="Toy-v0")
+        print(agent.act(pair[0].sample()) in pair[1], agent.layout.name)
+        """,
+        tmp_path,
+        hub,
+    ).stdout
+    assert printed.split() == ["True", "Toy-v0"]
+
+
+def test_a_repo_that_is_not_there_is_one_clear_error(tmp_path, hub):
+    result = python(
+        """
+        from ldm_hf.cli import main
+        import sys
+        sys.argv = ["ldm", "evaluate", "--model", "someone/nothing"]
+        main()
+        """,
+        tmp_path,
+        hub,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "error: no usable LDM at someone/nothing" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_dataset_folder_is_a_dataset_repo(tmp_path, hub):
+    info = EnvironmentInfo("Toy-v0", "Toy-v0", *map(space_to_json, SPACES))
+    steps = [random_steps(*SPACES, count, seed) for seed, count in enumerate((7, 5))]
+    with TrajectoryWriter(tmp_path / "data", info) as writer:
+        for episode in steps:
+            writer.write(episode)
+    write_readme(tmp_path / "data")
+    printed = python(
+        """
+        from datasets import load_dataset
+        from huggingface_hub import HfApi
+        from ldm_hf.trajectories import open_dataset
+        api = HfApi()
+        api.create_repo("someone/toys", repo_type="dataset")
+        api.upload_folder(repo_id="someone/toys", repo_type="dataset", folder_path="data")
+        ours = open_dataset("someone/toys")["Toy-v0"]
+        stream = load_dataset("someone/toys", "Toy-v0", split="train", streaming=True)
+        rows = list(stream)
+        print(ours.num_steps, ours.num_episodes, len(rows))
+        print(float(ours.slice(7, 12)["reward"].sum()), sum(rows[1]["reward"]))
+        """,
+        tmp_path,
+        hub,
+    ).stdout.split()
+    assert printed[:3] == ["12", "2", "2"]
+    np.testing.assert_allclose([float(value) for value in printed[3:]], steps[1]["reward"].sum(), rtol=1e-5)
+
+
+def ldm(folder, hub, *arguments):
+    """The command in a fresh process whose Hub is the local server."""
+    return python(
+        f"import sys; sys.argv = {['ldm', *arguments]}\nfrom ldm_hf.cli import main\nmain()", folder, hub, check=False
+    )
+
+
+def write_toys(folder, names=("A-v0", "B-v0")):
+    for name in names:
+        info = EnvironmentInfo(name, name, *map(space_to_json, SPACES))
+        with TrajectoryWriter(folder, info) as writer:
+            for seed, count in enumerate((9, 7)):
+                writer.write(random_steps(*SPACES, count, seed))
+
+
+def test_push_and_read_a_dataset(tmp_path, hub):
+    write_toys(tmp_path / "data")
+    (tmp_path / "data/A-v0/.train-00007.parquet.unfinished").write_bytes(b"half a shard")
+    result = ldm(tmp_path, hub, "push", "data", "someone/toys")
+    assert result.returncode == 0 and f"{hub.url}/datasets/someone/toys/commit" in result.stdout.replace("\n", ""), (
+        result
+    )
+    repo = hub.repos["datasets", "someone/toys"]
+    shards = {f"{name}/{file}" for name in ("A-v0", "B-v0") for file in ("environment.json", "train-00000.parquet")}
+    assert set(repo) - {".gitattributes"} == {"README.md", "index.json", *shards}
+    assert b'load_dataset("someone/toys", "A-v0", split="train")' in repo["README.md"]
+    hub.fetched.clear()
+    (tmp_path / "mixture.yaml").write_text("datasets: [{path: someone/toys, environments: [B-*]}]")
+    printed = python(
+        """
+        from datasets import load_dataset
+        from ldm_hf.errors import DatasetError
+        from ldm_hf.trajectories import open_dataset
+        print(open_dataset("someone/toys", ["B-v0"])["B-v0"].num_steps, open_dataset("mixture.yaml").keys())
+        try:
+            open_dataset("someone/toys", ["C-v0"])
+        except DatasetError as error:
+            print(error)
+        print(sum(len(row["reward"]) for row in load_dataset("someone/toys", "B-v0", split="train", streaming=True)))
+        """,
+        tmp_path,
+        hub,
+    ).stdout.splitlines()
+    assert printed[0] == "16 dict_keys(['B-v0'])" and printed[2] == "16"
+    assert "has no environment(s) C-v0; it has:" in printed[1] and "B-v0" in printed[1]
+    assert "A-v0/train-00000.parquet" not in hub.fetched  # nobody asked for it
+
+
+def test_an_environment_is_fetched_when_its_first_step_is_read(tmp_path, hub):
+    write_toys(tmp_path / "data")
+    assert ldm(tmp_path, hub, "push", "data", "someone/toys").returncode == 0
+    hub.fetched.clear()
+    code = """
+        import pickle
+        import numpy as np
+        from ldm_hf.errors import DatasetError
+        from ldm_hf.trajectories import open_dataset
+        there, here = (open_dataset(place)["A-v0"] for place in ("someone/toys", "data"))
+        assert (there.num_steps, there.num_episodes, there.info) == (16, 2, here.info)
+        assert there.observation_space == here.observation_space and there.action_space == here.action_space
+        np.testing.assert_equal(there.statistics(), here.statistics())
+        there = pickle.loads(pickle.dumps(there))
+        try:
+            np.testing.assert_equal(there.slice(3, 12), here.slice(3, 12))
+            assert list(there.episode_returns()) == list(here.episode_returns()) and there.part(1, 2).num_steps == 7
+            better = open_dataset("someone/toys", ["A-v0"], min_return_percentile=60)["A-v0"]
+            assert better.num_episodes == 1 and better.episode_returns() == max(here.episode_returns())
+        except DatasetError as error:
+            print(error)
+        """
+    assert python(code, tmp_path, hub).stdout == ""
+    assert hub.fetched == {"index.json", "A-v0/environment.json", "A-v0/train-00000.parquet"}
+    assert python(code, tmp_path).stdout == ""  # what is here is found without the Hub
+    repo = hub.repos["datasets", "someone/toys"]
+    shutil.rmtree(tmp_path / "home")
+    whole = repo.pop("A-v0/train-00000.parquet")
+    assert "A-v0 of someone/toys could not be fetched" in python(code, tmp_path, hub).stdout
+    shutil.rmtree(tmp_path / "home")
+    repo["A-v0/train-00000.parquet"] = whole
+    repo["index.json"] = repo["index.json"].replace(b'"steps": 16', b'"steps": 17', 1)
+    code = code.replace("(16, 2, here.info)", "(17, 2, here.info)")
+    assert "has 16 steps, its index.json says 17" in python(code, tmp_path, hub).stdout
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (b"[]", "is damaged"),
+        (b'{"format_version": 1, "environments": {"A-v0": {}}}', "is damaged"),
+        (b'{"format_version": 99}', "update ldm_hf"),
+    ],
+)
+def test_a_damaged_index_is_one_clear_error(tmp_path, hub, index, message):
+    hub.repos["datasets", "someone/toys"] = {"index.json": index}
+    code = "from ldm_hf.trajectories import open_dataset\nopen_dataset('someone/toys')"
+    result = python(code, tmp_path, hub, check=False)
+    assert "DatasetError: the index.json of someone/toys" in result.stderr and message in result.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_on_a_dataset_of_the_hub_is_training_on_its_folder(tmp_path, hub, workers):
+    write_toys(tmp_path / "data")
+    assert ldm(tmp_path, hub, "push", "data", "someone/toys").returncode == 0
+    script = Path(__file__).parents[2] / "examples/pretrain.py"
+    for place, output in (("someone/toys", "model"), ("data", "same")):
+        options = ["--dataset", place, "--output_dir", output, "--max_steps", "2", "--batch_size", "2"]
+        options += ["--num_workers", str(workers)]
+        code = f"import runpy, sys; sys.argv = {[str(script), *options]}\n"
+        code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+        python(code, tmp_path, hub)
+    weights = [(tmp_path / output / "model.safetensors").read_bytes() for output in ("model", "same")]
+    assert weights[0] == weights[1]
+    result = ldm(tmp_path, hub, "push", "model", "someone/ldm-toy", "--private")
+    assert result.returncode == 0, result.stderr
+    pushed = set(hub.repos["models", "someone/ldm-toy"])
+    assert {"config.json", "model.safetensors", "processor_config.json"} <= pushed
+    assert not any(name.startswith("checkpoint-") for name in pushed)
+
+
+def test_what_cannot_be_pushed_is_one_clear_error(tmp_path, hub):
+    (tmp_path / "empty").mkdir()
+    result = ldm(tmp_path, hub, "push", "empty", "someone/nothing")
+    assert result.returncode == 1 and "error: empty is neither a model" in result.stderr
+    write_toys(tmp_path / "data")
+    result = ldm(tmp_path, None, "push", "data", "someone/toys")
+    assert result.returncode == 1 and "error: someone/toys could not be uploaded" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
+    batch = rich_batch(processor, labels=False)
+    torch.save(dict(batch), tmp_path / "batch.pt")
+    torch.save(model(**batch).logits, tmp_path / "logits.pt")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    write_code(tmp_path / "model")
+    code = """
+        import torch
+        from transformers import AutoModel, AutoProcessor
+        torch.set_num_threads(1)
+        model = AutoModel.from_pretrained("model", trust_remote_code=True)
+        processor = AutoProcessor.from_pretrained("model", trust_remote_code=True)
+        logits = model(**torch.load("batch.pt")).logits
+        print(type(model).__name__, processor.num_choices, torch.equal(logits, torch.load("logits.pt")))
+        """
+    assert python(code, tmp_path, hide=True).stdout.split() == ["LDMForActionPrediction", "21", "True"]
+    refused = python(
+        code.replace("trust_remote_code=True", "trust_remote_code=False"), tmp_path, hide=True, check=False
+    )
+    assert refused.returncode != 0 and "trust_remote_code" in refused.stderr
+
+
+def test_the_published_model_runs_without_the_package(tmp_path, hub):
+    """What is pushed has the code, which the repo of this project need not hold."""
+    assert ldm(tmp_path, hub, "push", str(PUBLISHED), "someone/ldm-nano").returncode == 0
+    pushed = hub.repos["models", "someone/ldm-nano"]
+    assert {"modeling_ldm.py", "layout_ldm.py", "errors.py"} <= set(pushed) and not list(PUBLISHED.glob("*.py"))
+    code = """
+        from transformers import AutoModel, AutoProcessor
+        model = AutoModel.from_pretrained("someone/ldm-nano", trust_remote_code=True)
+        processor = AutoProcessor.from_pretrained("someone/ldm-nano", trust_remote_code=True)
+        print(type(model).__module__.startswith("ldm_hf"), model.dtype, "CartPole-v1" in processor.environments)
+        """
+    assert python(code, tmp_path, hub, hide=True).stdout.split()[-3:] == ["False", "torch.float32", "True"]

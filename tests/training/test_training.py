@@ -1,0 +1,393 @@
+"""Training: batches that can be recomputed, the optimiser's settings, what is measured, and what ends a run early."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from ldm_hf.configuration_ldm import NO_LABEL
+from ldm_hf.errors import CheckpointError, LDMError, NonFiniteError
+from ldm_hf.spaces import space_to_json
+from ldm_hf.training import (
+    EarlyStopping,
+    Meter,
+    SegmentDataset,
+    TrainingRun,
+    best_mixed_precision,
+    cosine_with_warmup,
+    make_accelerator,
+    parameter_groups,
+    processor_for,
+    readable_errors,
+)
+from ldm_hf.training.checkpoints import Progress, find_checkpoint, read_progress
+from ldm_hf.training.launching import sole_writer
+from ldm_hf.training.loop import _log_file
+from ldm_hf.training.meter import flops_per_token, peak_flops
+from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, WindowSampler, open_dataset
+
+from ..conftest import random_steps
+from ..runs import ENVIRONMENTS, SEGMENT, write_dataset
+
+
+@pytest.fixture()
+def streams(tmp_path):
+    write_dataset(tmp_path / "data")
+    return open_dataset(tmp_path / "data")
+
+
+@pytest.fixture()
+def make_dataset(config, streams):
+    processor = processor_for(config, streams)
+
+    def make(seed=0, rank=0, batch_size=6, world_size=2, **shares):
+        lengths = {name: stream.num_steps for name, stream in streams.items()}
+        sampler = WindowSampler(lengths, SEGMENT, batch_size, seed, rank, world_size)
+        return SegmentDataset(streams, processor, sampler, num_batches=8, **shares)
+
+    return make
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_depends_on_seed_rank_and_step_alone(make_dataset):
+    dataset, again = make_dataset(), make_dataset()
+    batches = [dataset[step] for step in range(8)]
+    for step in reversed(range(8)):
+        assert same(batches[step], again[step])
+    others = [batches[4], make_dataset(seed=1)[3], make_dataset(rank=1)[3]]
+    assert not any(same(batches[3], other) for other in others)
+    assert len(dataset) == len(list(dataset)) == 8
+    for step in (-1, 8):
+        with pytest.raises(IndexError):
+            dataset[step]
+
+
+def test_environments_tell_whose_rows_these_are(make_dataset):
+    dataset = make_dataset()
+    batch, names = dataset[2], dataset.environments(2)
+    assert set(names) == set(ENVIRONMENTS) and len(names) == 6
+    for row, name in enumerate(names):
+        signature = dataset.processor.layout(name).signature
+        assert batch["signature"][row].tolist() == [*signature, *[0] * (batch["signature"].shape[1] - len(signature))]
+
+
+def test_a_segment_is_a_piece_of_its_stream(make_dataset):
+    """The step before it is known as history but has no token; statistics and scales are those of the environment."""
+    dataset = make_dataset()
+    whole = dataset.processor.layout("Arm-v0").encode_segment(dataset.trajectories["Arm-v0"].slice(0, 50))
+    for start in (0, 1, 28, 50 - SEGMENT):
+        piece, stop = dataset.encode("Arm-v0", start, 1, 1, 1, 0), start + SEGMENT
+        assert piece.length == SEGMENT
+        np.testing.assert_allclose(piece.observation.numeric, whole.observation.numeric[start:stop])
+        for name in ("categorical", "action_numeric", "feedback", "labels"):
+            assert np.array_equal(getattr(piece, name), getattr(whole, name)[start:stop]), name
+
+
+def test_a_short_stream_is_padded_without_labels(make_dataset):
+    dataset = make_dataset()
+    batch, row = dataset[0], dataset.environments(0).index("Short-v0")
+    labels = batch["labels"][batch["element_rows"] == row]
+    assert labels.shape == (1, SEGMENT) and (labels[:, :5] != NO_LABEL).all() and (labels[:, 5:] == NO_LABEL).all()
+
+
+def test_segments_without_statistics_task_or_rewards(make_dataset):
+    dataset = make_dataset(unknown_statistics=0.3, no_task=0.3, no_reward=0.3)
+    full = dataset.encode("Arm-v0", 10, 0.3, 0.3, 0.3, 0)
+    assert full.task.any() and full.feedback[:, 2].all()
+    no_statistics, no_task, no_reward = (
+        dataset.encode("Arm-v0", 10, *(0.29 if which == index else 0.3 for index in range(3)), 0) for which in range(3)
+    )
+    assert not np.allclose(no_statistics.observation.numeric, full.observation.numeric)
+    assert not no_statistics.observation.numeric[0].any()  # the first step of a stream is its own mean
+    assert not no_task.task.any() and np.array_equal(no_task.feedback, full.feedback)
+    assert not no_reward.feedback[:, :3].any() and no_reward.task.any()
+
+
+def test_statistics_of_a_stream_come_from_before_its_segment(make_dataset):
+    """As in a roll-out that has been going on for a while; never from before the stream's own start."""
+    dataset = make_dataset(unknown_statistics=1, max_past=16)
+    layout, stream = dataset.processor.layout("Arm-v0"), dataset.trajectories["Arm-v0"]
+    whole = layout.encode_segment(stream.slice(0, 50), known_statistics=False)
+    longest = dataset.encode("Arm-v0", 12, 0, 1, 1, 0.99)  # 16 ** 0.99 - 1 is more than there is before step 12
+    np.testing.assert_allclose(longest.observation.numeric, whole.observation.numeric[12 : 12 + SEGMENT], rtol=1e-5)
+    shorter = dataset.encode("Arm-v0", 12, 0, 1, 1, 0.5)
+    piece = layout.encode_segment(stream.slice(9, 12 + SEGMENT), past=3, known_statistics=False)
+    assert np.array_equal(shorter.observation.numeric, piece.observation.numeric)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_shares_are_those_asked_for(make_dataset, share):
+    dataset = make_dataset(batch_size=40, unknown_statistics=0, no_task=share, no_reward=0)
+    without = torch.stack([(dataset[step]["task"] == 0).all(dim=1) for step in range(8)])
+    assert without.double().mean().item() == pytest.approx(share, abs=0.08 if 0 < share < 1 else 0)
+    assert len({str(rows) for rows in without.tolist()}) == (8 if 0 < share < 1 else 1)
+
+
+def test_processes_and_micro_batches_share_the_batch_of_one_process(make_dataset):
+    whole = make_dataset(batch_size=4, world_size=1)
+    halves = [make_dataset(batch_size=2, rank=rank) for rank in (0, 1)]
+    micro = make_dataset(batch_size=2, world_size=1)
+    for step in range(3):
+        batch = whole[step]
+        for parts in ([half[step] for half in halves], [micro[2 * step], micro[2 * step + 1]]):
+            steps = np.concatenate([part["feedback"] for part in parts])
+            assert np.array_equal(steps, batch["feedback"])
+            assert np.array_equal(np.concatenate([part["task"] for part in parts]), batch["task"])
+    assert len(np.unique(batch["task"].any(1))) == 2  # with and without a task text
+
+
+def test_padding_is_no_transition(make_dataset):
+    dataset = make_dataset()
+    names = dataset.environments(0)
+    assert "Short-v0" in names
+    assert dataset.transitions(names) == sum(5 if name == "Short-v0" else SEGMENT for name in names)
+
+
+def test_a_batch_trains(make_dataset, model):
+    dataset = make_dataset()
+    output = model(**dataset[0])
+    output.loss.backward()
+    assert torch.isfinite(output.row_losses).all() and output.row_losses.shape == (6,)
+
+
+def test_nan_in_trajectories_names_the_environment(tmp_path, config):
+    observation_space, action_space, _ = ENVIRONMENTS["Short-v0"]
+    steps = random_steps(observation_space, action_space, 5)
+    steps["observation"][""][3, 1] = np.nan
+    info = EnvironmentInfo("Broken-v0", "Broken-v0", space_to_json(observation_space), space_to_json(action_space))
+    with TrajectoryWriter(tmp_path, info) as out:
+        out.write(steps)
+    streams = open_dataset(tmp_path)
+    dataset = SegmentDataset(streams, processor_for(config, streams), WindowSampler({"Broken-v0": 5}, 5, 1), 1)
+    with pytest.raises(NonFiniteError, match="Broken-v0"):
+        dataset[0]
+
+
+def test_the_processor_knows_the_dataset(config, streams):
+    processor = processor_for(config, streams)
+    processor.check_model(config)
+    assert set(processor.environments) == set(ENVIRONMENTS)
+    for name, stream in streams.items():
+        layout = processor.layout(name)
+        assert layout.observation_space == stream.observation_space and layout.action_space == stream.action_space
+        assert layout.reward_rms == pytest.approx(np.sqrt(np.mean(stream.slice(0, stream.num_steps)["reward"] ** 2.0)))
+        assert layout.task_ids.any() and np.array_equal(layout.task_ids, layout.encode_task(f"do {name}"))
+    np.testing.assert_allclose(
+        processor.layout("Short-v0").mean, streams["Short-v0"].slice(0, 5)["observation"][""].mean(0), rtol=1e-5
+    )
+
+
+# --- optimiser -------------------------------------------------------------------------------------------------------
+
+
+def test_weight_decay_is_for_matrices_only(model):
+    decayed, others = parameter_groups(model, 0.1)
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decayed_names, other_names = ({names[id(p)] for p in group["params"]} for group in (decayed, others))
+    assert decayed_names.isdisjoint(other_names) and decayed_names | other_names == set(names.values())
+    assert len(decayed["params"]) + len(others["params"]) == len(names)
+    for name in ("model.bag.weight", "model.grid.symbols.weight", "action_head.elements.weight", "model.norm.weight"):
+        assert name in other_names
+    for name in ("model.numeric.linear.weight", "model.pixels.convs.0.weight", "action_head.logits.weight"):
+        assert name in decayed_names
+    assert not any(name.endswith("bias") or "norm" in name for name in decayed_names)
+
+
+def test_the_learning_rate_rises_then_follows_a_cosine():
+    factors = [cosine_with_warmup(step, 10, 110, final=0.1) for step in range(120)]
+    np.testing.assert_allclose(factors[:11], [*np.arange(1, 11) / 10, 1])
+    assert factors[60] == pytest.approx(0.55) and factors[110:] == pytest.approx([0.1] * 10)
+    assert all(later < earlier for earlier, later in pairwise(factors[10:111]))
+    assert cosine_with_warmup(0, 0, 10) == 1 and cosine_with_warmup(5, 5, 5) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "native", "best"), [("cpu", True, "no"), ("cuda", True, "bf16"), ("cuda", False, "no")]
+)
+def test_bf16_only_where_it_is_native(monkeypatch, device, native, best):
+    # including_emulation=True says yes on every recent GPU
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation
+    )
+    assert best_mixed_precision(torch.device(device)) == best
+
+
+def test_frozen_parameters_are_not_given_to_the_optimiser(model):
+    model.model.backbone.requires_grad_(False)
+    given = {id(p) for group in parameter_groups(model, 0.1) for p in group["params"]}
+    assert given == {id(p) for p in model.parameters() if p.requires_grad} and len(given) < len(
+        list(model.parameters())
+    )
+
+
+# --- what is measured ------------------------------------------------------------------------------------------------
+
+
+def test_a_line_of_the_log_tells_losses_by_domain_and_speeds():
+    meter = Meter(Accelerator(cpu=True), {"a": "control", "b": "games", "c": "control"}, flops=10.0, peak=1e9)
+    meter.add(["a", "b"], torch.tensor([1.0, 4.0]), tokens=32, transitions=20, waited=0.0)
+    meter.add(["c", "b"], torch.tensor([2.0, float("nan")]), tokens=32, transitions=30, waited=0.0)
+    meter.updates += 1
+    line = meter.line()
+    assert line["loss"] == pytest.approx(7 / 3) and line["loss/control"] == 1.5 and line["loss/games"] == 4
+    assert line["tokens_per_second"] / line["transitions_per_second"] == pytest.approx(64 / 50)
+    assert line["tokens_per_second"] / line["updates_per_second"] == pytest.approx(64)
+    assert line["mfu"] == pytest.approx(line["tokens_per_second"] * 10 / 1e9) and line["waiting"] == 0
+    meter.add(["a"], torch.tensor([3.0]), tokens=1, transitions=1, waited=1e9)
+    again = meter.line()
+    assert again["loss"] == 3 and again["waiting"] > 1 and "loss/games" not in again
+
+
+def test_arithmetic_of_a_token(model):
+    decoder = sum(p.numel() for part in (model.model.backbone, model.model.mlp) for p in part.parameters())
+    assert flops_per_token(model) == 6 * decoder + 12 * 2 * 32 * 8  # layers, width and window of the tiny model
+    assert 1e8 < peak_flops(torch.device("cpu"), half=False) < 1e14
+
+
+# --- early stopping --------------------------------------------------------------------------------------------------
+
+
+class Scripted(EarlyStopping):
+    """Whose held-out losses are given."""
+
+    def _measure(self, accelerator, model):
+        return self.losses.pop(0)
+
+
+def test_a_run_ends_when_held_out_data_are_no_longer_predicted_better(model, tmp_path):
+    stopping, progress, accelerator = Scripted(None, tmp_path, every=10, patience=2), Progress(), Accelerator(cpu=True)
+    stopping.losses = [3.0, 2.0, 2.5, 2.1]
+    best = None
+    for step in range(1, 41):
+        progress.step = step
+        torch.nn.init.constant_(model.action_head.logits.bias, step)
+        ended = stopping(accelerator, model, progress)
+        assert ended == (step == 40)
+        if step == 20:
+            best = {name: value.clone() for name, value in model.state_dict().items()}
+    assert progress.best == (2.0, 20) and stopping.losses == []
+    stopping.restore(model)
+    assert all(torch.equal(value, best[name]) for name, value in model.state_dict().items())
+    assert not list(tmp_path.iterdir())
+
+
+def test_held_out_data_are_measured_without_changing_the_model(make_dataset, model, tmp_path):
+    stopping = EarlyStopping(make_dataset(), tmp_path, every=1, patience=1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    progress = Progress(step=1)
+    assert not stopping(Accelerator(cpu=True), model, progress) and np.isfinite(progress.best[0])
+    assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def arguments(folder, **further):
+    return TrainingRun(dataset="data", output_dir=str(folder), **further)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"segment": 64}, "--segment was 128, is 64"),
+        ({"seed": 1}, "--seed was 0, is 1"),
+        ({"environments": {"a": 10}}, "b had 20 steps, has none"),
+        ({"environments": {"a": 10, "b": 21}}, "b had 20 steps, has 21"),
+        ({"environments": {"a": 10, "b": 20, "c": 5}}, "c had no steps, has 5"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, change, message):
+    args, environments = arguments(tmp_path, segment=128), {"a": 10, "b": 20}
+    folder = tmp_path / "checkpoint-5"
+    folder.mkdir()
+    saved = {"step": 5, "segments": 160, "environments": environments, "arguments": vars(args)}
+    (folder / "progress.json").write_text(json.dumps(saved))
+    assert read_progress(folder, arguments(tmp_path, segment=128, max_steps=7), environments).segments == 160
+    environments = change.pop("environments", environments)
+    with pytest.raises(CheckpointError, match=f"checkpoint-5 belongs to another run: {message}.*--output_dir"):
+        read_progress(folder, arguments(tmp_path, **{"segment": 128} | change), environments)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"steps": 3}'])
+def test_a_damaged_checkpoint_is_named(tmp_path, text):
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "progress.json").write_text(text)
+    with pytest.raises(CheckpointError, match="checkpoint-5 is damaged"):
+        read_progress(tmp_path / "checkpoint-5", arguments(tmp_path), {})
+
+
+def test_which_checkpoint_is_meant(tmp_path):
+    assert find_checkpoint(arguments(tmp_path)) is None
+    assert find_checkpoint(arguments(tmp_path, resume_from_checkpoint="latest")) is None
+    for step in (5, 10, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "unfinished-200").mkdir()
+    assert find_checkpoint(arguments(tmp_path, resume_from_checkpoint="latest")).name == "checkpoint-100"
+    with pytest.raises(CheckpointError, match=r"up to checkpoint-100.*--resume_from_checkpoint latest"):
+        find_checkpoint(arguments(tmp_path))
+    with pytest.raises(CheckpointError, match="is no checkpoint of a training run"):
+        find_checkpoint(arguments(tmp_path, resume_from_checkpoint=str(tmp_path / "checkpoint-5")))
+
+
+def test_a_log_is_cut_where_the_run_goes_on(tmp_path):
+    path = tmp_path / "log.jsonl"
+    lines = [json.dumps({"step": step, "loss": 1.0}) + "\n" for step in range(1, 8)]
+    path.write_text("".join(lines) + '{"step": 8, "lo')  # the process was killed while it wrote
+    with _log_file(path, 3) as log:
+        log.write("next\n")
+    assert path.read_text() == "".join(lines[:3]) + "next\n"
+
+
+def test_one_run_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("ldm_hf.training.launching.LOCK_SECONDS", 0.1)
+    folder = tmp_path / "out"
+    again = pytest.raises(LDMError, match=r"another run is writing to .*out")
+    with sole_writer(folder), again, sole_writer(folder):
+        pass
+    with sole_writer(folder):  # the first one has ended
+        pass
+
+
+def test_too_little_memory_suggests_flags(tmp_path):
+    (tmp_path / "checkpoint-20").mkdir()
+    with pytest.raises(LDMError) as error, readable_errors(arguments(tmp_path, batch_size=8)):
+        torch.empty(2**60, dtype=torch.uint8)
+    for part in (
+        "out of memory with 8 segments a batch",
+        "--batch_size 4 --gradient_accumulation_steps 2",
+        "--gradient_checkpointing",
+        "--mixed_precision bf16",
+        "fsdp2.yaml",
+        "checkpoint-20 is lost: add --resume_from_checkpoint latest",
+    ):
+        assert part in str(error.value)
+    with (
+        pytest.raises(LDMError) as error,
+        readable_errors(arguments(tmp_path / "new", batch_size=1, gradient_checkpointing=True)),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\n and much more")
+    assert "--batch_size" not in str(error.value) and "--gradient_checkpointing" not in str(error.value)
+    assert "There is no checkpoint yet" in str(error.value) and "much more" not in str(error.value)
+
+
+def test_sharding_needs_gpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(LDMError, match="on GPUs only"):
+        make_accelerator(arguments(tmp_path))
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(RuntimeError, match="shape"), readable_errors(arguments(tmp_path)):
+        raise RuntimeError("shape mismatch")
