@@ -19,8 +19,14 @@ from ldm_hf.environments.making import _register, quiet
 from ldm_hf.errors import EnvironmentFailure, LDMError, MissingExtraError, UnknownEnvironmentError
 from ldm_hf.references import Reference, load_reference, method_of
 
-from ..catalogue_sample import representatives
+from ..catalogue_sample import installed, representatives
 
+REMEMBERS = {  # found on 2026-11-28 and not mended yet: an episode depends on the one before it
+    "Foraging-5x5-2p-1f-v3": "the order of the players is left over",
+    "ogbench-cube-double-task1-v0": "the first observation after the first step differs by up to 2.6",
+    "ogbench-puzzle-3x3-task1-v0": "as the cubes",
+    "ogbench-scene-task1-v0": "as the cubes",
+}
 SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py")
 
 
@@ -35,7 +41,8 @@ def marks(library: str) -> list:
     if is_isolated(library):
         missing = not is_installed(library)
         return [pytest.mark.slow, pytest.mark.skipif(missing, reason=f"needs: ldm envs install {library}")]
-    return [pytest.mark.slow] if library in SLOW_LIBRARIES else []
+    absent = pytest.mark.skipif(not installed(library), reason=f"{library} is not installed")
+    return [absent, pytest.mark.slow] if library in SLOW_LIBRARIES else [absent]
 
 
 def play(env: gymnasium.Env, seed: int, steps: int = 20) -> list:
@@ -79,7 +86,9 @@ def test_observations_are_members_of_their_space(name):
 
 
 @pytest.mark.parametrize("name", rows())
-def test_an_episode_follows_from_its_seed_alone(name):
+def test_an_episode_follows_from_its_seed_alone(name, request):
+    if name in REMEMBERS:
+        request.applymarker(pytest.mark.xfail(reason=REMEMBERS[name], strict=True))
     # Many where it is a matter of chance whether an episode shows what the one before has left behind.
     library = get_spec(name).library
     seeds = range(2 if library in SLOW_LIBRARIES or is_isolated(library) else 60 if library == "MinAtar" else 8)

@@ -21,7 +21,7 @@ from ldm_hf.references.learned import training
 from ldm_hf.references.learned.training import train_reference
 from ldm_hf.rollouts import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
 
-from ..catalogue_sample import representatives
+from ..catalogue_sample import installed, representatives
 from ..recorded import record_episode
 
 SLOW_LIBRARIES = (
@@ -106,7 +106,7 @@ FOUND = (
 
 def rows() -> list:
     """Names of `representatives`, `VARIANTS`, `FOUND` whose reference needs no training; slow libraries are marked."""
-    names = representatives()
+    names = [name for name in representatives() if installed(get_spec(name).library)]
     return [
         pytest.param(name, marks=[pytest.mark.slow] if get_spec(name).library in SLOW_LIBRARIES else [])
         for name in [*names, *VARIANTS, *FOUND]
