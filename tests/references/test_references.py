@@ -106,7 +106,8 @@ FOUND = (
 
 def rows() -> list:
     """Names of `representatives`, `VARIANTS`, `FOUND` whose reference needs no training; slow libraries are marked."""
-    names = [name for name in representatives() if installed(get_spec(name).library)]
+    chosen = [get_spec(name) for name in representatives()]
+    names = [spec.name for spec in chosen if spec.reference and installed(spec.library)]
     return [
         pytest.param(name, marks=[pytest.mark.slow] if get_spec(name).library in SLOW_LIBRARIES else [])
         for name in [*names, *VARIANTS, *FOUND]
