@@ -12,7 +12,7 @@ from torch import nn
 from ldm_hf import LDMConfig, LDMForActionPrediction, agent, layout_ldm, modeling_ldm
 from ldm_hf.configuration_ldm import NO_LABEL
 from ldm_hf.layout_ldm import EnvironmentLayout
-from ldm_hf.modeling_ldm import LDMActionOutput, LDMColumns, LDMNumericStem, symlog
+from ldm_hf.modeling_ldm import LDMOutput, LDMColumns, LDMNumericStem, symlog
 from ldm_hf.observations_ldm import ObservationEncoder
 from ldm_hf.statistics_ldm import RunningStatistics
 
@@ -27,7 +27,7 @@ class LDM(LDMForActionPrediction):
         if NEXT_WEIGHT:
             self.next_numeric = nn.Linear(config.hidden_size, config.max_numeric)
 
-    def forward(self, **inputs: torch.Tensor) -> LDMActionOutput:
+    def forward(self, **inputs: torch.Tensor) -> LDMOutput:
         if not (NEXT_WEIGHT and self.training and "numeric" in inputs):
             return super().forward(**inputs)
         output = super().forward(**inputs, output_hidden_states=True)

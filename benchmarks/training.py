@@ -36,7 +36,7 @@ class ManyTokens(nn.Module):
 
     def __init__(self, backbone: nn.Module, tokens: int) -> None:
         super().__init__()
-        self.backbone, self.tokens = backbone, tokens
+        self.backbone, self.tokens, self.config = backbone, tokens, backbone.config
 
     def forward(self, inputs_embeds: torch.Tensor, **kwargs):
         outputs = self.backbone(inputs_embeds=inputs_embeds.repeat_interleave(self.tokens, dim=1), **kwargs)
