@@ -16,7 +16,7 @@ import os
 import psutil
 
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")  # whoever sets one of them has decided
-SPINS = 10_000  # of GNU's OpenMP, which torch brings on Linux; 300,000 by default
+SPINS = 100_000  # of GNU's OpenMP, which torch brings on Linux; 300,000 by default
 SAMPLE_SECONDS = 0.2
 
 

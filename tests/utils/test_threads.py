@@ -27,7 +27,7 @@ COMMANDS = {
     "ldm": ["-c", "from ldm_hf.cli.app import main; main()", "evaluate", "--model", "nowhere"],
 }
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-SHORTER = {"GOMP_SPINCOUNT": "10000"}
+SHORTER = {"GOMP_SPINCOUNT": "100000"}
 
 
 def seen_by_torch(command, folder, **user):
