@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from ldm_hf.spaces import space_to_json
 from ldm_hf.training import readable_errors
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter
 
+from . import fork_server
 from .conftest import TINY, random_steps
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -109,14 +111,11 @@ def environment(folder, gpu=False):
 
 def start(folder, *options, script="pretrain.py", launcher=(), gpu=False):
     """The script in a process of its own, which sees GPUs if it is to."""
-    return subprocess.Popen(
-        [sys.executable, *launcher, str(EXAMPLES / script), *flags(folder, *options)],
-        cwd=folder,
-        env=os.environ | environment(folder, gpu),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, *launcher, str(EXAMPLES / script), *flags(folder, *options)]
+    told = {"cwd": folder, "env": os.environ | environment(folder, gpu)}
+    if gpu:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **told)
+    return fork_server.Process(command, **told)
 
 
 def run(folder, *options, **kwargs):
@@ -126,8 +125,29 @@ def run(folder, *options, **kwargs):
     return process
 
 
+def together(command, count, folder, **variables):
+    """Python in so many processes that find each other, as torchrun would start them; all must end well."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    processes = []
+    for rank in range(count):
+        told = {name: str(value) for name, value in (shared | {"RANK": rank, "LOCAL_RANK": rank} | variables).items()}
+        env = os.environ | environment(folder) | told
+        processes.append(fork_server.Process([sys.executable, *command], cwd=folder, env=env))
+    errors = [process.communicate(timeout=300)[1][-4000:] for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, "\n---\n".join(errors)
+
+
+def train_together(folder, output, *options, script="pretrain.py", count=2):
+    """The script in several processes that share the work. Returns the output folder."""
+    together([str(EXAMPLES / script), *flags(folder, "--output_dir", output, *options)], count, folder)
+    return output
+
+
 def launch(folder, output, *options, **kwargs):
-    """The same; must end well. Returns the output folder."""
+    """The same as `run`; must end well. Returns the output folder."""
     result = run(folder, "--output_dir", output, *options, **kwargs)
     assert result.returncode == 0, result.stderr[-8000:]
     return output

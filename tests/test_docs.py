@@ -23,6 +23,8 @@ from ldm_hf.environments.library_folders import read_library
 from ldm_hf.environments.specs import expand
 from ldm_hf.references import reference_scores
 
+from . import fork_server
+
 ROOT = Path(__file__).parents[1]
 PAGES = [
     "README.md",
@@ -32,7 +34,8 @@ PAGES = [
 ]
 FILE = re.compile(r"# (\w+\.(?:py|yaml))\b.*\n")  # the first line of a block that is a file names it
 
-# Bash runs the blocks; these only make the numbers small. What is installed already is not installed again.
+# Bash runs the blocks; these only make the numbers small and the starts quick. What is installed already is not
+# installed again.
 SMALL = f"""
 set -euo pipefail
 ldm() {{ case $1 in
@@ -98,6 +101,7 @@ def workplace(model, processor, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.setenv("PATH", str(fork_server.commands(tmp_path / "bin")), prepend=os.pathsep)
     for name, value in {"SDL_VIDEODRIVER": "dummy", "HF_HUB_OFFLINE": "1", "LDM_HF_CATALOGUE": ""}.items():
         monkeypatch.setenv(name, value)
     yield

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from . import fork_server
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 OURS = "|".join(  # whatever else the quickstart prints is a library's
@@ -26,7 +28,7 @@ def run(folder, name, *arguments):
     environment = os.environ | {"LDM_HF_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(EXAMPLES)])
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    return fork_server.run(command, cwd=folder, env=environment, timeout=600)
 
 
 @pytest.mark.slow
@@ -156,7 +158,7 @@ def test_every_option_of_the_recipe_exists(calls_of_the_recipe):
         command = tuple(command)
         if command not in known:
             wide = os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT)}
-            result = subprocess.run(command, capture_output=True, text=True, env=wide, timeout=120)
+            result = fork_server.run(command, env=wide)
             assert result.returncode == 0, result.stderr
             known[command] = set(re.findall(r"--[a-zA-Z][\w-]*", result.stdout))
         used = {word for word in call if word.startswith("--")}

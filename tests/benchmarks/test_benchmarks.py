@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import gymnasium
 import pytest
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
+
+from .. import fork_server
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 TOY = ["--hidden", "64", "--layers", "1", "--window", "4"]
@@ -51,7 +52,7 @@ def test_every_benchmark_is_run_here():
 def run(name: str, arguments: list[str], output: Path) -> dict:
     """What a benchmark writes; what it prints stands under "printed"."""
     command = [sys.executable, str(FOLDER / f"{name}.py"), *arguments, "--json", str(output / "table.json")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    result = fork_server.run(command, timeout=900)
     assert result.returncode == 0, result.stderr[-2000:]
     table = json.loads((output / "table.json").read_text())
     assert table["rows"] and table["command"].startswith(f"benchmarks/{name}.py") and table["machine"]
@@ -116,7 +117,7 @@ def test_contenders_take_turns(monkeypatch):
 
 def test_jat_says_when_there_is_none(tmp_path):
     command = [sys.executable, str(FOLDER / "rollout.py"), *TOY, "--jat", str(tmp_path / "nothing")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    result = fork_server.run(command, timeout=900)
     assert result.returncode != 0 and f"{tmp_path / 'nothing'} is no checkout of JAT" in result.stderr
 
 

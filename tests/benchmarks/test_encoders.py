@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 from ldm_hf.collection import Plan, collect
 from ldm_hf.environments import get_spec
 from ldm_hf.trajectories import open_dataset
+
+from .. import fork_server
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 ENVIRONMENTS = ["CartPole-v1", "MountainCarContinuous-v0"]
@@ -50,9 +51,7 @@ def test_runs_are_kept_and_not_repeated(dataset, tmp_path):
     def run(*variants):
         options = ["--environments", "CartPole-v1", "--updates", "1", "--seeds", "0", "--variants", *variants]
         command = [sys.executable, str(FOLDER / "encoders.py"), "--dataset", str(dataset), *options]
-        result = subprocess.run(
-            [*command, "--json", str(tmp_path / "t.json")], capture_output=True, text=True, timeout=300
-        )
+        result = fork_server.run([*command, "--json", str(tmp_path / "t.json")])
         assert result.returncode == 0, result.stderr[-2000:]
         return json.loads((tmp_path / "t.json").read_text())
 

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ldm_hf.rollouts.lane import Lane
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, open_dataset
 
+from .. import fork_server
 from ..conftest import random_steps
 from ..runs import write_model
 
@@ -67,7 +67,7 @@ def test_every_contender_is_measured_once(tmp_path):
     command += ["--steps", "400", "--updates", "2", "--batch-size", "2", "--episodes", "2"]
     # the second time nothing is left to do; other options are other measurements, by other models
     for options, expected in (((), "8/8"), ((), "0run"), (("--updates", "3"), "8/8")):
-        result = subprocess.run(list(map(str, [*command, *options])), capture_output=True, text=True, timeout=600)
+        result = fork_server.run([*command, *options], timeout=600)
         assert result.returncode == 0, result.stderr[-3000:]
         assert expected in result.stderr
     table = json.loads((tmp_path / "few.json").read_text())

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ldm_hf.rollouts import AgentPolicy, rollout
 from ldm_hf.training import processor_for
 from ldm_hf.trajectories import open_dataset
 
+from .. import fork_server
 from ..conftest import TINY
 from ..runs import write_model
 
@@ -85,7 +85,7 @@ def test_every_environment_is_measured_once(tmp_path):
     ]
     command += ["--looked-up", "100", "--json", tmp_path / "unseen.json", "--jobs", "2"]
     for ids in ("FrozenLake-costly-v1", "FrozenLake-costly-v1,Foraging-5x5-2p-1f-v3"):
-        result = subprocess.run([*map(str, command), "--ids", ids], capture_output=True, text=True, timeout=600)
+        result = fork_server.run([*command, "--ids", ids], timeout=600)
         assert result.returncode == 0, result.stderr[-3000:]
     told = json.loads((tmp_path / "unseen.json").read_text())
     lake, foraging = (told["results"][name] for name in ("FrozenLake-costly-v1", "Foraging-5x5-2p-1f-v3"))

@@ -24,6 +24,7 @@ from ldm_hf.evaluation.playing import play, play_grid
 from ldm_hf.training import processor_for
 from ldm_hf.trajectories import open_dataset
 
+from .. import fork_server
 from ..conftest import TINY
 
 MAIN = "from ldm_hf.cli import main; main()"
@@ -95,7 +96,7 @@ def test_public_names_are_listed_and_others_refused():
 
 
 def test_the_catalogue_is_printed_as_json():
-    result = python(MAIN, "envs", "list", "--json")
+    result = fork_server.run([sys.executable, "-c", MAIN, "envs", "list", "--json"])
     assert (result.returncode, result.stderr) == (0, "")
     entries = json.loads(result.stdout)
     assert [entry["name"] for entry in entries] == list(catalogue())
@@ -146,7 +147,8 @@ def test_a_filter_that_fits_nothing_is_an_error():
 
 
 def test_an_unknown_name_is_one_line_without_a_trace(tmp_path):
-    result = python(MAIN, "collect", "--ids", "CartPole-v7", "--output", str(tmp_path / "data"))
+    arguments = ("collect", "--ids", "CartPole-v7", "--output", tmp_path / "data")
+    result = fork_server.run([sys.executable, "-c", MAIN, *arguments])
     assert result.returncode == 1
     assert result.stdout == ""
     lines = result.stderr.splitlines()

@@ -1,7 +1,6 @@
 """Pictures of environments: drawing without a screen, tiles with captions, GIFs."""
 
 import os
-import subprocess
 import sys
 import textwrap
 
@@ -12,6 +11,8 @@ import pytest
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation import pictures
 from ldm_hf.evaluation.pictures import CAPTION, prepare_drawing, side_by_side, tile, write_video
+
+from .. import fork_server
 
 
 @pytest.fixture()
@@ -77,7 +78,7 @@ def test_where_mujoco_cannot_draw_one_sentence_says_what_to_install():
     hidden = {"DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"}
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    result = fork_server.run(command, env=environment)
     assert result.returncode == 0, result.stderr
     assert "InvertedPendulum-v5 cannot be drawn here" in result.stdout
     assert "MUJOCO_GL=egl (Debian package libegl1)" in result.stdout

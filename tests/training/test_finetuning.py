@@ -16,13 +16,12 @@ from ldm_hf.trajectories import open_dataset
 
 from ..model.test_model import rich_batch
 from ..runs import (
-    TWO_PROCESSES,
-    launch,
     load_script,
     log_of,
     run,
     start,
     train,
+    train_together,
     weights_of,
     write_dataset,
     write_model,
@@ -100,7 +99,7 @@ def test_a_sharded_model_keeps_its_best_weights_too(folder, method):
     """All updates but the first ruin the model; measured again, what was saved has the loss of the best."""
     options = ("--method", method, "--evaluation_steps", 1, "--max_steps", 4, "--learning_rate", 0.3)
     script = write_sharded(folder, "finetune")
-    output = launch(folder, folder / f"sharded-{method}", *options, script=script, launcher=TWO_PROCESSES)
+    output = train_together(folder, folder / f"sharded-{method}", *options, script=script)
     summary = json.loads((output / "training.json").read_text())
     assert summary["best_step"] < summary["steps"] == 4 and not (output / "best.safetensors").exists()
     assert changed(folder, output) == {"decoder", "other"}

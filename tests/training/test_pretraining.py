@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -33,12 +31,13 @@ from ..runs import (
     SEGMENT,
     SPEEDS,
     TWO_PROCESSES,
-    environment,
     launch,
     log_of,
     run,
     start,
+    together,
     train,
+    train_together,
     weights_of,
     write_dataset,
     write_model,
@@ -106,7 +105,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(folder, launcher):
     process.wait()
     launch(folder, output, *options, launcher=launcher)
     if launcher:
-        whole = launch(folder, folder / "whole-two", *options, launcher=launcher)
+        whole = train_together(folder, folder / "whole-two", *options)
     else:
         whole = train(folder, folder / "whole-one", *options)
     assert log_of(output) == log_of(whole) and [line["step"] for line in log_of(whole)] == list(range(1, 61))
@@ -166,19 +165,18 @@ def test_a_truncated_checkpoint_is_named(folder, whole):
 
 
 @pytest.mark.parametrize(
-    ("options", "launcher"),
+    ("options", "run"),
     [
-        (("--batch_size", 2, "--gradient_accumulation_steps", 2), ()),
-        (("--batch_size", 1, "--gradient_accumulation_steps", 2), TWO_PROCESSES),
+        (("--batch_size", 2, "--gradient_accumulation_steps", 2), train),
+        (("--batch_size", 1, "--gradient_accumulation_steps", 2), train_together),
     ],
     ids=["accumulated", "accumulated in two processes"],
 )
-def test_losses_and_weights_depend_on_the_global_batch_alone(folder, options, launcher):
+def test_losses_and_weights_depend_on_the_global_batch_alone(folder, options, run):
     four = folder / "four"
     if not four.exists():
         train(folder, four, "--batch_size", 4)
-    output = folder / f"four-{len(options)}-{len(launcher)}"
-    output = launch(folder, output, *options, launcher=launcher) if launcher else train(folder, output, *options)
+    output = run(folder, folder / f"four-by-{run.__name__}", *options)
     for line, other in zip(log_of(four), log_of(output), strict=True):
         assert line.keys() == other.keys() and other == pytest.approx(line, rel=1e-4)
     assert close(weights_of(four), weights_of(output))
@@ -209,15 +207,7 @@ def test_gradients_of_two_processes_are_those_of_one(folder, tmp_path):
     """Without the optimiser, whose division by the size of gradients hides errors of scale."""
     (tmp_path / "gradients.py").write_text(GRADIENTS)
     places = {"DATA": str(folder / "data"), "MODEL": str(folder / "start"), "SEGMENT": str(SEGMENT)}
-    result = subprocess.run(
-        [sys.executable, *TWO_PROCESSES, "gradients.py"],
-        cwd=tmp_path,
-        env=os.environ | environment(tmp_path) | places,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    together(["gradients.py"], 2, tmp_path, **places)
     found = load_file(tmp_path / "gradients.safetensors")
     trajectories = open_dataset(folder / "data")
     model = LDMForActionPrediction.from_pretrained(folder / "start")
@@ -231,8 +221,8 @@ def test_gradients_of_two_processes_are_those_of_one(folder, tmp_path):
 
 def test_a_sharded_run_learns_and_resumes_like_others(folder):
     """Whatever the plugin of `examples/accelerate/fsdp2.yaml` says, on two processes of this machine's CPU."""
-    kwargs = {"launcher": TWO_PROCESSES, "script": write_sharded(folder, "pretrain")}
-    whole, broken = launch(folder, folder / "sharded", **kwargs), folder / "sharded-broken"
+    script = write_sharded(folder, "pretrain")
+    whole, broken = train_together(folder, folder / "sharded", script=script), folder / "sharded-broken"
     alone = train(folder, folder / "sharded-four", "--batch_size", 4)
     assert log_of(whole)[0] == pytest.approx(log_of(alone)[0], rel=1e-5)
     # where a batch has no images, say, their stem's moments fade there and stay here
@@ -241,13 +231,13 @@ def test_a_sharded_run_learns_and_resumes_like_others(folder):
         name: value.shape for name, value in weights_of(alone).items()
     }
     shutil.copytree(whole / "checkpoint-3", broken / "checkpoint-3")
-    launch(folder, broken, "--resume_from_checkpoint", "latest", **kwargs)
+    train_together(folder, broken, "--resume_from_checkpoint", "latest", script=script)
     assert log_of(broken) == log_of(whole)[3:] and same(weights_of(broken), weights_of(whole))
 
 
 def test_a_sharded_run_multiplies_in_half_precision(folder, whole):
-    kwargs = {"launcher": TWO_PROCESSES, "script": write_sharded(folder, "pretrain")}
-    output = launch(folder, folder / "sharded-half", "--batch_size", "1", "--mixed_precision", "bf16", **kwargs)
+    options = ("--batch_size", "1", "--mixed_precision", "bf16")
+    output = train_together(folder, folder / "sharded-half", *options, script=write_sharded(folder, "pretrain"))
     losses, expected = ([line["loss"] for line in log_of(run)] for run in (output, whole))
     assert losses[0] != pytest.approx(expected[0], rel=1e-5) and losses[0] == pytest.approx(expected[0], rel=0.02)
     assert losses == pytest.approx(expected, rel=0.2)  # rounding grows from update to update
@@ -266,7 +256,7 @@ def test_a_run_grows_from_one_process_to_two(folder, whole):
     """The larger batches go on in the sequence of segments where the smaller ones ended."""
     output = folder / "grown"
     shutil.copytree(whole / "checkpoint-3", output / "checkpoint-3")
-    launch(folder, output, "--resume_from_checkpoint", "latest", "--max_steps", "5", launcher=TWO_PROCESSES)
+    train_together(folder, output, "--resume_from_checkpoint", "latest", "--max_steps", "5")
     assert json.loads((output / "checkpoint-3" / "progress.json").read_text())["segments"] == 6
     assert json.loads((output / "training.json").read_text())["transitions"] == SEGMENT * (6 + 2 * 4)
     assert [line["step"] for line in log_of(output)] == [4, 5]
@@ -275,10 +265,8 @@ def test_a_run_grows_from_one_process_to_two(folder, whole):
 def test_a_run_grows_from_two_processes_to_four(folder):
     """Every segment of the sequence is drawn once, whoever draws it."""
     output = folder / "grown-again"
-    launch(folder, output, "--max_steps", "3", launcher=TWO_PROCESSES)
-    launch(
-        folder, output, "--resume_from_checkpoint", "latest", "--max_steps", "5", launcher=(*TWO_PROCESSES[:-1], "4")
-    )
+    train_together(folder, output, "--max_steps", "3")
+    train_together(folder, output, "--resume_from_checkpoint", "latest", "--max_steps", "5", count=4)
     assert [line["step"] for line in log_of(output)] == [1, 2, 3, 4, 5]
     lengths = {name: stream.num_steps for name, stream in open_dataset(folder / "data").items()}
     first = json.loads((output / "checkpoint-3" / "progress.json").read_text())["segments"] - 3 * 8
