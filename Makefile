@@ -6,7 +6,7 @@ TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install quickstart test quicktest quality style docs clean
+.PHONY: install quickstart test quicktest soak quality style docs clean
 
 install: $(VENV)/.installed
 
@@ -18,6 +18,10 @@ test: $(VENV)/.installed
 
 quicktest: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# hours: everything in larger numbers; the counts that it reached stand in docs/results/robustness.md
+soak: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 -m soak
 
 quality: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -48,6 +48,14 @@ TINY = {
 }
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what takes hours, unless it is asked for."""
+    if "soak" not in config.option.markexpr:
+        soaking = [item for item in items if item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=soaking)
+        items[:] = [item for item in items if item not in soaking]
+
+
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch, tmp_path):
     """No test reads or writes the cache or the catalogue of whoever runs it."""
