@@ -22,7 +22,8 @@ extras = {
         "pvlib>=0.11",
         "gymnasium-robotics>=1.4",
         "shimmy>=2.0",  # makes dm-control's tasks Gymnasium ids
-        "dm-control>=1.0.28,<1.0.29",  # the last that runs on that MuJoCo
+        # the last that runs on that MuJoCo; needs labmaze, which has no wheel for Python 3.13
+        'dm-control>=1.0.28,<1.0.29; python_version < "3.13"',
         "gym-electric-motor>=3.0",
         "bsuite>=0.3.5",
         "ogbench>=1.2",
