@@ -21,6 +21,7 @@ import time
 import traceback
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 PRELOADED = (
     *("accelerate", "datasets", "torch.distributed", "torch.optim", "transformers", "ldm_hf.cli.app"),
@@ -29,6 +30,11 @@ PRELOADED = (
 )
 REQUEST = 1 << 20  # bytes at most; the environment is most of them
 ADDRESS = "FORK_SERVER"
+COMMANDS = {
+    "python": [],
+    "ldm": ["-c", "from ldm_hf.cli import main; main()"],
+    "accelerate": ["-m", "accelerate.commands.accelerate_cli"],
+}
 # without the packages of the environment, whose paths take longest
 COMMAND = """#!{python} -IS
 import importlib.util, os, sys
@@ -43,20 +49,30 @@ module.relay([sys.executable, *{before!r}, *sys.argv[1:]])
 class Process:
     """A forked process, with the methods of `subprocess.Popen` that the tests use; output is kept in files."""
 
-    def __init__(self, command: list[str], cwd: str | Path | None = None, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        cwd: str | Path | None = None,
+        env: dict[str, str] | None = None,
+        nested: bool = True,
+        files: tuple[IO[str], IO[str]] | None = None,
+    ) -> None:
         """
         Args:
             command: as for `subprocess`; begins with ``sys.executable``.
             cwd: its working directory.
             env: its environment.
+            nested: lets the Python that it starts itself be forked, too; not where a test asks who started whom.
+            files: to write its output and its errors to; files of its own by default.
         """
         program, *arguments = map(str, command)
         assert program == sys.executable, program
-        self._out, self._err = (tempfile.TemporaryFile("w+", errors="replace") for _ in range(2))  # noqa: SIM115
+        self._out, self._err = files or (_file(), _file())
         request = {
             "arguments": arguments,
             "cwd": str(cwd or Path.cwd()),
             "env": dict(os.environ if env is None else env),
+            "executable": str(Path(_address()).with_name("python")) if nested else program,
         }
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.connect(_address())
@@ -104,6 +120,10 @@ class Process:
         return self._out.read(), self._err.read()
 
 
+def _file() -> IO[str]:
+    return tempfile.TemporaryFile("w+", errors="replace")
+
+
 def run(command: list[str], timeout: float = 300, **kwargs: object) -> subprocess.CompletedProcess[str]:
     """Runs Python with its command line, as `subprocess.run` does."""
     process = Process(command, **kwargs)
@@ -111,25 +131,15 @@ def run(command: list[str], timeout: float = 300, **kwargs: object) -> subproces
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def commands(folder: Path) -> Path:
-    """Writes ``ldm`` and ``python`` into a folder of the PATH, which run in forked processes."""
-    address = _address()
-    for name, before in {"ldm": ["-c", "from ldm_hf.cli import main; main()"], "python": []}.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(COMMAND.format(python=sys.executable, file=__file__, address=address, before=before))
-        path.chmod(0o755)
-    return folder
+def commands() -> str:
+    """The folder of an ``ldm``, an ``accelerate`` and a ``python`` that run in forked processes."""
+    return str(Path(_address()).parent)
 
 
 def relay(command: list[str]) -> None:
     """Runs a command to its end as if it were this process."""
-    process = Process(command)
-    out, err = process.communicate()
-    print(out, end="")
-    print(err, end="", file=sys.stderr)
-    sys.stdout.flush()
-    os._exit(process.returncode or 0 if process.returncode >= 0 else 128 - process.returncode)
+    code = Process(command, files=(sys.stdout, sys.stderr)).wait()
+    os._exit(code if code >= 0 else 128 - code)
 
 
 @cache
@@ -139,6 +149,10 @@ def _address() -> str:
         return os.environ[ADDRESS]
     folder = tempfile.TemporaryDirectory(prefix="fork-server-")
     address = str(Path(folder.name) / "socket")
+    for name, before in COMMANDS.items():
+        path = Path(folder.name) / name
+        path.write_text(COMMAND.format(python=sys.executable, file=__file__, address=address, before=before))
+        path.chmod(0o755)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONFAULTHANDLER": "1"}
     server = subprocess.Popen(
         [sys.executable, "-c", f"from {__name__} import serve; serve({address!r}, {os.getpid()})"],
@@ -203,7 +217,7 @@ def _watch(connection: socket.socket) -> None:
     os._exit(0)
 
 
-def _enter(fds: array.array[int], arguments: list[str], cwd: str, env: dict[str, str]) -> None:
+def _enter(fds: array.array[int], arguments: list[str], cwd: str, env: dict[str, str], executable: str) -> None:
     """Becomes what ``python arguments`` is, and ends as that would."""
     os.setpgid(0, 0)
     for fd, place in zip(fds, (1, 2), strict=True):
@@ -212,6 +226,7 @@ def _enter(fds: array.array[int], arguments: list[str], cwd: str, env: dict[str,
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
+    sys.executable = executable
     sys.path[:0] = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     code = 0
     try:

@@ -115,7 +115,7 @@ def start(folder, *options, script="pretrain.py", launcher=(), gpu=False):
     told = {"cwd": folder, "env": os.environ | environment(folder, gpu)}
     if gpu:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **told)
-    return fork_server.Process(command, **told)
+    return fork_server.Process(command, nested="torch.distributed.run" not in launcher, **told)
 
 
 def run(folder, *options, **kwargs):

@@ -101,7 +101,7 @@ def workplace(model, processor, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    monkeypatch.setenv("PATH", str(fork_server.commands(tmp_path / "bin")), prepend=os.pathsep)
+    monkeypatch.setenv("PATH", fork_server.commands(), prepend=os.pathsep)
     for name, value in {"SDL_VIDEODRIVER": "dummy", "HF_HUB_OFFLINE": "1", "LDM_HF_CATALOGUE": ""}.items():
         monkeypatch.setenv(name, value)
     yield

@@ -65,8 +65,9 @@ def test_every_contender_is_measured_once(tmp_path):
     command = [sys.executable, str(SCRIPT), "--model", tmp_path / "start", "--work", tmp_path / "work"]
     command += ["--json", tmp_path / "few.json", "--environments", "FrozenLake-v1", "--demonstrations", "1", "6"]
     command += ["--steps", "400", "--updates", "2", "--batch-size", "2", "--episodes", "2"]
-    # the second time nothing is left to do; other options are other measurements, by other models
-    for options, expected in (((), "8/8"), ((), "0run"), (("--updates", "3"), "8/8")):
+    # other options are other measurements, by other models; the third time nothing is left to do
+    others = ("--updates", "3", "--demonstrations", "6")
+    for options, expected in ((others, "4/4"), ((), "8/8"), ((), "0run")):
         result = fork_server.run([*command, *options], timeout=600)
         assert result.returncode == 0, result.stderr[-3000:]
         assert expected in result.stderr

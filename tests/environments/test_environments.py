@@ -27,7 +27,7 @@ REMEMBERS = {  # found on 2026-11-28 and not mended yet: an episode depends on t
     "ogbench-puzzle-3x3-task1-v0": "as the cubes",
     "ogbench-scene-task1-v0": "as the cubes",
 }
-SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py")
+SLOW_LIBRARIES = ("metaworld", "highway-env", "ale-py", "crafter")
 
 
 def rows() -> list:

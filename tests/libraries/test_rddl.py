@@ -60,15 +60,21 @@ def played(name: str, depth: int, foreign: int | None = None, steps: int = 1000)
     return planned, total
 
 
+def played_again(name: str, depth: int, times: int, *others: int) -> list[tuple[list[np.ndarray], float]]:
+    """So many times the same, by a planner made anew each time."""
+    return [played(name, depth, *others) for _ in range(times)]
+
+
 @pytest.mark.slow
 def test_the_planner():
     """It repeats itself, also after foreign actions; the robot arrives, where random actions lose some 220 (each step
     costs the distance); a tour that breaks the rules of the salesman ends at once, costs nothing and is no solution."""
     pytest.importorskip("pyRDDLGym_jax")
-    same = {f"{name} {turn}": (name, 5, 1, 8) for name in (ONE_OF_MANY, SEVERAL, REAL) for turn in (1, 2)}
-    others = {"navigation": ("rddl-Navigation-Continuous", 10), "salesman": ("rddl-TSP-or", 10)}
-    found = dict(run_tasks(played, same | others, jobs=2))
-    for name in (ONE_OF_MANY, SEVERAL, REAL):
-        np.testing.assert_array_equal(found[f"{name} 1"][0], found[f"{name} 2"][0])
-    assert found["navigation"][1] > -100
-    assert found["salesman"][1] < 0
+    several = {name: (name, 5, 2, 1, 8) for name in (ONE_OF_MANY, SEVERAL, REAL)}
+    once = {"navigation": ("rddl-Navigation-Continuous", 10, 1), "salesman": ("rddl-TSP-or", 10, 1)}
+    found = dict(run_tasks(played_again, several | once, jobs=2))
+    for name in several:
+        first, second = found[name]
+        np.testing.assert_array_equal(first[0], second[0])
+    assert found["navigation"][0][1] > -100
+    assert found["salesman"][0][1] < 0

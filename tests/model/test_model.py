@@ -56,11 +56,12 @@ def largest_difference(first, second):
 
 @pytest.mark.slow
 @torch.inference_mode()
-def test_a_very_long_stream_equals_a_fresh_run_of_what_the_model_can_see():
+@pytest.mark.parametrize("count", [6_000, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_a_very_long_stream_equals_a_fresh_run_of_what_the_model_can_see(count):
     torch.manual_seed(0)
     sizes = TINY["backbone_config"] | {"num_hidden_layers": 1}  # one layer of windows
     model = LDMModel(LDMConfig(**TINY | {"backbone_config": sizes})).eval()
-    count, window = 100_000, model.config.window
+    window = model.config.window
     feedback, signature = torch.randn(1, count, 6), torch.ones(1, 1, dtype=torch.long)
     cache = RingBufferCache.from_config(model.config, 1)
     for step in range(count):

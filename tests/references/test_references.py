@@ -126,7 +126,7 @@ def returns(spec: EnvironmentSpec, policy, episodes: int, seed: int = HELD_OUT_S
 def test_references_are_clearly_better_than_random(name):
     spec = get_spec(name)
     few = (
-        spec.library in ("metaworld", "ale-py", "MinAtar", "dm-control", "ogbench", "rware")
+        spec.library in ("metaworld", "ale-py", "MinAtar", "dm-control", "ogbench", "rware", "evcrl")
         or name == "highway-fast-v0"
     )
     episodes = max(spec.episodes, 6 if few else 20)
