@@ -72,6 +72,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, help="end pretraining after so long, however many updates that are")
     parser.add_argument("--episodes", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=2, help="processes that collect and evaluate")
     parser.add_argument("--environments", nargs="+", default=list(ENVIRONMENTS))
     args = parser.parse_args()
     started = time.monotonic()
@@ -86,7 +87,7 @@ def main() -> None:
         console.print(f"video in {args.output / 'replay.mp4'}")
 
     console.rule("1. Collect: reference policies play, clean and perturbed, and label every step")
-    for error in collect(specs, Plan(str(data), steps=args.steps_per_env), jobs=2).values():
+    for error in collect(specs, Plan(str(data), steps=args.steps_per_env), jobs=args.jobs).values():
         raise error
 
     console.rule("2. Pretrain: one transformer on all of them")
@@ -112,7 +113,7 @@ def main() -> None:
     console.rule("3. Load it back and evaluate: random, reference, LDM, on the same held-out seeds")
     measuring = EvaluationOptions(episodes=args.episodes)
     results = evaluate(
-        model, args.environments, measuring, dataset=data, output=results_file, jobs=2, on_result=show_score
+        model, args.environments, measuring, dataset=data, output=results_file, jobs=args.jobs, on_result=show_score
     )
     print_report(results, console, best_first=True)
     threshold_curve(results, args.output / "curve.png")
