@@ -160,7 +160,7 @@ class LDMPixelStem(nn.Module):
         self.linear = nn.Linear(channels * side * side, config.hidden_size)
 
     def forward(self, pixels: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-        x: torch.Tensor = pixels.flatten(0, 1).to(self.linear.weight.dtype) / 127.5 - 1
+        x: torch.Tensor = pixels.flatten(0, 1).to(self.slots.weight.dtype) / 127.5 - 1
         for conv in self.convs:
             x = F.gelu(conv(x))
         x = x.flatten(1).view(*pixels.shape[:2], -1) + self.slots(slots % NUM_SLOTS)[:, None]
