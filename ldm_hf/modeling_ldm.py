@@ -258,7 +258,9 @@ class LDMModel(LDMPreTrainedModel):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         # in the dtype of the other modules, whatever its own configuration says
         self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
-        self.backbone.set_input_embeddings(None)  # it is fed embeddings: a word would never get a gradient
+        # it is fed embeddings: a word would never get a gradient
+        self.backbone.set_input_embeddings(None)
+        self.backbone.tp_plan.pop("embed_tokens", None)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

@@ -1,9 +1,9 @@
-"""PEFT's adapters on every linear layer, as people put them on a model that they do not know."""
+"""Adapters beside every linear layer and quantisers in its place, as people apply them to any model."""
 
 import pytest
 import torch
 from peft import IA3Config, LoHaConfig, LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModel
+from transformers import AutoModel, TorchAoConfig
 
 from ldm_hf import LDMAgent, LDMForActionPrediction
 from tests.toys import ACTION, OBSERVATION
@@ -95,3 +95,20 @@ def test_gradient_checkpointing_with_adapters(model, processor):
     model.activation_checkpointing_enable()
     model.enable_input_require_grads()
     trained(model.train(), rich_batch(processor), LoraConfig(r=2, target_modules="all-linear"))
+
+
+@pytest.mark.parametrize("kind", ["Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig"])
+def test_torchao_quantises_the_same_layers(base, processor, tmp_path, kind):
+    quantization = pytest.importorskip("torchao.quantization")
+    batch = rich_batch(processor, labels=False)
+    expected = LDMForActionPrediction.from_pretrained(base).eval()(**batch).logits
+    settings = TorchAoConfig(getattr(quantization, kind)())
+    small = LDMForActionPrediction.from_pretrained(base, quantization_config=settings).eval()
+    assert 0 < largest_difference(small(**batch).logits, expected) < 0.3
+    plain = LDMForActionPrediction.from_pretrained(base).eval()
+    quantization.quantize_(plain, getattr(quantization, kind)())
+    assert largest_difference(small(**batch).logits, plain(**batch).logits) < 1e-5
+    assert LDMAgent(small, processor, (OBSERVATION, ACTION)).act(OBSERVATION.sample()) in ACTION
+    small.save_pretrained(tmp_path / "small")
+    again = LDMForActionPrediction.from_pretrained(tmp_path / "small").eval()
+    assert largest_difference(again(**batch).logits, small(**batch).logits) < 1e-5
