@@ -62,7 +62,16 @@ extras = {
     "lora": ["peft>=0.17"],
     # Not Sphinx: stockpyl pins its release of 2022.
     "docs": ["properdocs>=1.6.5", "mkdocs-material>=9.6", "mkdocstrings-python>=2"],
-    "dev": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "pytest-xdist>=3.6", "sybil>=10"],
+    "dev": [
+        "pytest>=8",
+        "hypothesis>=6.100",
+        "ruff>=0.6",
+        "mypy>=1.11",
+        "pytest-xdist>=3.6",
+        "sybil>=10",
+        "parameterized>=0.9",  # of transformers' own tests
+        "torchao>=0.15",
+    ],
 }
 extras["all"] = sorted(
     {

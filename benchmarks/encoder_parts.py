@@ -12,7 +12,7 @@ from torch import nn
 from ldm_hf import LDMConfig, LDMForActionPrediction, agent, layout_ldm, modeling_ldm
 from ldm_hf.configuration_ldm import NO_LABEL
 from ldm_hf.layout_ldm import EnvironmentLayout
-from ldm_hf.modeling_ldm import LDMOutput, LDMColumns, LDMNumericStem, symlog
+from ldm_hf.modeling_ldm import LDMColumns, LDMNumericStem, LDMOutput, symlog
 from ldm_hf.observations_ldm import ObservationEncoder
 from ldm_hf.statistics_ldm import RunningStatistics
 
@@ -122,7 +122,7 @@ class _OneScale(LDMNumericStem):
 class _ThreeScales(LDMNumericStem):
     def __init__(self, columns: int, width: int) -> None:
         super().__init__(columns, width)
-        self.finest = LDMColumns(columns, width, bias=False)
+        self.finest = LDMColumns(columns, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x) + self.finest(torch.tanh(16 * x))

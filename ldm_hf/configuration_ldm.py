@@ -93,6 +93,7 @@ class LDMConfig(PreTrainedConfig):
 
     model_type = "ldm"
     sub_configs = {"backbone_config": AutoConfig}
+    keys_to_ignore_at_inference = ["cache"]
 
     backbone_config: Fields | PreTrainedConfig | None = None
     backbone: str | None = None

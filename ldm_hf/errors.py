@@ -63,6 +63,16 @@ class EnvironmentFailure(LDMError):
         self.name = name
 
 
+class NotALanguageModelError(LDMError, NotImplementedError):
+    """A method of language models, which makes no sense for a model that chooses actions."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(
+            f"`{method}` makes no sense here: an LDM reads steps of an environment and chooses actions, "
+            "it has no vocabulary and writes no text; act with LDMAgent."
+        )
+
+
 class DatasetError(LDMError):
     """A folder is not a trajectory dataset, or one of its files is damaged or does not match."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -59,8 +60,10 @@ class Previous:
 
 
 @dataclass
-class EncodedSteps:
+class EncodedSteps(Mapping[str, object]):
     """Encoded steps of one environment, ``N`` on the leading axis: time in a segment, lanes in a roll-out.
+
+    A mapping of its fields, too, so that transformers' Trainer finds the length of a segment when it groups by length.
 
     Args:
         layout: the layout that encoded them.
@@ -83,6 +86,17 @@ class EncodedSteps:
 
     def __post_init__(self) -> None:
         self.length = len(self.feedback)
+
+    def __getitem__(self, name: str) -> object:
+        if name not in self.__dict__:
+            raise KeyError(name)
+        return self.__dict__[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dict__)
+
+    def __len__(self) -> int:
+        return len(self.__dict__)
 
 
 class EnvironmentLayout:

@@ -1,22 +1,24 @@
 """The Large Decision Model: a decoder with one token per environment step, and a small head for each action element."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
+from transformers import initialization as init
 from transformers.masking_utils import create_sliding_window_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import ModelOutput
 
 from .cache_ldm import RECURRENT, RingBufferCache
 from .configuration_ldm import NO_LABEL, WINDOWED, LDMConfig
-from .errors import CheckpointError
+from .errors import CheckpointError, NotALanguageModelError
 
 NUM_FEEDBACK = 6  # reward at two scales, whether it is known, terminated, truncated, whether there is a previous step
 OCTAVES = (-2, 0, 2, 4)  # frequencies of raw numbers, see LDMFourierStem
@@ -73,8 +75,15 @@ class LDMBag(nn.Embedding):
         return summed.view(*ids.shape[:-1], -1)
 
 
-class LDMColumns(nn.Linear):
-    """A linear map of ``(..., n)`` to ``(..., width)`` that leaves out the columns beyond ``n``, which may vary."""
+class LDMColumns(nn.Module):
+    """A linear map of ``(..., n)`` to ``(..., width)`` that leaves out the columns beyond ``n``, which may vary.
+
+    It is no `nn.Linear`: adapters (PEFT's ``all-linear``) and quantisers take such a layer to read all of its columns.
+    """
+
+    def __init__(self, columns: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, columns))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x.to(self.weight.dtype), self.weight[:, : x.shape[-1]])
@@ -85,8 +94,8 @@ class LDMNumericStem(nn.Module):
 
     def __init__(self, columns: int, width: int) -> None:
         super().__init__()
-        self.linear = LDMColumns(columns, width, bias=False)
-        self.fine = LDMColumns(columns, width, bias=False)
+        self.linear = LDMColumns(columns, width)
+        self.fine = LDMColumns(columns, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # Compresses far values and spreads values near the mean: a balancing pole stays within a tenth of a standard
@@ -104,7 +113,7 @@ class LDMFourierStem(nn.Module):
 
     def __init__(self, columns: int, width: int) -> None:
         super().__init__()
-        self.linear = LDMColumns(columns * 2 * len(OCTAVES), width, bias=False)
+        self.linear = LDMColumns(columns * 2 * len(OCTAVES), width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         angles = torch.stack([x * (math.pi * 2.0**octave) for octave in OCTAVES], dim=-1)
@@ -151,12 +160,21 @@ class LDMPixelStem(nn.Module):
         self.linear = nn.Linear(channels * side * side, config.hidden_size)
 
     def forward(self, pixels: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
-        x: torch.Tensor = pixels.flatten(0, 1).to(self.linear.weight.dtype) / 127.5 - 1
+        x: torch.Tensor = pixels.flatten(0, 1).to(self.slots.weight.dtype) / 127.5 - 1
         for conv in self.convs:
             x = F.gelu(conv(x))
         x = x.flatten(1).view(*pixels.shape[:2], -1) + self.slots(slots % NUM_SLOTS)[:, None]
         x = self.linear(x)
         return x
+
+
+def _refusal(method: str) -> Callable[..., NoReturn]:
+    """A method of language models that says that it makes no sense here."""
+
+    def refuse(self: PreTrainedModel, *args: object, **kwargs: object) -> NoReturn:
+        raise NotALanguageModelError(method)
+
+    return refuse
 
 
 class LDMPreTrainedModel(PreTrainedModel):
@@ -173,6 +191,22 @@ class LDMPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    # the loss is a mean over rows, which a Trainer that accumulates gradients has to average
+    accepts_loss_kwargs = False
+    # former checkpoints have the backbone's vocabulary of one word
+    _keys_to_ignore_on_load_unexpected = [r"backbone\.(embed_tokens|embeddings)\.weight"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, LDMColumns):
+            init.normal_(module.weight, std=self.config.initializer_range)
+
+    generate = _refusal("generate")
+    resize_token_embeddings = _refusal("resize_token_embeddings")
+    set_output_embeddings = _refusal("set_output_embeddings")
+    get_position_embeddings = _refusal("get_position_embeddings")
+    resize_position_embeddings = _refusal("resize_position_embeddings")
 
     @classmethod
     def from_pretrained_backbone(cls, backbone: str | PathLike[str], **kwargs: Any) -> Self:
@@ -199,9 +233,9 @@ class LDMPreTrainedModel(PreTrainedModel):
             )
         except (OSError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"no weights of a language model at {backbone}: {error}") from error
-        vocabulary = {name for name, p in decoder.named_parameters() if p is decoder.get_input_embeddings().weight}
+        decoder.set_input_embeddings(None)
         lacking = loading["missing_keys"] | {name for name, *_ in loading["mismatched_keys"]}
-        if lacking := sorted(lacking - vocabulary):
+        if lacking := sorted(lacking & decoder.state_dict().keys()):
             raise CheckpointError(f"{backbone}: {len(lacking)} weights of the decoder are missing, {lacking[0]} first")
         model.base_model.get_submodule("backbone").load_state_dict(decoder.state_dict())
         return model
@@ -224,6 +258,9 @@ class LDMModel(LDMPreTrainedModel):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         # in the dtype of the other modules, whatever its own configuration says
         self.backbone = AutoModel.from_config(config.backbone_config, dtype=torch.get_default_dtype())
+        # it is fed embeddings: a word would never get a gradient
+        self.backbone.set_input_embeddings(None)
+        self.backbone.tp_plan.pop("embed_tokens", None)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -266,29 +303,13 @@ class LDMModel(LDMPreTrainedModel):
         active: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """Runs the decoder over ``B`` streams of ``T`` steps. All inputs come from [`LDMProcessor`][].
+        """Runs the decoder over ``B`` streams of ``T`` steps.
 
-        Args:
-            feedback: reward and flags of the previous step, ``(B, T, 6)``.
-            signature: ids of the pair of spaces, ``(B, k)``.
-            numeric: standardised scalars of the observation, ``(B, T, n)``.
-            raw_numeric: arcsinh of the unscaled scalars, ``(B, T, n)``, float32 even if the weights are not.
-            categorical: ids of the observation's and the previous action's choices, ``(B, T, k)``; 0 is padding.
-            action_numeric: continuous part of the previous action in [-1, 1], ``(B, T, m)``.
-            task: ids of the task text, ``(B, k)``; zeros if there is none.
-            grid: tiles of symbols, ``(G, T, S, S, C)``.
-            grid_rows: row of the batch that a tile belongs to, ``(G,)``.
-            grid_slots: key of the tile's place in the observation, ``(G,)``.
-            pixels: images, ``(P, T, 3, size, size)`` uint8.
-            pixel_rows: row of the batch that an image belongs to, ``(P,)``.
-            pixel_slots: key of the image's place in the observation, ``(P,)``.
-            cache: the cache of a roll-out; then ``T`` is 1.
-            use_cache: start a roll-out with a new cache if none is given.
-            active: lanes whose history takes in this step, ``(B,)`` bool; None: all. Only with a cache.
-            **kwargs: arguments of the backbone, such as ``output_hidden_states``.
+        The inputs come from [`LDMProcessor`][]; [`LDMForActionPrediction`][] describes them.
         """
         # a model in half precision takes the processor's float32
-        x = self.feedback(feedback.to(self.feedback.weight.dtype)) + self.bag(signature)[:, None]
+        bag = self.bag(signature)[:, None]
+        x = self.feedback(feedback.to(bag.dtype)) + bag
         if numeric is not None:
             x = x + self.numeric(numeric)
         if raw_numeric is not None:
@@ -380,10 +401,21 @@ class LDMForActionPrediction(LDMPreTrainedModel):
         element_ids: torch.Tensor,
         element_sizes: torch.Tensor,
         labels: torch.Tensor | None = None,
+        numeric: torch.Tensor | None = None,
+        raw_numeric: torch.Tensor | None = None,
+        categorical: torch.Tensor | None = None,
+        action_numeric: torch.Tensor | None = None,
+        task: torch.Tensor | None = None,
+        grid: torch.Tensor | None = None,
+        grid_rows: torch.Tensor | None = None,
+        grid_slots: torch.Tensor | None = None,
+        pixels: torch.Tensor | None = None,
+        pixel_rows: torch.Tensor | None = None,
+        pixel_slots: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> LDMOutput | tuple[object, ...]:
-        """Predicts actions.
+        """Predicts actions of ``B`` streams of ``T`` steps. All inputs come from [`LDMProcessor`][].
 
         Args:
             feedback: reward and flags of the previous step, ``(B, T, 6)``.
@@ -392,10 +424,24 @@ class LDMForActionPrediction(LDMPreTrainedModel):
             element_ids: ids of the elements, ``(P,)``.
             element_sizes: number of choices of an element, ``(P,)``; 0 for a continuous one.
             labels: the reference's action, ``(P, T)``: numbers of choices, or values in [-1, 1]; -100: no label.
+            numeric: standardised scalars of the observation, ``(B, T, n)``.
+            raw_numeric: arcsinh of the unscaled scalars, ``(B, T, n)``, float32 even if the weights are not.
+            categorical: ids of the observation's and the previous action's choices, ``(B, T, k)``; 0 is padding.
+            action_numeric: continuous part of the previous action in [-1, 1], ``(B, T, m)``.
+            task: ids of the task text, ``(B, k)``; zeros if there is none.
+            grid: tiles of symbols, ``(G, T, S, S, C)``.
+            grid_rows: row of the batch that a tile belongs to, ``(G,)``.
+            grid_slots: key of the tile's place in the observation, ``(G,)``.
+            pixels: images, ``(P, T, 3, size, size)`` uint8.
+            pixel_rows: row of the batch that an image belongs to, ``(P,)``.
+            pixel_slots: key of the image's place in the observation, ``(P,)``.
             return_dict: False returns a tuple.
-            **kwargs: further inputs of observation and history, see [`LDMModel`][].
+            **kwargs: in a roll-out, where ``T`` is 1: ``cache`` (``use_cache=True`` to begin) and ``active``, the
+                lanes whose history takes in this step, ``(B,)`` bool; arguments such as ``output_hidden_states``.
         """
-        outputs = self.model(feedback=feedback, signature=signature, **kwargs)
+        numbers = (numeric, raw_numeric, categorical, action_numeric, task)
+        pictures = (grid, grid_rows, grid_slots, pixels, pixel_rows, pixel_slots)
+        outputs = self.model(feedback, signature, *numbers, *pictures, **kwargs)
         logits, means, deviations = self.action_head(
             outputs.last_hidden_state, element_rows, element_ids, element_sizes
         )

@@ -34,6 +34,15 @@ class KnownEnvironment(TypedDict):
     task: str | None
 
 
+class NoTokenizer:
+    """What transformers' Trainer asks the tokenizer of every processor for: there are no special tokens."""
+
+    bos_token_id = eos_token_id = pad_token_id = None
+
+    def __getattr__(self, name: str) -> object:
+        raise AttributeError(f"LDMProcessor has no tokenizer: it reads steps of environments, no text ({name!r}).")
+
+
 class LDMProcessor(ProcessorMixin):
     r"""Knows environments and batches their encoded steps. Its sizes must equal those of the model's [`LDMConfig`][].
 
@@ -58,9 +67,17 @@ class LDMProcessor(ProcessorMixin):
         "categorical",
         "action_numeric",
         "task",
+        "element_rows",
+        "element_ids",
+        "element_sizes",
         "grid",
+        "grid_rows",
+        "grid_slots",
         "pixels",
+        "pixel_rows",
+        "pixel_slots",
     ]
+    tokenizer = NoTokenizer()
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers.dynamic_module_utils import get_relative_import_files
 
-from .. import modeling_ldm, processing_ldm
+from .. import agent
 from ..agent import load_model
 from ..errors import CheckpointError
 
@@ -24,7 +24,7 @@ AUTO_MAPS = {  # where transformers looks for the classes of a repo that is load
 
 
 def export_model(model: str | Path, folder: str | Path) -> Path:
-    """Writes the repo of a model: weights in bfloat16, configuration, processor, modelling files, record of training.
+    """Writes the repo of a model: weights in bfloat16, configuration, processor, code, record of training.
 
     The weights are loaded in float32 again (what CPUs are fast in), unless ``dtype`` says otherwise. Results belong to
     the rounded weights, so evaluate the exported folder.
@@ -52,10 +52,10 @@ def export_model(model: str | Path, folder: str | Path) -> Path:
 
 
 def write_code(folder: Path) -> None:
-    """Writes the modelling files beside a saved model, and into its configuration where its classes are."""
-    for module in (modeling_ldm, processing_ldm):
-        for source in (str(module.__file__), *get_relative_import_files(str(module.__file__))):
-            shutil.copyfile(source, folder / Path(source).name)
+    """Writes the code that acts beside a saved model, and into its configuration where the classes are."""
+    # the agent needs all the rest: processor, model, their configuration
+    for source in (agent.__file__, *get_relative_import_files(agent.__file__)):
+        shutil.copyfile(source, folder / Path(source).name)
     for name, auto_map in AUTO_MAPS.items():
         if (folder / name).exists():
             _amend(folder / name, {"auto_map": auto_map})

@@ -132,7 +132,8 @@ action = agent.act(observation)
 
 and after every `env.step` again: `action = agent.act(observation, reward, terminated, truncated, info)`. The bare model
 is `LDMForActionPrediction.from_pretrained`, or without the package `AutoModel.from_pretrained(...,
-trust_remote_code=True)` with `AutoProcessor`."""
+trust_remote_code=True)` with `AutoProcessor`. The agent is in the repo, too; whoever trusts its code gets it by
+`LDMAgent = get_class_from_dynamic_module("agent.LDMAgent", "{name}")` from `transformers.dynamic_module_utils`."""
 
 
 def _results(folder: Path, results: Results) -> str:

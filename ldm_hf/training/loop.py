@@ -166,8 +166,6 @@ class _Run:
             # without memory until it gets the weights of all processes in the end
             torch.nn.Module.to(self.whole, "meta")
             model.register_forward_hook(_touch_stems)
-            # never used, since the decoder takes embeddings: a checkpoint would have no moments for it
-            model.model.backbone.get_input_embeddings().requires_grad_(False)
         groups = [dict(group) for group in parameter_groups(model, args.weight_decay)]
         optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, betas=BETAS, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)

@@ -77,6 +77,44 @@ def test_a_model_goes_to_the_hub_and_comes_back(model, processor, tmp_path, hub)
     assert printed.split() == ["True", "Toy-v0"]
 
 
+def test_a_trainer_pushes_what_acts(model, processor, tmp_path, hub):
+    """An unmodified Trainer: the processor goes with the weights."""
+    env_spaces = dict(zip(("observation_space", "action_space"), SPACES, strict=True))
+    processor.add_environment("Toy-v0", **env_spaces, task="go")
+    row = processor.layout("Toy-v0").encode_segment(random_steps(*SPACES, 9))
+    torch.save(dict(processor([row])), tmp_path / "batch.pt")
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "model")
+    printed = python(
+        """
+        import torch
+        from gymnasium import spaces
+        from transformers import Trainer, TrainingArguments
+        from ldm_hf import LDMAgent, LDMForActionPrediction, LDMProcessor
+        torch.set_num_threads(1)
+        model, processor = (kind.from_pretrained("model") for kind in (LDMForActionPrediction, LDMProcessor))
+        arguments = TrainingArguments(
+            "run", max_steps=2, save_steps=2, report_to="none", use_cpu=True, disable_tqdm=True,
+            per_device_train_batch_size=1, push_to_hub=True, hub_model_id="someone/ldm-trained",
+        )
+        rows = [torch.load("batch.pt")] * 2
+        trainer = Trainer(
+            model, arguments, train_dataset=rows, data_collator=lambda rows: rows[0], processing_class=processor
+        )
+        trainer.train()
+        trainer.push_to_hub()
+        pair = (spaces.Box(-1, 1, (3,)), spaces.Discrete(4))
+        agent = LDMAgent.from_pretrained("someone/ldm-trained", pair, environment="Toy-v0")
+        print("acts:", agent.act(pair[0].sample()) in pair[1], agent.layout.name)
+        """,
+        tmp_path,
+        hub,
+    ).stdout
+    assert "acts: True Toy-v0" in printed
+    repo = hub.repos["models", "someone/ldm-trained"]
+    assert {"config.json", "model.safetensors", "processor_config.json", "README.md"} <= set(repo)
+
+
 def test_a_repo_that_is_not_there_is_one_clear_error(tmp_path, hub):
     result = python(
         """
@@ -273,11 +311,52 @@ def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
     assert refused.returncode != 0 and "trust_remote_code" in refused.stderr
 
 
+def test_whoever_trusts_the_code_of_a_repo_gets_its_agent(model, processor, tmp_path, hub):
+    """Its actions are those of the agent of this package, and of one around what the Auto classes load."""
+    processor.add_environment("Toy-v0", *SPACES, task="go")
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "model")
+    assert ldm(tmp_path, hub, "push", "model", "someone/ldm-toy").returncode == 0
+    code = """
+        import numpy as np
+        from gymnasium import spaces
+        from transformers import AutoModel, AutoProcessor
+        from transformers.dynamic_module_utils import get_class_from_dynamic_module
+        pair = (spaces.Box(-1, 1, (3,)), spaces.Discrete(4))
+        LDMAgent = get_class_from_dynamic_module("agent.LDMAgent", "someone/ldm-toy")
+        parts = [kind.from_pretrained("someone/ldm-toy", trust_remote_code=True) for kind in (AutoModel, AutoProcessor)]
+        for agent in (
+            LDMAgent.from_pretrained("someone/ldm-toy", pair, environment="Toy-v0"),
+            LDMAgent(*parts, pair, environment="Toy-v0"),
+            LDMAgent(*parts, pair, num_envs=2),
+        ):
+            rng, actions = np.random.default_rng(0), []
+            for step in range(20):
+                feedback = () if step == 0 else (0.5, step % 5 == 0, False)
+                observation = rng.normal(size=(agent.num_envs, 3) if agent.batched else 3).astype(np.float32)
+                actions.append(np.ravel(agent.act(observation, *feedback)).tolist())
+            print("actions:", type(agent).__module__.split(".")[0], actions)
+        """
+    hidden = python(code, tmp_path, hub, hide=True).stdout.split("actions:")[1:]
+    ours = python(
+        code.replace(
+            'get_class_from_dynamic_module("agent.LDMAgent", "someone/ldm-toy")',
+            '__import__("ldm_hf").LDMAgent',
+        ),
+        tmp_path,
+        hub,
+    ).stdout.split("actions:")[1:]
+    assert [row.split()[0] for row in hidden] == ["transformers_modules"] * 3
+    assert [row.split()[0] for row in ours] == ["ldm_hf"] * 3
+    actions = [[row.split(maxsplit=1)[1] for row in rows] for rows in (hidden, ours)]
+    assert actions[0] == actions[1] and actions[0][0] == actions[0][1] != actions[0][2]
+
+
 def test_the_published_model_runs_without_the_package(tmp_path, hub):
     """What is pushed has the code, which the repo of this project need not hold."""
     assert ldm(tmp_path, hub, "push", str(PUBLISHED), "someone/ldm-nano").returncode == 0
     pushed = hub.repos["models", "someone/ldm-nano"]
-    assert {"modeling_ldm.py", "layout_ldm.py", "errors.py"} <= set(pushed) and not list(PUBLISHED.glob("*.py"))
+    assert {"modeling_ldm.py", "agent.py", "errors.py"} <= set(pushed) and not list(PUBLISHED.glob("*.py"))
     code = """
         from transformers import AutoModel, AutoProcessor
         model = AutoModel.from_pretrained("someone/ldm-nano", trust_remote_code=True)

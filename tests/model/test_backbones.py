@@ -270,10 +270,9 @@ def test_a_pretrained_language_model_is_the_backbone(language_model, processor, 
     model = LDMForActionPrediction.from_pretrained_backbone(language_model, **sizes).eval()
     expected = AutoModelForCausalLM.from_pretrained(language_model).model.state_dict()
     loaded = model.model.backbone.state_dict()
-    assert expected.keys() == loaded.keys() and len(loaded) > 15
+    assert expected.keys() - loaded.keys() == {"embed_tokens.weight"} and len(loaded) > 15  # without its vocabulary
     for name, value in loaded.items():
-        assert name == "embed_tokens.weight" or torch.equal(value, expected[name].float()), name
-    assert len(loaded["embed_tokens.weight"]) == 1  # its vocabulary is left out
+        assert torch.equal(value, expected[name].float()), name
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert model.config.window == PRETRAINED_WINDOW and model.config.backbone == str(language_model)
 

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoProcessor
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMModel, LDMProcessor
 from ldm_hf.cache_ldm import RingBufferCache
+from ldm_hf.errors import NotALanguageModelError
 
 from ..conftest import TINY
 from .test_backbones import config_of, step_of
@@ -172,6 +173,23 @@ def test_weights_that_are_missing_or_not_wanted_are_reported(model, tmp_path):
     assert torch.equal(loaded.model.bag.weight, model.model.bag.weight)
 
 
+@pytest.mark.parametrize("kind", ["qwen3", "mamba2"])
+def test_every_weight_can_get_a_gradient(kind, processor, tmp_path):
+    """The backbone has no vocabulary. Former checkpoints have one of one word, which is left out without a word."""
+    torch.manual_seed(0)
+    model = LDMForActionPrediction(config_of(kind))
+    model(**rich_batch(processor)).loss.backward()
+    assert {name for name, p in model.named_parameters() if p.grad is None} == set()
+    word = f"model.backbone.{'embeddings' if kind == 'mamba2' else 'embed_tokens'}.weight"
+    assert word not in model.state_dict()
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors") | {word: torch.zeros(1, model.config.hidden_size)}
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    loaded, report = LDMForActionPrediction.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert all(p.requires_grad for p in loaded.parameters())
+
+
 def test_the_base_model_and_the_head_load_one_another(model, tmp_path):
     model.model.save_pretrained(tmp_path / "base")
     loaded, report = LDMForActionPrediction.from_pretrained(tmp_path / "base", output_loading_info=True)
@@ -316,3 +334,15 @@ def test_embeddings_are_found(model):
     other = nn.Embedding(7, 32)
     model.set_input_embeddings(other)
     assert model.model.bag is other
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["generate", "resize_token_embeddings", "resize_position_embeddings", "get_position_embeddings"],
+)
+def test_methods_of_language_models_say_that_they_make_no_sense(model, method):
+    weights = model.model.bag.weight.clone()
+    for part in (model, model.model):
+        with pytest.raises(NotALanguageModelError, match=f"`{method}` makes no sense here.*LDMAgent"):
+            getattr(part, method)(10)
+    assert torch.equal(model.model.bag.weight, weights) and not model.can_generate()
