@@ -73,10 +73,8 @@ class _ChoiceLeaf:
         self.sizes = np.where(leading, last + 1, base)
 
     def _check(self, leaf: Leaf) -> None:
-        """Checks that there are choices, and that whole numbers can count them."""
+        """Checks that whole numbers can count the choices."""
         place = f"{type(leaf.space).__name__} at leaf '{leaf.path or '(root)'}'"
-        if 0 in self.n:
-            raise UnsupportedSpaceError(f"{place} has no member: there is no character to choose; give it a charset.")
         most = np.iinfo(self.space.dtype if self.space.dtype != bool else np.uint8).max
         if any(n > 2**63 - 1 or low + n - 1 > most for n, low in zip(self.n, self.low.tolist(), strict=True)):
             raise UnsupportedSpaceError(
@@ -199,6 +197,11 @@ class _TextLeaf(_ChoiceLeaf):
         text = leaf.space
         assert isinstance(text, spaces.Text)
         self.text, self.characters = text, sorted(text.character_set)
+        if text.min_length and not self.characters:
+            raise UnsupportedSpaceError(
+                f"Text at leaf '{leaf.path or '(root)'}' has no member: there is no character to choose; give it a "
+                "charset."
+            )
         self.index = {character: number for number, character in enumerate(self.characters)}
         # a text that is shorter than min_length must not end
         choices = [len(self.characters) + (place >= text.min_length) for place in range(text.max_length)]

@@ -333,12 +333,12 @@ def test_nothing_in_and_nothing_out(tiny):
     [
         spaces.Dict({"": spaces.Dict({"a": CHOICE}), "a": CHOICE}),
         spaces.Dict({1: CHOICE, "1": CHOICE}),
-        spaces.Tuple((spaces.Dict({"": spaces.Dict({"": CHOICE, "b": CHOICE}), "b": CHOICE}),)),
+        spaces.Dict({"": spaces.Dict({"": spaces.Dict({"b": CHOICE})}), "b": CHOICE}),
     ],
 )
 def test_leaves_with_the_same_path_are_refused(tiny, space):
     for pair in ((space, CHOICE), (POINT, space)):
-        with pytest.raises(UnsupportedSpaceError, match=r"two leaves have the path '(a|1|0\.b)'.*rename"):
+        with pytest.raises(UnsupportedSpaceError, match=r"two leaves have the path '[a1b]'.*rename"):
             LDMAgent(*tiny, pair)
     space.seed(0)
     with pytest.raises(UnsupportedSpaceError, match="two leaves"):
