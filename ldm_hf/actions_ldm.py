@@ -48,7 +48,7 @@ class _ChoiceLeaf:
         shape = space.shape or ()
         low: int | np.ndarray
         if isinstance(space, spaces.Discrete):
-            n, low = np.array([int(space.n)], object), int(space.start)
+            n, low = np.array([int(space.n)], object), np.asarray(space.start)
         elif isinstance(space, spaces.MultiDiscrete):
             n, low = space.nvec.reshape(-1).astype(object), space.start
         elif isinstance(space, spaces.MultiBinary):
@@ -57,8 +57,9 @@ class _ChoiceLeaf:
             assert isinstance(space, spaces.Box)
             n, low = np.asarray(space.high.astype(object) - space.low.astype(object)).reshape(-1) + 1, space.low
         self.n = [int(value) for value in n]
-        self.low = np.broadcast_to(np.asarray(low, np.int64), shape).reshape(-1)
-        self._check(leaf)
+        low = np.broadcast_to(np.asarray(low), shape).reshape(-1)
+        self._check(leaf, [int(value) for value in low])
+        self.low = low.astype(np.int64)  # what only uint64 holds wraps around, and back when decoded
         self.digits = np.array([_digits(value, base) for value in self.n], np.int64)
         self.scalar = np.repeat(np.arange(len(self.n)), self.digits)
         self.weight = (
@@ -72,11 +73,11 @@ class _ChoiceLeaf:
         self.last, self.leading = last, leading
         self.sizes = np.where(leading, last + 1, base)
 
-    def _check(self, leaf: Leaf) -> None:
+    def _check(self, leaf: Leaf, lowest: list[int]) -> None:
         """Checks that whole numbers can count the choices."""
         place = f"{type(leaf.space).__name__} at leaf '{leaf.path or '(root)'}'"
         most = np.iinfo(self.space.dtype if self.space.dtype != bool else np.uint8).max
-        if any(n > 2**63 - 1 or low + n - 1 > most for n, low in zip(self.n, self.low.tolist(), strict=True)):
+        if any(n > 2**63 - 1 or low + n - 1 > most for n, low in zip(self.n, lowest, strict=True)):
             raise UnsupportedSpaceError(
                 f"{place} has choices beyond its dtype {self.space.dtype} or beyond 2^63; give it a larger dtype or "
                 "fewer choices."
@@ -128,6 +129,8 @@ class _ChoiceLeaf:
 
 def _digits(n: int, base: int) -> int:
     """How many digits ``n`` choices need. A logarithm would be wrong just above a high power of the base."""
+    if base < 2:
+        raise ValueError(f"digits of base {base} cannot tell choices apart")
     count = 1
     while base**count < n:
         count += 1

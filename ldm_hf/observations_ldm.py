@@ -114,7 +114,7 @@ class _CategoricalLeaf:
         space = leaf.space
         self.path, self.size = leaf.path, math.prod(space.shape or ())
         low = space.low if isinstance(space, spaces.Box) else getattr(space, "start", 0)
-        self.low = np.broadcast_to(np.asarray(low, np.int64), space.shape or ()).reshape(-1)
+        self.low = np.broadcast_to(np.asarray(low).astype(np.int64), space.shape or ()).reshape(-1)
         self.starts = np.array(
             [key("categorical", leaf.path, index) % (limits.bag_buckets - 1) for index in range(self.size)], np.int64
         )
