@@ -8,15 +8,18 @@ of a Text is one element, too.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from gymnasium import spaces
 
-from .errors import NonFiniteError, SpaceMismatchError
+from .errors import NonFiniteError, SpaceMismatchError, UnsupportedSpaceError
 from .hashing import bucket, key
-from .spaces import Arrays, Leaf, Space, leaf_array, leaves
+from .spaces import Arrays, Leaf, Member, Space, children, leaf_array, leaves
 
 UNBOUNDED = 1e6  # a Box wider than this is squashed like an unbounded one
+MAX_ELEMENTS = 2**16  # of an action: the logits of one step take 26 MB
+COLDEST, HOTTEST = 1e-9, 1e9  # temperatures beyond sample the same
 SYMLOG_RANGE = math.log1p(1e4)  # |action| up to 10,000 in an unbounded direction
 
 
@@ -45,7 +48,7 @@ class _ChoiceLeaf:
         shape = space.shape or ()
         low: int | np.ndarray
         if isinstance(space, spaces.Discrete):
-            n, low = np.array([int(space.n)], object), int(space.start)
+            n, low = np.array([int(space.n)], object), np.asarray(space.start)
         elif isinstance(space, spaces.MultiDiscrete):
             n, low = space.nvec.reshape(-1).astype(object), space.start
         elif isinstance(space, spaces.MultiBinary):
@@ -54,8 +57,10 @@ class _ChoiceLeaf:
             assert isinstance(space, spaces.Box)
             n, low = np.asarray(space.high.astype(object) - space.low.astype(object)).reshape(-1) + 1, space.low
         self.n = [int(value) for value in n]
-        self.low = np.broadcast_to(np.asarray(low, np.int64), shape).reshape(-1)
-        self.digits = [max(1, math.ceil(math.log(value, base) - 1e-9)) for value in self.n]
+        low = np.broadcast_to(np.asarray(low), shape).reshape(-1)
+        self._check(leaf, [int(value) for value in low])
+        self.low = low.astype(np.int64)  # what only uint64 holds wraps around, and back when decoded
+        self.digits = np.array([_digits(value, base) for value in self.n], np.int64)
         self.scalar = np.repeat(np.arange(len(self.n)), self.digits)
         self.weight = (
             np.concatenate([base ** np.arange(count - 1, -1, -1) for count in self.digits]).astype(np.int64)
@@ -67,6 +72,16 @@ class _ChoiceLeaf:
         leading = np.diff(self.scalar, prepend=-1) > 0
         self.last, self.leading = last, leading
         self.sizes = np.where(leading, last + 1, base)
+
+    def _check(self, leaf: Leaf, lowest: list[int]) -> None:
+        """Checks that whole numbers can count the choices."""
+        place = f"{type(leaf.space).__name__} at leaf '{leaf.path or '(root)'}'"
+        most = np.iinfo(self.space.dtype if self.space.dtype != bool else np.uint8).max
+        if any(n > 2**63 - 1 or low + n - 1 > most for n, low in zip(self.n, lowest, strict=True)):
+            raise UnsupportedSpaceError(
+                f"{place} has choices beyond its dtype {self.space.dtype} or beyond 2^63; give it a larger dtype or "
+                "fewer choices."
+            )
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         flat = np.asarray(values).reshape(len(values), -1).astype(np.int64) - self.low
@@ -112,6 +127,16 @@ class _ChoiceLeaf:
         return (flat + self.low).reshape(len(positions), *(self.space.shape or ())).astype(self.space.dtype)
 
 
+def _digits(n: int, base: int) -> int:
+    """How many digits ``n`` choices need. A logarithm would be wrong just above a high power of the base."""
+    if base < 2:
+        raise ValueError(f"digits of base {base} cannot tell choices apart")
+    count = 1
+    while base**count < n:
+        count += 1
+    return count
+
+
 class _ContinuousLeaf:
     """Box: maps bounded scalars linearly, unbounded ones through symlog, to [-1, 1]."""
 
@@ -126,14 +151,17 @@ class _ContinuousLeaf:
         self.origin = np.where(has_low & ~has_high, self.low, np.where(has_high & ~has_low, self.high, 0.0))
         # 0: open on both sides
         self.sign = np.where(has_low & ~has_high, 1.0, np.where(has_high & ~has_low, -1.0, 0.0))
-        self.width = np.where(self.linear & (self.high > self.low), self.high - self.low, 1.0)
+        self.width = np.ones(len(self.low))
+        np.subtract(self.high, self.low, out=self.width, where=self.linear)
+        self.width[self.width < 1e-300] = 1  # equal bounds, or all but equal
         self.is_linear = bool(self.linear.all())
         self.bottom, self.scale = _common(np.where(self.linear, self.low, 0)), _common(2 / self.width)
         self.sizes = np.zeros(len(self.low), np.int64)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Positions ``(N, n)`` in [-1, 1] of actions ``(N, *shape)``."""
-        flat = np.asarray(values, np.float64).reshape(len(values), -1)
+        # what is clipped to -1 or 1 below is as well taken for 1e300, whose distances are finite
+        flat = np.asarray(values, np.float64).reshape(len(values), -1).clip(-1e300, 1e300)
         unit = (flat - self.bottom) * self.scale - 1
         if not self.is_linear:
             distance = _symlog(flat - self.origin) / SYMLOG_RANGE
@@ -150,7 +178,8 @@ class _ContinuousLeaf:
         )
         dtype, low, high = self.space.dtype, self.space.low, self.space.high
         if np.issubdtype(dtype, np.floating):
-            return values.astype(dtype).clip(low, high)
+            most = np.finfo(dtype).max  # float16 ends before 10,000 above 60,000
+            return values.clip(-most, most).astype(dtype).clip(low, high)
         # Rounding near 2^63 would overflow in the cast: take the bound itself there.
         rounded = np.round(values)
         inside = (rounded > low.astype(np.float64)) & (rounded < high.astype(np.float64))
@@ -171,10 +200,15 @@ class _TextLeaf(_ChoiceLeaf):
         text = leaf.space
         assert isinstance(text, spaces.Text)
         self.text, self.characters = text, sorted(text.character_set)
+        if text.min_length and not self.characters:
+            raise UnsupportedSpaceError(
+                f"Text at leaf '{leaf.path or '(root)'}' has no member: there is no character to choose; give it a "
+                "charset."
+            )
         self.index = {character: number for number, character in enumerate(self.characters)}
         # a text that is shorter than min_length must not end
         choices = [len(self.characters) + (place >= text.min_length) for place in range(text.max_length)]
-        super().__init__(Leaf(leaf.path, spaces.MultiDiscrete(choices)), base)
+        super().__init__(Leaf(leaf.path, spaces.MultiDiscrete(np.array(choices, np.int64))), base)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         codes = np.array(self.n, np.int64)[None].repeat(len(values), 0) - 1  # the last choice is the end
@@ -191,8 +225,22 @@ class _TextLeaf(_ChoiceLeaf):
         return leaf_array(self.text, texts)
 
 
+def _flat(mask: Member, lanes: int) -> np.ndarray:
+    """A mask of one leaf, whose scalars may have arrays of their own, as one array ``(N, n)``."""
+    several = isinstance(mask, tuple | list) or (isinstance(mask, np.ndarray) and mask.dtype == object)
+    if several and any(isinstance(part, tuple | list) or np.ndim(part) for part in mask):
+        return np.concatenate([_flat(part, lanes) for part in mask], axis=1)
+    return np.asarray(mask).reshape(lanes, -1)
+
+
 def _action_leaf(leaf: Leaf, choices: int) -> _ChoiceLeaf | _ContinuousLeaf | _TextLeaf:
     space = leaf.space
+    size = space.max_length if isinstance(space, spaces.Text) else math.prod(space.shape or ())
+    if size > MAX_ELEMENTS:
+        raise UnsupportedSpaceError(
+            f"{type(space).__name__} at leaf '{leaf.path or '(root)'}' has {size:,} elements, more than an action can "
+            f"have ({MAX_ELEMENTS:,}); make it smaller by a wrapper."
+        )
     if isinstance(space, spaces.Text):
         return _TextLeaf(leaf, choices)
     if isinstance(space, spaces.Box):
@@ -211,6 +259,9 @@ class ActionCodec:
         choices: logits of the model's head.
         bag_buckets: size of the model's embedding table for previous choices.
         element_buckets: size of the model's embedding table for elements.
+
+    Raises:
+        UnsupportedSpaceError: if a leaf is not supported, has no member or too many elements; names it.
     """
 
     def __init__(self, space: Space, choices: int, bag_buckets: int, element_buckets: int) -> None:
@@ -221,8 +272,14 @@ class ActionCodec:
             if self.leaves
             else np.zeros(0, np.int64)
         )
+        if len(self.sizes) > MAX_ELEMENTS:
+            raise UnsupportedSpaceError(
+                f"an action of {space!s:.200} has {len(self.sizes):,} elements, more than {MAX_ELEMENTS:,}; "
+                "make it smaller by a wrapper."
+            )
         owner = [(leaf, index) for leaf in self.leaves for index in range(len(leaf.sizes))]
         self.owner = owner
+        self._widths = {leaf.path: 0 if leaf.continuous else sum(leaf.n) for leaf in self.leaves}
         self.continuous = np.array([leaf.continuous for leaf, _ in owner], bool)
         names = [("element", leaf.path, leaf.continuous, index) for leaf, index in owner]
         self.ids = np.array([bucket(key(*name), 0, element_buckets) for name in names], np.int64).reshape(-1)
@@ -283,8 +340,8 @@ class ActionCodec:
                 Laplace distribution).
             temperature: sampling temperature.
             rng: random generator, needed for sampling.
-            mask: legal choices, ``(N, n)`` bool for a single Discrete or ``(N, sum(nvec))`` for a MultiDiscrete
-                (Gymnasium's / sb3-contrib's ``action_mask``); rows that are all False are ignored.
+            mask: legal choices of all leaves in turn, ``(N, n)``, from `read_mask`; where it allows nothing for a
+                scalar, it is ignored.
 
         Returns:
             Positions ``(N, E)`` float32.
@@ -295,6 +352,7 @@ class ActionCodec:
         scores = logits
         if not deterministic:
             assert rng is not None, "sampling needs a random generator"
+            temperature = min(max(temperature, COLDEST), HOTTEST)
             scores = logits / temperature + rng.gumbel(size=logits.shape)  # the largest is a sample
         best = scores.argmax(axis=2)
         for element, (leaf, index) in enumerate(self.owner):
@@ -311,21 +369,59 @@ class ActionCodec:
             values = rng.laplace(values, np.maximum(deviations, 0) * temperature).astype(np.float32)
         return np.where(self.continuous, values.clip(-1, 1), best.astype(np.float32))
 
-    def _legal(self, mask: np.ndarray, lanes: int) -> list[np.ndarray]:
-        """Legal choices ``(N, n)`` of every element's scalar; a row that allows nothing counts as no mask."""
+    def _legal(self, mask: np.ndarray, lanes: int) -> dict[int, np.ndarray]:
+        """Legal choices ``(N, n)`` of the scalar of every choice; a row that allows nothing counts as no mask."""
         counts = [n for leaf in self.leaves if isinstance(leaf, _ChoiceLeaf) for n in leaf.n]
-        if mask.shape != (lanes, sum(counts)) or self.continuous.any():
+        if mask.shape != (lanes, sum(counts)) or not counts:
             raise SpaceMismatchError(
                 f"action_mask has shape {mask.shape}, expected {(lanes, sum(counts))}: one entry for each choice of "
                 f"{self.space}"
             )
         parts = np.split(mask.astype(bool), np.cumsum(counts)[:-1], axis=1)
         digits = [digits for leaf in self.leaves if isinstance(leaf, _ChoiceLeaf) for digits in leaf.digits]
-        return [
+        each = [
             part | ~part.any(axis=1, keepdims=True)
             for part, count in zip(parts, digits, strict=True)
             for _ in range(count)
         ]
+        return dict(zip(self._choices.tolist(), each, strict=True))
+
+    def read_mask(self, mask: Member, lanes: int) -> np.ndarray:
+        """Legal choices of all leaves in turn, ``(N, n)`` of ``N = lanes``, as `choose` takes them.
+
+        Args:
+            mask: an array ``(n,)`` or ``(N, n)``; what `sample` of the action space takes as a mask (a dict or a tuple
+                by parts, None for a part that is free), its arrays with or without an axis of lanes; or an object array
+                of such masks, one for each lane, None where all is legal.
+            lanes: number of lanes.
+
+        Raises:
+            SpaceMismatchError: if it is a mask of another space.
+        """
+        try:
+            return self._read(self.space, mask, lanes, "")
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise SpaceMismatchError(
+                f"action_mask {mask!r:.80} does not fit {self.space!s:.200} in {lanes} lane(s): expected one entry for "
+                "each choice, or a mask as action_space.sample takes it"
+            ) from error
+
+    def _read(self, space: Space, mask: Member, lanes: int, path: str) -> np.ndarray:
+        by_lane = (isinstance(mask, list) and lanes > 1) or (isinstance(mask, np.ndarray) and mask.dtype == object)
+        if by_lane and len(mask) == lanes:
+            return np.concatenate([self._read(space, one, 1, path) for one in mask])
+        if isinstance(space, spaces.Dict | spaces.Tuple):
+            parts = children(space, path)
+            if mask is None or isinstance(mask, Mapping) or (isinstance(mask, tuple) and len(mask) == len(parts)):
+                rows = [self._read(part, None if mask is None else mask[key], lanes, at) for key, at, part in parts]
+                return np.concatenate([np.zeros((lanes, 0), bool), *rows], axis=1)
+        if mask is None:  # nothing is allowed, which says nothing
+            return np.zeros((lanes, self._widths[path]), bool)
+        flat = _flat(mask, lanes)
+        if isinstance(space, spaces.MultiBinary) and 2 * flat.shape[1] == self._widths[path]:
+            # as Gymnasium has it: 0 and 1 are prescribed, 2 is free
+            flat = np.stack([flat != 1, flat != 0], axis=-1).reshape(lanes, -1)
+        return flat
 
     def decode(self, positions: np.ndarray) -> Arrays:
         """Actions ``{path: (N, *shape)}``, each a member of its leaf's space, of positions ``(N, E)``."""

@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 
 from .cache_ldm import RingBufferCache
 from .compiling import CompiledModel
-from .errors import CheckpointError, SpaceMismatchError
+from .errors import ArgumentError, CheckpointError, NonFiniteError
+from .interfaces_ldm import by_agent, on_host, read_environment, read_flags, read_step
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Previous
 from .modeling_ldm import LDMForActionPrediction
-from .observations_ldm import as_parts
 from .processing_ldm import LDMProcessor
 from .spaces import (
     Action,
@@ -33,15 +33,15 @@ from .spaces import (
     check_same,
     describe_difference,
     flatten,
-    leaves,
     unflatten,
 )
 from .statistics_ldm import RunningStatistics, standardise
 
 logger = logging.getLogger(__name__)
 
-EnvironmentOrSpaces = gymnasium.Env | VectorEnv | tuple[Space, Space]
-"""An environment, a vector environment, or ``(observation_space, action_space)`` of a single environment."""
+EnvironmentOrSpaces = gymnasium.Env | VectorEnv | tuple[Space, Space] | Any
+"""An environment, a vector of environments (Gymnasium's, a Stable-Baselines3 VecEnv, or a parallel environment of
+PettingZoo's), or ``(observation_space, action_space)`` of a single environment."""
 
 
 @dataclass
@@ -109,13 +109,14 @@ class LDMAgent:
         model: the pretrained model.
         processor: the processor saved with it.
         env: an environment, a vector environment, or ``(observation_space, action_space)`` of a single environment.
+            A PettingZoo parallel environment whose agents have equal spaces is a vector with a lane for each agent.
         environment: name under which the processor knows this environment (its stored statistics and task text are
             used). By default the environment's id is looked up; an environment that is not known is standardised by the
             statistics of each stream.
         task: task text; by default that of the known environment. ``""`` acts from history alone.
-        num_envs: number of lanes, only with a pair of spaces.
+        num_envs: number of lanes, 1 or more, only with a pair of spaces.
         deterministic: take the most likely action; otherwise actions are sampled.
-        temperature: sampling temperature.
+        temperature: sampling temperature, above 0.
         seed: seed of the sampling.
         compile: compile the model with `torch.compile`. The second action waits for it (half a minute with twelve
             layers; less once torch's cache on the disk has it); later actions are faster: a fifth less time with one
@@ -124,6 +125,8 @@ class LDMAgent:
             graph is recorded again.
 
     Raises:
+        ArgumentError: if ``env`` is no environment or a number is out of its range; says what to pass instead.
+        NonFiniteError: if the statistics of ``environment`` are NaN or infinite; names the leaf.
         SpaceMismatchError: if ``environment`` is known with other spaces; lists the differences.
         UnknownEnvironmentError: if the processor does not know ``environment``.
         UnsupportedSpaceError: if a leaf of a space is not supported.
@@ -156,22 +159,21 @@ class LDMAgent:
         processor.check_model(model.config)
         self.model, self.processor = model.eval(), processor
         self._call: Callable[..., Any] = CompiledModel(model) if compile else model
-        self.deterministic, self.temperature = deterministic, temperature
-        self.rng = np.random.default_rng(seed)
-        self.batched = num_envs is not None
-        self.autoreset = AutoresetMode.SAME_STEP
-        if isinstance(env, tuple):
-            observation_space, action_space = env
-        elif isinstance(env, VectorEnv):
-            observation_space, action_space = env.single_observation_space, env.single_action_space
-            num_envs, self.batched = env.num_envs, True
-            self.autoreset = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        else:
-            observation_space, action_space = env.observation_space, env.action_space
-        self.num_envs = num_envs or 1
-        # a vector made from a list of functions has no spec, its environments have
-        spec = getattr(env, "spec", None) or getattr(next(iter(getattr(env, "envs", ())), None), "spec", None)
-        self.layout = self._find_layout(observation_space, action_space, environment, getattr(spec, "id", None))
+        if not (isinstance(temperature, SupportsFloat) and 0 < float(temperature) < np.inf):
+            raise ArgumentError(
+                f"temperature is {temperature!r}; it must be a number above 0 (deterministic=True takes the most "
+                "likely action)"
+            )
+        self.deterministic, self.temperature = deterministic, float(temperature)
+        try:
+            self.rng = np.random.default_rng(seed)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"seed is {seed!r}; it must be a whole number from 0 on, or None") from error
+        self.interface = read_environment(env, num_envs)
+        self.num_envs, self.batched = self.interface.lanes or 1, self.interface.lanes is not None
+        self.layout = self._find_layout(
+            self.interface.observation_space, self.interface.action_space, environment, self.interface.env_id
+        )
         self.task_ids = self.layout.task_ids if task is None else self.layout.encode_task(task)
         self.known_statistics = self.layout.mean is not None
         self._warned = False
@@ -222,7 +224,7 @@ class LDMAgent:
 
     def new_state(self, lanes: int | None = None) -> LDMState:
         """An empty history for every lane."""
-        lanes = lanes or self.num_envs
+        lanes = self.num_envs if lanes is None else lanes
         return LDMState(
             cache=RingBufferCache.from_config(self.model.config, lanes, self.model.device),
             positions=np.zeros((lanes, len(self.layout.actions.sizes)), np.float32),
@@ -237,14 +239,21 @@ class LDMAgent:
     def reset(self) -> None:
         """Forgets everything in every lane. Not needed between episodes: the model sees when one ends."""
         self.state = self.new_state()
-        self._ended = np.zeros(self.num_envs, bool)
+        self._idle = np.zeros(self.num_envs, bool)  # lanes whose last action was not executed
 
     def clear(self, lanes: int | Sequence[int] | np.ndarray | None = None) -> None:
-        """Cuts the history of some lanes (indices or a bool mask; all by default)."""
+        """Cuts the history of some lanes (indices or a bool mask; all by default).
+
+        Raises:
+            ArgumentError: if there is no such lane.
+        """
         mask = np.zeros(self.num_envs, bool)
-        mask[slice(None) if lanes is None else lanes] = True
+        try:
+            mask[slice(None) if lanes is None else lanes] = True
+        except IndexError as error:
+            raise ArgumentError(f"there are {self.num_envs} lanes, counted from 0, so none at {lanes!r}") from error
         self.state.clear(mask)
-        self._ended[mask] = False
+        self._idle[mask] = False
 
     def act(
         self,
@@ -252,7 +261,7 @@ class LDMAgent:
         reward: SupportsFloat | np.ndarray | None = None,
         terminated: bool | np.ndarray | None = None,
         truncated: bool | np.ndarray | None = None,
-        info: Info | None = None,
+        info: Info | Sequence[Info | None] | None = None,
     ) -> Action:
         """Chooses the next action.
 
@@ -260,39 +269,48 @@ class LDMAgent:
         next one. Leave them out only before the first step, or if you broke an episode off.
 
         Args:
-            observation: observation from `env.reset` or the last `env.step`; batched for a vector environment.
-            reward: reward from the last `env.step`.
+            observation: observation from `env.reset` or the last `env.step`; batched for a vector environment, by the
+                names of agents for a PettingZoo environment, as all that follows.
+            reward: reward from the last `env.step`, ``(B,)`` or ``(B, 1)`` for a vector environment.
             terminated: termination flag from the last `env.step`.
             truncated: truncation flag from the last `env.step`.
-            info: info that came with the observation; only legal actions of ``info["action_mask"]`` are chosen.
+            info: info that came with the observation, or a list with one for each lane; only legal actions of
+                ``info["action_mask"]`` are chosen.
 
         Returns:
-            An action for `env.step`, a member of its action space; batched for a vector environment.
+            An action for `env.step`, a member of its action space; batched for a vector environment; by the names of
+            those agents that are to act for a PettingZoo environment.
+
+        Raises:
+            ArgumentError: if an argument is in another's place, lacks or has another shape; says what to pass.
+            NonFiniteError: if the model computes NaN, as damaged weights do.
+            SpaceMismatchError: if the observation or the mask does not fit into its space; names the leaf.
         """
-        lanes, state = self.num_envs, self.state
-        active = np.ones(lanes, bool)
-        if reward is None:  # env.reset() was called: nothing came back with this observation
-            self._ended[:] = False
+        step, state = read_step(self.interface, observation, reward, terminated, truncated, info), self.state
+        if not step.present.any():  # agents that have all ended
+            return {}
+        idle = np.zeros(self.num_envs, bool)
+        if step.feedback is None:  # env.reset() was called: nothing came back with this observation
             # The last reward of an episode that was broken off is unknown; that of an episode that ended was passed.
             broken_off = state.has_previous & ~state.terminated & ~state.truncated
             state.truncated = state.truncated | broken_off
             state.reward_known = ~broken_off
         else:
-            rewards, terminations, truncations = (
-                np.broadcast_to(np.asarray(value), (lanes,)) for value in (reward, terminated, truncated)
-            )
+            rewards, terminations, truncations = step.feedback
             # With NEXT_STEP autoreset, the step after an end only resets: its reward and flags mean nothing.
-            counts = ~self._ended & state.has_previous
+            counts = ~self._idle & state.has_previous & step.present
             state.reward_known = state.reward_known | counts
             state.reward = np.where(counts, rewards, state.reward)
             state.terminated = np.where(counts, terminations, state.terminated)
             state.truncated = np.where(counts, truncations, state.truncated)
-            if self.batched and self.autoreset == AutoresetMode.NEXT_STEP:
-                self._ended = ~self._ended & (terminations | truncations)
-                active = ~self._ended  # the last observation of an episode: its action will not be executed
-        mask = None if info is None else info.get("action_mask")
-        positions = self._step(state, observation, active, state.reward_known, self.deterministic, mask)
-        return self._to_actions(positions)
+            if self.interface.agents or self.interface.autoreset == AutoresetMode.NEXT_STEP:
+                # the last observation of an episode: its action will not be executed
+                idle = ~self._idle & (terminations | truncations)
+        active = step.present & ~idle
+        self._idle = ~active
+        positions = self._step(state, step.observation, active, state.reward_known, self.deterministic, step.mask)
+        actions = self._to_actions(positions)
+        return by_agent(self.interface, actions, active) if self.interface.agents else actions
 
     def predict(
         self,
@@ -313,24 +331,22 @@ class LDMAgent:
 
         Returns:
             Actions and the new state.
+
+        Raises:
+            ArgumentError: if ``episode_start`` has another number of lanes than the state.
+            SpaceMismatchError: if the observation does not fit into its space; names the leaf.
         """
         leaf = self.layout.observation_space
-        batched = self.batched or self._is_batched(leaf, observation)
+        batched = self.batched or self.layout.observations.is_batch(observation)
         if state is None:
             lanes = len(next(iter(flatten(leaf, observation).values()))) if batched and not self.batched else None
             state = self.new_state(lanes)
         elif episode_start is not None:
-            state.terminated = state.truncated = np.asarray(episode_start, bool) & state.has_previous
+            state.terminated = read_flags("episode_start", episode_start, state.lanes) & state.has_previous
+            state.truncated = state.terminated
         active = np.ones(state.lanes, bool)
         positions = self._step(state, observation, active, False, deterministic, None, batched)
         return self._to_actions(positions, batched), state
-
-    @staticmethod
-    def _is_batched(space: Space, observation: Observation) -> bool:
-        return not space.contains(observation) and all(
-            np.ndim(value) == len(leaf_shape) + 1
-            for value, leaf_shape in zip(flatten(space, observation).values(), _leaf_shapes(space), strict=True)
-        )
 
     @torch.inference_mode()
     def _step(
@@ -345,21 +361,24 @@ class LDMAgent:
     ) -> np.ndarray:
         """Steps all lanes: encodes, runs the model, chooses positions ``(B, E)`` and notes them in ``state``."""
         layout = self.layout
-        values = flatten(layout.observation_space, observation)
+        values = {path: on_host(value) for path, value in flatten(layout.observation_space, observation).items()}
         if not (self.batched if batched is None else batched):
             values = {path: [value] for path, value in values.items()}
-        parts = as_parts(layout.observation_space, values)
-        self._check_lanes(parts, state.lanes)
-        parts = self._repair_pixels(parts)
+        parts = self._repair_pixels(layout.observations.parts(values, state.lanes, layout.name))
         encoded = self._encode(state, parts, active, reward_known)
         inputs = self.processor(encoded).to(self.model.device)
         output = self._call(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
-        mask = None if mask is None else _batch_mask(mask, state.lanes)
+        legal = None if mask is None else layout.actions.read_mask(mask, state.lanes)
         logits, means, deviations = (
             tensor.view(state.lanes, len(layout.actions.sizes), *tensor.shape[2:]).cpu().numpy()
             for tensor in (output.logits, output.means, output.deviations)
         )
-        positions = layout.actions.choose(logits, means, deviations, deterministic, self.temperature, self.rng, mask)
+        if np.isnan(logits).any() or not (np.isfinite(means).all() and np.isfinite(deviations).all()):
+            raise NonFiniteError(
+                f"{layout.name}: the model computes NaN or infinity; its weights are damaged or its training diverged: "
+                "load or train it again."
+            )
+        positions = layout.actions.choose(logits, means, deviations, deterministic, self.temperature, self.rng, legal)
         state.positions = np.where(active[:, None], positions, state.positions)
         state.has_previous = state.has_previous | active
         return positions
@@ -414,41 +433,11 @@ class LDMAgent:
         self._warn_once()
         return np.where(finite, numbers, 0.0 if self.layout.mean is None else self.layout.mean)
 
-    def _check_lanes(self, parts: Arrays, lanes: int) -> None:
-        for (path, values), shape in zip(parts.items(), _leaf_shapes(self.layout.observation_space), strict=True):
-            if values.shape != (lanes, *shape):
-                raise SpaceMismatchError(
-                    f"{self.layout.name}: the observation at leaf '{path or '(root)'}' has shape {values.shape}, "
-                    f"expected {(lanes, *shape)} for {lanes} lane(s) of {self.layout.observation_space}"
-                )
-
     def _to_actions(self, positions: np.ndarray, batched: bool | None = None) -> Action:
         parts: Mapping[str, Member] = self.layout.actions.decode(positions)
         if not (self.batched if batched is None else batched):
             parts = {path: values[0] for path, values in parts.items()}
         return unflatten(self.layout.action_space, parts)
-
-
-def _leaf_shapes(space: Space) -> list[tuple[int, ...]]:
-    return [
-        () if isinstance(leaf.space, gymnasium.spaces.Text) else tuple(leaf.space.shape or ())
-        for leaf in leaves(space)
-    ]
-
-
-def _batch_mask(mask: Member, lanes: int) -> np.ndarray:
-    """Gymnasium's action masks as one array ``(B, n)``.
-
-    They may be tuples (MultiDiscrete) or object arrays (which vector environments make of infos).
-    """
-    if isinstance(mask, tuple):
-        mask = np.concatenate([np.asarray(part).reshape(lanes, -1) for part in mask], axis=1)
-    masks = np.asarray(mask)
-    if masks.dtype == object:  # one entry per lane; None where a lane has no mask
-        rows = [None if row is None else np.concatenate([np.ravel(part) for part in row]) for row in masks]
-        nothing = np.zeros(max((len(row) for row in rows if row is not None), default=0))
-        masks = np.stack([nothing if row is None else row for row in rows])
-    return masks.reshape(lanes, -1)
 
 
 loaded_model = lru_cache(maxsize=1)(load_model)  # a process measures one model in many environments

@@ -17,6 +17,10 @@ def _rebuild(kind: type[LDMError], arguments: tuple[object, ...], attributes: di
     return error
 
 
+class ArgumentError(LDMError):
+    """An argument is not what a call takes; the message says what to pass instead."""
+
+
 class UnsupportedSpaceError(LDMError):
     """A space contains a leaf that the model cannot read or write (Sequence, Graph, OneOf, ...)."""
 

@@ -18,7 +18,8 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 def key(*parts: object) -> int:
     """A 63-bit key of some values (strings, numbers, tuples), stable across processes and versions of Python."""
-    digest = hashlib.blake2b("\x1f".join(str(part) for part in parts).encode(), digest_size=8).digest()
+    text = "\x1f".join(str(part) for part in parts)
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
@@ -45,7 +46,7 @@ def fold(values: np.ndarray, columns: int) -> np.ndarray:
 
 def text_ids(text: str, start: int, buckets: int, length: int) -> np.ndarray:
     """Ids of a text: the whole, its words and its word pairs, padded with 0 or cut to ``length``."""
-    words = _TOKEN.findall(text.lower())
+    words = [match.group() for match in itertools.islice(_TOKEN.finditer(text.lower()), length)]
     pieces = [
         ("whole", text),
         *(("word", word) for word in words),

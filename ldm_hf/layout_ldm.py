@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from .actions_ldm import ActionCodec
-from .errors import NonFiniteError
+from .errors import NonFiniteError, SpaceMismatchError
 from .hashing import bucket, fold, key, text_ids
 from .observations_ldm import CLIP, Encoded, ObservationEncoder, ObservationLimits
 from .spaces import Arrays, Space, Statistics, Steps, leaves, space_to_json
 from .statistics_ldm import prefix_rms, prefix_standardise, spread, standardise
 
+ANEW = "measure them anew and add the environment again (LDMProcessor.add_environment), or leave them out."
 SIGNATURE_LEAVES = 32  # leaves beyond these do not enter the signature
 
 
@@ -109,6 +111,11 @@ class EnvironmentLayout:
         name: name of the environment, for messages.
         statistics: statistics of the environment's data; None if it is unknown.
         task: task text or None.
+
+    Raises:
+        NonFiniteError: if the statistics are NaN or infinite; names the leaf.
+        SpaceMismatchError: if the statistics are of another space; names the leaf.
+        UnsupportedSpaceError: if a leaf of a space is not supported, or too large.
     """
 
     def __init__(
@@ -129,13 +136,25 @@ class EnvironmentLayout:
         self.spread: np.ndarray | None = None
         self.reward_rms: float | None = None
         if statistics is not None:
-            columns = [statistics["observation"][leaf.path] for leaf in self.observations.numeric]
-            self.mean, std = (
-                np.concatenate([np.reshape(c[part], -1) for c in columns] or [np.zeros(0)]) for part in ("mean", "std")
-            )
+            self.mean, std = (self._stored(statistics["observation"], part) for part in ("mean", "std"))
             self.spread = spread(self.mean, std, self.observations.precision)
             self.reward_rms = float(np.hypot(statistics["reward"]["mean"], statistics["reward"]["std"]))
+            if not np.isfinite(self.reward_rms):
+                raise NonFiniteError(f"{name}: the stored statistics of the reward are NaN or infinite; {ANEW}")
         self.task_ids = self.encode_task(task)
+
+    def _stored(self, statistics: Statistics, part: str) -> np.ndarray:
+        """Stored means or deviations of all numeric scalars, ``(n,)``."""
+        values = [np.zeros(0)]
+        for leaf in self.observations.numeric:
+            place = f"{self.name}: the stored statistics of the observation at leaf '{leaf.path or '(root)'}'"
+            given = np.reshape(statistics.get(leaf.path, {}).get(part, ()), -1)
+            if len(given) != math.prod(leaf.space.shape or ()):
+                raise SpaceMismatchError(f"{place} are of {len(given)} numbers, of another space; {ANEW}")
+            if not np.isfinite(given).all():
+                raise NonFiniteError(f"{place} are NaN or infinite; {ANEW}")
+            values.append(given)
+        return np.concatenate(values)
 
     def encode_task(self, task: str | None) -> np.ndarray:
         """Ids of a task text, zeros for None."""
@@ -204,9 +223,10 @@ class EnvironmentLayout:
             ids, numbers = ids * exists[:, None], numbers * exists[:, None]
         numbers = fold(numbers, self.sizes.max_action_numeric)
         known, count = exists & previous.reward_known, len(previous.reward)
-        scaled = np.divide(
-            previous.reward, previous.reward_scale, out=np.zeros(count), where=known & (previous.reward_scale > 0)
-        ).clip(-CLIP, CLIP)
+        with np.errstate(over="ignore"):  # infinity is clipped as well
+            scaled = np.divide(
+                previous.reward, previous.reward_scale, out=np.zeros(count), where=known & (previous.reward_scale > 0)
+            ).clip(-CLIP, CLIP)
         feedback = np.empty((count, 6), np.float32)
         feedback[:, 0] = np.tanh(scaled)
         feedback[:, 1] = np.copysign(np.log1p(np.abs(scaled)), scaled)

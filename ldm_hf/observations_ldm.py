@@ -23,11 +23,13 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from .hashing import bucket, fold, key, text_ids
-from .spaces import Arrays, Leaf, Member, Space, leaf_array, leaves
+from .errors import SpaceMismatchError, UnsupportedSpaceError
+from .hashing import fold, key, text_ids
+from .spaces import Arrays, Leaf, Member, Observation, Space, flatten, leaf_array, leaves
 
 MAX_CATEGORICAL = 16  # more symbols than this in one leaf are a grid
 MIN_PIXELS = 16  # a smaller "image" (MiniGrid's 7x7x3 uint8) holds symbols
+MAX_SYMBOLS = 2**20  # of a grid: beyond, the embedded tiles of one step take gigabytes
 CLIP = 10.0  # standardised values beyond ten standard deviations carry no more information
 
 
@@ -40,6 +42,8 @@ def _spatial(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _is_image(space: spaces.Box) -> bool:
     if not 2 <= len(space.shape) <= 4 or min(space.shape[axis] for axis in _spatial(space.shape)) < MIN_PIXELS:
+        return False
+    if 0 in space.shape:  # no channels
         return False
     low, high = space.low.min(), space.high.max()
     if space.dtype == np.uint8:
@@ -110,7 +114,7 @@ class _CategoricalLeaf:
         space = leaf.space
         self.path, self.size = leaf.path, math.prod(space.shape or ())
         low = space.low if isinstance(space, spaces.Box) else getattr(space, "start", 0)
-        self.low = np.broadcast_to(np.asarray(low, np.int64), space.shape or ()).reshape(-1)
+        self.low = np.broadcast_to(np.asarray(low).astype(np.int64), space.shape or ()).reshape(-1)
         self.starts = np.array(
             [key("categorical", leaf.path, index) % (limits.bag_buckets - 1) for index in range(self.size)], np.int64
         )
@@ -127,12 +131,15 @@ class _TextLeaf:
         self.known: dict[str, np.ndarray] = {}
 
     def _ids(self, text: str) -> np.ndarray:
-        if text not in self.known:
-            # an environment that never repeats a text must not fill the memory
+        ids = self.known.get(text)
+        if ids is None:
+            ids = text_ids(text, self.start, self.limits.bag_buckets, self.limits.max_text_tokens)
+            # an environment that never repeats a text, or has long ones, must not fill the memory
             if len(self.known) >= 10_000:
                 self.known.clear()
-            self.known[text] = text_ids(text, self.start, self.limits.bag_buckets, self.limits.max_text_tokens)
-        return self.known[text]
+            if len(text) <= 1_000:
+                self.known[text] = ids
+        return ids
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         texts, inverse = np.unique(np.asarray(values, dtype=str), return_inverse=True)
@@ -145,11 +152,17 @@ class _GridLeaf:
     def __init__(self, leaf: Leaf, limits: ObservationLimits) -> None:
         space, self.path, self.tile = leaf.space, leaf.path, limits.grid_size
         shape = space.shape or ()
+        if math.prod(shape) > MAX_SYMBOLS:
+            raise UnsupportedSpaceError(
+                f"{type(space).__name__} at leaf '{leaf.path or '(root)'}' has {math.prod(shape):,} symbols, more than "
+                f"{MAX_SYMBOLS:,}; make it smaller by a wrapper."
+            )
+        # int64 throughout: bounds of uint64 beyond it wrap around, as do the values, so that differences are right
         if isinstance(space, spaces.Box):
-            self.low = np.asarray(int(space.low.min()))
+            self.low = space.low.min().astype(np.int64)
             values = int(space.high.max()) - int(space.low.min()) + 1
         else:
-            self.low = np.asarray(getattr(space, "start", 0))
+            self.low = np.asarray(getattr(space, "start", 0)).astype(np.int64)
             values = int(np.max(space.nvec)) if isinstance(space, spaces.MultiDiscrete) else 2
         self.axes = _spatial(shape) if len(shape) > 1 else None
         # an array of rank 1 fills rows as long as a tile
@@ -157,12 +170,11 @@ class _GridLeaf:
         self.area = (height, width)
         self.tiles = (-(-height // self.tile), -(-width // self.tile))
         self.channels = math.prod(shape) // (height * width) if self.axes else 1
-        start = key("grid", leaf.path, shape)
-        self.table = (
-            bucket(start, np.arange(self.channels * values), limits.grid_buckets)
-            .astype(np.int32)
-            .reshape(self.channels, values)
-        )
+        start, self.buckets = key("grid", leaf.path, shape), limits.grid_buckets
+        self.largest = min(values - 1, np.iinfo(np.int64).max)
+        # ids of the value 0 in each channel; a table of all values may not fit into the memory
+        firsts = [(start + channel * values) % (self.buckets - 1) for channel in range(self.channels)]
+        self.firsts = np.array(firsts, np.int64)
         self.slots = np.array([key("tile", leaf.path, index) for index in range(math.prod(self.tiles))], np.int64)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
@@ -174,7 +186,7 @@ class _GridLeaf:
             grid = np.pad(values, ((0, 0), (0, lacking)), constant_values=-1).reshape(count, *self.area, 1)
         else:
             grid = np.moveaxis(values, [axis + 1 for axis in self.axes], [1, 2]).reshape(count, *self.area, -1)
-        ids = self.table[np.arange(self.channels), np.clip(grid, 0, self.table.shape[1] - 1)]
+        ids = (self.firsts + np.clip(grid, 0, self.largest)) % (self.buckets - 1) + 1
         if self.axes is None:
             ids[grid < 0] = 0  # padding
         full = np.zeros((count, rows * size, columns * size, self.channels), np.int32)
@@ -199,9 +211,10 @@ class _PixelLeaf:
     def encode(self, values: np.ndarray) -> torch.Tensor:
         """Encodes ``(N, *shape)`` as ``(images, N, 3, size, size)`` uint8."""
         if not self.uint8:
-            values = np.clip(
-                (np.asarray(values, np.float32) - self.low) * (255 / (self.high - self.low)), 0, 255
-            ).astype(np.uint8)
+            with np.errstate(over="ignore"):  # infinity is clipped as well
+                values = np.clip(
+                    (np.asarray(values, np.float32) - self.low) * (255 / (self.high - self.low)), 0, 255
+                ).astype(np.uint8)
         spatial = [axis + 1 for axis in self.axes]
         images = np.moveaxis(values, spatial, [-2, -1])
         pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).reshape(
@@ -228,12 +241,16 @@ class ObservationEncoder:
     Args:
         space: any Gymnasium space whose leaves are supported.
         limits: table and image sizes shared with the model.
+
+    Raises:
+        UnsupportedSpaceError: if a leaf is not supported, or too large.
     """
 
     def __init__(self, space: Space, limits: ObservationLimits) -> None:
-        self.limits = limits
+        self.limits, self.space, self.leaves = limits, space, leaves(space)
+        self._shapes = [() if isinstance(leaf.space, spaces.Text) else leaf.space.shape or () for leaf in self.leaves]
         by_kind: dict[str, list[Leaf]] = {"numeric": [], "categorical": [], "text": [], "grid": [], "pixels": []}
-        for leaf in leaves(space):
+        for leaf in self.leaves:
             by_kind[leaf_kind(leaf.space)].append(leaf)
         self.numeric = by_kind["numeric"]
         self.precision = np.concatenate([np.zeros(0), *(_precision(leaf.space) for leaf in self.numeric)])
@@ -247,6 +264,40 @@ class ObservationEncoder:
         self.grids = [_GridLeaf(leaf, limits) for leaf in by_kind["grid"]]
         self.pixels = [_PixelLeaf(leaf, limits) for leaf in by_kind["pixels"]]
 
+    def is_batch(self, observation: Observation) -> bool:
+        """Whether this is a batch of observations, rather than one."""
+        if not self.leaves or self.space.contains(observation):
+            return False
+        values = flatten(self.space, observation).values()
+        return all(np.ndim(value) == len(shape) + 1 for value, shape in zip(values, self._shapes, strict=True))
+
+    def parts(self, values: Mapping[str, Member], count: int, environment: str = "the environment") -> Arrays:
+        """Leaf values ``{path: (N, *shape)}`` of ``N = count`` observations as arrays of the leaf's dtype.
+
+        Args:
+            values: leaf values of a batch, from `spaces.flatten`.
+            count: N.
+            environment: name of the environment, for messages.
+
+        Raises:
+            SpaceMismatchError: if one has another type or shape; names the leaf.
+        """
+        parts = {}
+        with np.errstate(over="ignore", invalid="raise"):  # NaN is no integer; numbers beyond float32 are infinite
+            for leaf, shape in zip(self.leaves, self._shapes, strict=True):
+                place = f"{environment}: the observation at leaf '{leaf.path or '(root)'}'"
+                try:
+                    array = leaf_array(leaf.space, values[leaf.path])
+                except (TypeError, ValueError, ArithmeticError) as error:
+                    raise SpaceMismatchError(f"{place} is no member of {leaf.space}: {error}") from error
+                if array.shape != (count, *shape):
+                    raise SpaceMismatchError(
+                        f"{place} has shape {array.shape}, expected {(count, *shape)} for {count} lane(s) of "
+                        f"{self.space}"
+                    )
+                parts[leaf.path] = array
+        return parts
+
     def numbers(self, parts: Arrays, count: int) -> np.ndarray:
         """All numeric scalars of ``N = count`` observations, unscaled: ``(N, num_numeric)`` float64.
 
@@ -259,7 +310,7 @@ class ObservationEncoder:
         """Encodes ``N`` observations.
 
         Args:
-            parts: leaf values ``{path: (N, *leaf shape)}``, from `as_parts`.
+            parts: leaf values ``{path: (N, *leaf shape)}``, from `parts`.
             numbers: their numeric scalars ``(N, num_numeric)``, from `numbers`.
             standardised: the same scalars after standardisation, ``(N, num_numeric)``.
         """
@@ -277,8 +328,3 @@ class ObservationEncoder:
             grid_slots=np.concatenate([leaf.slots for leaf in self.grids]) if self.grids else np.zeros(0, np.int64),
             pixel_slots=np.concatenate([leaf.slots for leaf in self.pixels]) if self.pixels else np.zeros(0, np.int64),
         )
-
-
-def as_parts(space: Space, parts: Mapping[str, Member]) -> Arrays:
-    """Leaf values of a batch as arrays of the leaf's dtype."""
-    return {leaf.path: leaf_array(leaf.space, parts[leaf.path]) for leaf in leaves(space)}

@@ -239,6 +239,8 @@ def _batch(rows: list[EncodedSteps]) -> dict[str, torch.Tensor]:
     if images:
         batch["pixels"] = _pad(images, (steps, *images[0].shape[1:]))
         batch |= _places("pixel", [row.observation.pixel_slots for row in rows])
+    if batch["signature"] is None:  # no leaf in any space: the model needs it all the same
+        batch["signature"] = torch.zeros(len(rows), 0, dtype=torch.long)
     return {name: value for name, value in batch.items() if value is not None}
 
 

@@ -8,6 +8,7 @@ space that is itself a leaf is ``""``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -58,6 +59,7 @@ class Steps(TypedDict):
     truncated: np.ndarray
 
 
+MAX_ENTRIES = 2**26  # of a leaf: a MultiBinary of a few bytes can ask for any amount of memory
 PRIMITIVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Text)
 
 
@@ -74,35 +76,66 @@ def _escape(key: object) -> str:
     return str(key).replace("%", "%25").replace(".", "%2E")
 
 
-def _children(space: Space) -> list[tuple[object, str, Space]]:
-    """Lists (key, escaped key, space) of a Dict (keys sorted) or Tuple."""
+def children(space: Space, path: str) -> list[tuple[Any, str, Space]]:
+    """The parts of a Dict (keys sorted) or Tuple at ``path``, as (key, path, space) each."""
+    before = f"{path}." if path else ""
     if isinstance(space, spaces.Dict):
-        return [(key, _escape(key), space.spaces[key]) for key in sorted(space.spaces, key=str)]
+        return [(key, before + _escape(key), space.spaces[key]) for key in sorted(space.spaces, key=str)]
     assert isinstance(space, spaces.Tuple)
-    return [(index, str(index), child) for index, child in enumerate(space.spaces)]
+    return [(index, f"{before}{index}", child) for index, child in enumerate(space.spaces)]
 
 
 def _walk(space: Space, path: str) -> Iterator[Leaf]:
     if isinstance(space, PRIMITIVES):
+        if math.prod(space.shape or ()) > MAX_ENTRIES:
+            raise UnsupportedSpaceError(
+                f"{type(space).__name__} at leaf '{path or '(root)'}' has {math.prod(space.shape or ()):,} entries, "
+                f"more than {MAX_ENTRIES:,}; make it smaller by a wrapper."
+            )
         yield Leaf(path, space)
     elif isinstance(space, spaces.Dict | spaces.Tuple):
-        for _, name, child in _children(space):
-            yield from _walk(child, f"{path}.{name}" if path else name)
+        for _, below, child in children(space, path):
+            yield from _walk(child, below)
     else:
+        place = f"{_origin(space)} at leaf '{path or '(root)'}'"
+        if any(_origin(kind).startswith("gym.") for kind in type(space).__mro__):
+            raise UnsupportedSpaceError(
+                f"{place} is a space of the old gym package. shimmy.GymV26CompatibilityV0(env=env), or "
+                "GymV21CompatibilityV0 for step with four values, makes a Gymnasium environment of the old one."
+            )
         raise UnsupportedSpaceError(
-            f"{type(space).__name__} at leaf '{path or '(root)'}' is not supported. Supported: Box, Discrete, "
-            "MultiDiscrete, MultiBinary, Text, and Dict / Tuple of them. Wrap the environment "
-            "(gymnasium.ObservationWrapper / ActionWrapper) so that this leaf has one of these spaces."
+            f"{place} is not supported. Supported: Gymnasium's Box, Discrete, MultiDiscrete, MultiBinary, Text, and "
+            "Dict / Tuple of them. Wrap the environment (gymnasium.ObservationWrapper / ActionWrapper) so that this "
+            "leaf has one of these spaces."
         )
+
+
+def _origin(value: object) -> str:
+    """The library and name of a class, or of a value's class."""
+    kind = value if isinstance(value, type) else type(value)
+    library = kind.__module__.partition(".")[0]
+    return kind.__name__ if library == "builtins" else f"{library}.{kind.__name__}"
 
 
 def leaves(space: Space) -> list[Leaf]:
     """Lists the primitive spaces of ``space``, depth-first.
 
     Raises:
-        UnsupportedSpaceError: for Sequence, Graph, OneOf and other spaces; names the leaf.
+        UnsupportedSpaceError: for Sequence, Graph, OneOf and other spaces, and where two leaves have the same path;
+            names the leaf.
     """
-    return list(_walk(space, ""))
+    found = list(_walk(space, ""))
+    seen: set[str] = set()
+    for leaf in found:
+        if leaf.path in seen:
+            raise UnsupportedSpaceError(_COLLISION.format(leaf.path or "(root)"))
+        seen.add(leaf.path)
+    return found
+
+
+_COLLISION = (
+    "two leaves have the path '{}', by an empty key or by keys such as 1 and '1' in a Dict; rename one of these keys."
+)
 
 
 def flatten(space: Space, value: Member, path: str = "") -> dict[str, Member]:
@@ -110,33 +143,32 @@ def flatten(space: Space, value: Member, path: str = "") -> dict[str, Member]:
 
     Raises:
         SpaceMismatchError: if a key of a Dict or an entry of a Tuple is missing.
+        UnsupportedSpaceError: if two leaves have the same path.
     """
     if not isinstance(space, spaces.Dict | spaces.Tuple):
         return {path: value}
     parts: dict[str, Member] = {}
-    for key, name, child in _children(space):
-        below = f"{path}.{name}" if path else name
+    for key, below, child in children(space, path):
         try:
             item = value[key]
         except (KeyError, IndexError, TypeError) as error:
             raise SpaceMismatchError(
                 f"leaf '{below}' is missing: expected a member of {space}, got {value!r:.200}"
             ) from error
-        parts.update(flatten(child, item, below))
+        inner = flatten(child, item, below)
+        if not parts.keys().isdisjoint(inner):
+            raise UnsupportedSpaceError(_COLLISION.format(below or "(root)"))
+        parts.update(inner)
     return parts
 
 
 def unflatten(space: Space, parts: Mapping[str, Member], path: str = "") -> Member:
     """Puts together again what `flatten` took apart."""
     if isinstance(space, spaces.Dict):
-        built = {
-            key: unflatten(child, parts, f"{path}.{name}" if path else name) for key, name, child in _children(space)
-        }
+        built = {key: unflatten(child, parts, below) for key, below, child in children(space, path)}
         return {key: built[key] for key in space.spaces}
     if isinstance(space, spaces.Tuple):
-        return tuple(
-            unflatten(child, parts, f"{path}.{name}" if path else name) for _, name, child in _children(space)
-        )
+        return tuple(unflatten(child, parts, below) for _, below, child in children(space, path))
     return parts[path]
 
 
@@ -247,7 +279,7 @@ def space_from_json(data: SpaceJson) -> Space:
         other: dict[str, Any] = {} if dtype == np.int64 else {"dtype": dtype.type}
         return spaces.Discrete(data["n"], start=data["start"], **other)
     if kind == "MultiDiscrete":
-        nvec, start = (_array_from_json(data[key], data["shape"], np.dtype("int64")) for key in ("nvec", "start"))
+        nvec, start = (_array_from_json(data[key], data["shape"], dtype) for key in ("nvec", "start"))
         return spaces.MultiDiscrete(nvec, dtype=dtype.type, start=start)
     if kind == "MultiBinary":
         return spaces.MultiBinary(data["shape"] if len(data["shape"]) != 1 else data["shape"][0])
@@ -271,16 +303,12 @@ def describe_difference(expected: Space, found: Space, path: str = "") -> list[s
     if first["type"] != second["type"]:
         return [f"{place}: {first['type']} expected, {second['type']} found"]
     if isinstance(expected, spaces.Dict | spaces.Tuple):
-        left, right = ({name: child for _, name, child in _children(space)} for space in (expected, found))
-        differences = [
-            f"{path + '.' if path else ''}{name}: expected, not found" for name in left if name not in right
-        ]
-        differences += [
-            f"{path + '.' if path else ''}{name}: found, not expected" for name in right if name not in left
-        ]
-        for name in left:
-            if name in right:
-                differences += describe_difference(left[name], right[name], f"{path}.{name}" if path else name)
+        left, right = ({below: child for _, below, child in children(space, path)} for space in (expected, found))
+        differences = [f"{below}: expected, not found" for below in left if below not in right]
+        differences += [f"{below}: found, not expected" for below in right if below not in left]
+        for below in left:
+            if below in right:
+                differences += describe_difference(left[below], right[below], below)
         return differences
     return [
         f"{place}: {field} {_shorten(first[field])} expected, {_shorten(second[field])} found"

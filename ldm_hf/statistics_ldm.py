@@ -14,6 +14,7 @@ from .spaces import Json
 
 SINGLE = 8 * float(np.finfo(np.float32).eps)  # relative: what may be rounding noise in float32
 FLOOR = 1e-8
+LARGEST = 1e150  # numbers beyond count as this: the squares of larger ones overflow
 
 
 def spread(mean: np.ndarray, std: np.ndarray, precision: np.ndarray | float = SINGLE) -> np.ndarray:
@@ -22,9 +23,14 @@ def spread(mean: np.ndarray, std: np.ndarray, precision: np.ndarray | float = SI
     return deviation
 
 
+def bounded(x: np.ndarray) -> np.ndarray:
+    """Takes numbers beyond ±1e150 for these: the square of one near the largest double would be infinite for ever."""
+    return x.clip(-LARGEST, LARGEST)
+
+
 def standardise(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Computes ``(x - mean) / deviation`` in float64, 0 for constants; the deviation comes from `spread`."""
-    centred: np.ndarray = x - mean
+    centred: np.ndarray = bounded(x) - mean
     centred /= deviation
     return centred
 
@@ -38,7 +44,7 @@ def to_lists(statistics: Json) -> Json:
 
 def prefix_standardise(x: np.ndarray, precision: np.ndarray | float = SINGLE, first: int = 0) -> np.ndarray:
     """Standardises the steps of ``(T, n)`` from ``first`` on, each by mean and deviation of all steps up to itself."""
-    count = np.arange(first + 1, len(x) + 1)[:, None]
+    x, count = bounded(x), np.arange(first + 1, len(x) + 1)[:, None]
     shifted = x - x[:1]  # sums of squares of far-off values would cancel
     before, rest = shifted[:first], shifted[first:]
     mean = (before.sum(0) + rest.cumsum(0)) / count
@@ -50,7 +56,7 @@ def prefix_standardise(x: np.ndarray, precision: np.ndarray | float = SINGLE, fi
 
 def prefix_rms(x: np.ndarray) -> np.ndarray:
     """Root mean square of ``(T,)`` up to and including each step."""
-    return np.sqrt((x**2).cumsum() / np.arange(1, len(x) + 1))
+    return np.sqrt((bounded(x) ** 2).cumsum() / np.arange(1, len(x) + 1))
 
 
 @dataclass
@@ -77,7 +83,7 @@ class RunningStatistics:
 
     def observe(self, x: np.ndarray, active: np.ndarray) -> np.ndarray:
         """Takes in observations ``(B, n)`` of the active lanes and standardises them."""
-        fresh = active & (self.count == 0)
+        x, fresh = bounded(x), active & (self.count == 0)
         self.origin[fresh] = x[fresh]
         shifted = x - self.origin
         self.count += active
@@ -92,5 +98,5 @@ class RunningStatistics:
     def reward_scale(self, reward: np.ndarray, active: np.ndarray) -> np.ndarray:
         """Takes in rewards ``(B,)`` of the active lanes; returns their root mean square so far."""
         self.reward_count += active
-        self.reward_squares += reward**2 * active
+        self.reward_squares += bounded(reward) ** 2 * active
         return np.sqrt(self.reward_squares / np.maximum(self.reward_count, 1))
