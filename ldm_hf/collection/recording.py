@@ -11,10 +11,10 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ..errors import EnvironmentFailure, NotAMemberError
+from ..errors import EnvironmentFailure, NotAMemberError, SpaceMismatchError
 from ..references import Reference
 from ..rollouts.lane import Lane
-from ..rollouts.watching import kept
+from ..rollouts.watching import kept, wrong_member
 from ..spaces import Action, Arrays, Observation, flatten, leaves, members_array, stack, unflatten, unstack
 from ..trajectories.schema import Episode
 from ..utils.parallel import note
@@ -88,7 +88,25 @@ class LabelledLane(Lane):
         try:  # not `named`, which costs a microsecond
             return self.reference.act(self.env, self.observation, self.info)
         except Exception as error:
+            self.check()
             self.fail(CALLS["label"], error)
+
+    def check(self) -> None:
+        """Compares the current observation with its space, which may be the cause of another's error.
+
+        Raises:
+            EnvironmentFailure: if it is no member; names the leaf and the step.
+        """
+        try:
+            space = self.env.observation_space
+            parts = flatten(space, self.observation)
+            found = [wrong_member(leaf, [parts[leaf.path]]) for leaf in leaves(space)]
+            problem = next((text for _, text in filter(None, found)), None)
+        except SpaceMismatchError as error:  # a leaf is missing
+            problem = str(error)
+        if problem is not None:
+            text = f"observation of step {len(self.rewards)}: {problem}"
+            raise EnvironmentFailure(self.name, CALLS["observation"], text, self.seed)
 
     def record(self, label: Action, action: Action) -> bool:
         """Executes an action and records the step; returns whether the episode is over.
@@ -105,8 +123,8 @@ class LabelledLane(Lane):
             self._actions.append(own)
             self._observations.append(self._observations.copied(self.observation))
         except Exception as error:
-            role = "observation" if len(self._actions) > len(self.rewards) else "label"
-            self.fail(f"{CALLS[role]}, {role} of step {len(self.rewards)}", error)
+            self.check()
+            self.fail(f"{CALLS['label']} at step {len(self.rewards)}", error)
         over = self.step(action)
         self.rewards.append(self.reward)
         return over

@@ -1,5 +1,6 @@
 """Runs a function in a forked child that ends by SIGKILL (or sees a full disk) at a chosen point of what it writes."""
 
+import faulthandler
 import os
 import resource
 import signal
@@ -7,6 +8,7 @@ import sys
 import traceback
 
 EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
+HANGS = 60  # seconds
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -67,6 +69,7 @@ def in_child(function, folder, stop=None, size=None, full=False):
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, 1)
             os.dup2(silence, 2)
+            faulthandler.dump_traceback_later(HANGS, exit=True, file=writing)  # a child that hangs says where
             points = Points(folder, stop)
             points.install()
             if size is not None:
@@ -75,6 +78,7 @@ def in_child(function, folder, stop=None, size=None, full=False):
             function()
             points.write(writing, str(points.count).encode())
             code = 0
+            faulthandler.cancel_dump_traceback_later()
         except BaseException:
             points.write(writing, traceback.format_exc().encode()[-3000:])
         finally:

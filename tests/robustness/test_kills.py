@@ -84,7 +84,7 @@ class Commands:
         assert collect(SPECS, Plan(str(out), str(out / "none"), steps=150), progress=False) == {}
 
     def collect_results(self, out):
-        return episodes(out), (out / "README.md").read_text()
+        return episodes(out), (out / "README.md").read_text().replace(str(out), "here")
 
     def reference(self, out):
         assert find_references(SPECS, out, budget=1.0) == {}
@@ -157,9 +157,11 @@ def whole(prepared):
 
     def of(name):
         if name not in found:
-            out = prepared.folder / f"whole {name}"
-            out.mkdir()
-            code, told = in_child(partial(getattr(prepared, name), out), out)
+            out, counted = (prepared.folder / part / name / "out" for part in ("whole", "counted"))
+            out.mkdir(parents=True)
+            counted.mkdir(parents=True)
+            getattr(prepared, name)(out)  # in this process, so that no child has anything left to import
+            code, told = in_child(partial(getattr(prepared, name), counted), counted)
             assert code == 0, told
             found[name] = getattr(prepared, f"{name}_results")(out), int(told)
         return found[name]
