@@ -133,6 +133,9 @@ def note_failure(folder: Path, failure: LDMError) -> None:
     Args:
         folder: folder of the environment.
         failure: why its collection ended.
+
+    Raises:
+        DatasetError: if the disk is full, or a file is damaged.
     """
     recover(folder, wait=False)
     if isinstance(failure, EnvironmentFailure) and failure.doing == RECORDING and failure.seed is not None:
@@ -140,7 +143,10 @@ def note_failure(folder: Path, failure: LDMError) -> None:
         failures.setdefault(failure.seed, []).append(str(failure))
         if len(failures[failure.seed]) == ATTEMPTS:
             logger.warning("%s: the episode of seed %d is left out from now on", folder.name, failure.seed)
-        save_json({str(seed): messages for seed, messages in failures.items()}, folder / FAILED)
+        try:
+            save_json({str(seed): messages for seed, messages in failures.items()}, folder / FAILED)
+        except OSError as error:
+            raise DatasetError(f"{failure}; writing {folder / FAILED} failed, too ({error}).") from error
 
 
 def next_seed(first: int, episodes: int, skipped: Collection[int]) -> int:

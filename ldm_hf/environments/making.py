@@ -51,7 +51,7 @@ def _register(library: str) -> None:
         return
     try:
         with quiet():
-            import_library(known.registration)
+            contextvars.copy_context().run(import_library, known.registration)
     except ImportError as error:
         raise MissingExtraError(library, extra=known.extra) from error
 

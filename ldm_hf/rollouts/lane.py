@@ -129,6 +129,8 @@ class Lane:
             os._exit(1)  # a child of the environment's fork; the parent goes on
         if isinstance(error, SpaceMismatchError):  # a value that was to be taken apart
             raise EnvironmentFailure(self.name, call, str(error), self.seed) from error
+        if isinstance(error, EnvironmentFailure) and error.seed is None:  # of an isolated environment
+            error.seed = self.seed
         if isinstance(error, (LDMError, *INTERRUPTS)):
             raise error
         raise EnvironmentFailure(self.name, call, error, self.seed) from error

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ..errors import EnvironmentFailure, NotAMemberError
+from ..errors import EnvironmentFailure, NotAMemberError, UnsupportedSpaceError
 from ..spaces import Leaf, Observation, Space, flatten, holds_all, leaves, members_array, outside
 
 STEPS = 256  # observations that are compared in one go
@@ -27,6 +27,7 @@ class Watch:
     def __init__(self, name: str) -> None:
         self._name = name
         self._space: Space | None = None
+        self._leaves: list[Leaf] = []
         self._nested = False
         self._kept: list[Any] = []
         self._begins: list[tuple[int, int, int]] = []  # first kept observation of an episode, its step, its seed
@@ -36,7 +37,10 @@ class Watch:
         if space is not self._space:
             self.check()
             self._space, self._nested = space, isinstance(space, spaces.Dict | spaces.Tuple)
-            self._leaves = leaves(space)
+            try:
+                self._leaves = leaves(space)
+            except UnsupportedSpaceError:  # only a policy of its own can act there
+                self._leaves = []
             self._copy = {leaf.path: _same if holds_all(leaf.space) else kept for leaf in self._leaves}
             size = sum(_bytes(leaf.space) for leaf in self._leaves)
             self._limit = max(1, min(STEPS, BYTES // max(1, size)))
@@ -48,6 +52,8 @@ class Watch:
         Raises:
             EnvironmentFailure: as `check` does.
         """
+        if not self._leaves:
+            return
         if self._nested:
             parts = flatten(self._space, observation)
             self._kept.append({path: copied(parts[path]) for path, copied in self._copy.items()})

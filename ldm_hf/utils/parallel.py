@@ -104,6 +104,7 @@ def run_tasks(
                 outcome = worker.outcome(limit, silence)
                 if outcome is None:
                     continue
+                on_progress(worker.progress())
                 name, lost = worker.name, worker.ended
                 if lost:
                     workers.remove(worker)
