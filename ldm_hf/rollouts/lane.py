@@ -88,16 +88,13 @@ class Lane:
             self.fail("step", error)
         if self._generation != guarding.generation:
             os._exit(1)
-        if reward.__class__ is not float:
-            reward = self._number(reward)
-        if not -LARGEST <= reward <= LARGEST:
-            raise RewardError(
-                self.name, "step", f"the reward for action {action!s:.100} is {reward}, no finite number of 32 bits",
-                self.seed,
-            )  # fmt: skip
-        if terminated.__class__ is not bool or truncated.__class__ is not bool:
+        value = reward if type(reward) is float else self._number(reward)
+        if not -LARGEST <= value <= LARGEST:
+            problem = f"the reward for action {action!s:.100} is {value}, no finite number of 32 bits"
+            raise RewardError(self.name, "step", problem, self.seed)
+        if type(terminated) is not bool or type(truncated) is not bool:
             terminated, truncated = self._flag("terminated", terminated), self._flag("truncated", truncated)
-        self.reward, self.terminated, self.truncated = reward, terminated, truncated
+        self.reward, self.terminated, self.truncated = value, terminated, truncated
         return terminated or truncated
 
     def check(self) -> None:
@@ -142,23 +139,15 @@ class Lane:
                 raise TypeError("a text")
             return float(reward)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
-            raise EnvironmentFailure(
-                self.name,
-                "step",
-                f"the reward is {reward!r:.100} ({type(reward).__name__}), a number expected",
-                self.seed,
-            ) from None
+            problem = f"the reward is {reward!r:.100} ({type(reward).__name__}), a number expected"
+            raise EnvironmentFailure(self.name, "step", problem, self.seed) from None
 
     def _flag(self, field: str, value: object) -> bool:
         """A flag as a bool."""
         flag = np.asarray(value)
         if flag.size != 1 or flag.dtype.kind not in "biuf" or not np.isfinite(flag).all():
-            raise EnvironmentFailure(
-                self.name,
-                "step",
-                f"{field} is {value!r:.100} ({type(value).__name__}), True or False expected",
-                self.seed,
-            )
+            problem = f"{field} is {value!r:.100} ({type(value).__name__}), True or False expected"
+            raise EnvironmentFailure(self.name, "step", problem, self.seed)
         return bool(flag.any())
 
 

@@ -55,6 +55,7 @@ class Watch:
         if not self._leaves:
             return
         if self._nested:
+            assert self._space is not None
             parts = flatten(self._space, observation)
             self._kept.append({path: copied(parts[path]) for path, copied in self._copy.items()})
         else:
