@@ -53,10 +53,14 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file = _locked(self.folder / FILE, self.wait)
         self._columns: list[Column] = []
-        if left := self._left():
-            with TrajectoryWriter(self.folder.parent, EnvironmentInfo.load(self.folder)) as writer:
-                for episode in left:
-                    writer.write(episode)
+        try:
+            if left := self._left():
+                with TrajectoryWriter(self.folder.parent, EnvironmentInfo.load(self.folder)) as writer:
+                    for episode in left:
+                        writer.write(episode)
+        except BaseException:
+            os.close(self._file)
+            raise
         return self
 
     def __exit__(
@@ -111,7 +115,10 @@ class Journal:
             frame = data[start + FRAME.size : start + FRAME.size + length]
             if zlib.crc32(frame) != checksum or len(frame) != length:
                 break
-            episodes.append(_decoded(frame, known))
+            try:
+                episodes.append(_decoded(frame, known))
+            except (ValueError, TypeError, StopIteration, struct.error):  # written for other spaces
+                break
             start += FRAME.size + length
         # it may have ended between writing a shard and emptying the journal
         since = stored(self.folder)[0] - BASE.unpack_from(data)[0]

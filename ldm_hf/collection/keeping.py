@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 FLUSH_SECONDS = 300.0  # between two shards; what came since the last one is in the journal
 FREE_SECONDS = 0.002  # for keeping the first episodes at once
 SHARE = 0.02  # of the time afterwards
+LARGE = 2**25  # bytes of observations
 FAILED = "failures.json"
 ATTEMPTS = 2  # an episode that has failed so often is left out
 
@@ -32,7 +33,8 @@ ATTEMPTS = 2  # an episode that has failed so often is left out
 class Keeper:
     """Checks and keeps finished episodes; use it as a context manager.
 
-    At first each episode is kept at once, then several together, so that this takes a fiftieth of the time at most.
+    At first each episode goes into the journal at once, then several together, so that this takes a fiftieth of the
+    time at most. Many bytes at once, as pictures have them, become a shard without a detour.
 
     Args:
         writer: writes the shards.
@@ -44,7 +46,7 @@ class Keeper:
         self._writer, self._journal, self._stored = writer, journal, episodes
         self._checked = [column for column in writer.columns if column.space and not holds_all(column.space)]
         self._new: list[Episode] = []
-        self._spent, self._due = 0.0, 0.0
+        self._bytes, self._spent, self._due = 0, 0.0, 0.0
         self._began = self._flushed = time.monotonic()
         journal.begin(writer.columns, episodes)
 
@@ -56,22 +58,25 @@ class Keeper:
             DatasetError: if the disk is full.
         """
         self._new.append(episode)
-        if time.monotonic() >= self._due:
+        self._bytes += sum(values.nbytes for values in episode["observation"].values())
+        if self._bytes >= LARGE or time.monotonic() >= self._due:
             self.keep()
 
     def keep(self) -> None:
         """Checks and keeps all episodes so far; raises what `add` does."""
         started = time.monotonic()
-        new, self._new = self._new, []
+        new, large = self._new, self._bytes >= LARGE
+        self._new, self._bytes = [], 0
         count, failure = first_wrong(new, self._checked, self._writer.info.name)
-        self._journal.append(new[:count])
+        if not large:
+            self._journal.append(new[:count])
         self._spent += time.monotonic() - started
         self._due = self._began + (self._spent - FREE_SECONDS) / SHARE
         held = len(self._writer.unwritten)
         for episode in new[:count]:
             self._writer.write(episode)
         self._stored += count
-        if started - self._flushed > FLUSH_SECONDS:
+        if large or started - self._flushed > FLUSH_SECONDS:
             self._writer.flush()
         if len(self._writer.unwritten) < held + count:  # a shard was written
             self._flushed = started
