@@ -11,6 +11,7 @@ is written in Python can be faster.
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 
 import numpy as np
 from common import Row, cpu_seconds, parser, show
@@ -18,6 +19,8 @@ from common import Row, cpu_seconds, parser, show
 from ldm_hf.collection import Plan
 from ldm_hf.collection.actors import Perturbed
 from ldm_hf.collection.collecting import environment_info, open_lanes
+from ldm_hf.collection.journal import Journal
+from ldm_hf.collection.keeping import Keeper
 from ldm_hf.collection.recording import LabelledLane, record
 from ldm_hf.environments import get_spec
 from ldm_hf.references import load_reference
@@ -74,10 +77,15 @@ def compare(name: str, references: str, budget: float, most: int) -> Row:
     info = environment_info(spec, lanes[0], Plan("nowhere", references), {}, None)
 
     def collect(steps: int) -> list[Episode]:
-        with tempfile.TemporaryDirectory() as folder, TrajectoryWriter(folder, info) as writer:
-            episodes = []
+        episodes = []
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            Journal(Path(folder) / info.name) as journal,
+            TrajectoryWriter(folder, info) as writer,
+            Keeper(writer, journal, 0) as keeper,
+        ):
             for episode in record(lanes, Perturbed(), 0, steps):
-                writer.write(episode)
+                keeper.add(episode)
                 episodes.append(episode)
         return episodes
 

@@ -29,6 +29,22 @@ class SpaceMismatchError(LDMError):
     """A space differs from the one that was recorded with the data or the model."""
 
 
+class NotAMemberError(SpaceMismatchError):
+    """A value is no member of a leaf.
+
+    Args:
+        path: path of the leaf.
+        space: space of the leaf.
+        value: what was found.
+        index: number of the value among those that were given.
+    """
+
+    def __init__(self, path: str, space: object, value: object, index: int) -> None:
+        kind = f"{type(value).__name__} of shape {value.shape}" if hasattr(value, "shape") else type(value).__name__
+        super().__init__(f"leaf '{path or '(root)'}' is {value!r:.200} ({kind}), no member of {space!s:.200}")
+        self.index = index
+
+
 class NonFiniteError(LDMError):
     """NaN or infinity where finite numbers are needed."""
 
@@ -59,12 +75,27 @@ class InstallationError(LDMError):
 
 
 class EnvironmentFailure(LDMError):
-    """An environment raised an error of its own in make, reset or step."""
+    """An environment raised an error of its own, broke Gymnasium's contract, or ended its process.
 
-    def __init__(self, name: str, call: str, error: BaseException | str) -> None:
+    Args:
+        name: name of the environment.
+        call: what failed: make, reset, step, ...
+        error: the error, or what was found and how to cure it.
+        seed: seed of the episode, if it was in one.
+        doing: what the process was doing, if it has ended.
+    """
+
+    def __init__(
+        self, name: str, call: str, error: BaseException | str, seed: int | None = None, doing: str | None = None
+    ) -> None:
         cause = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        super().__init__(f"environment {name} failed in {call}: {cause}")
-        self.name = name
+        place = doing if seed is None else f"episode of seed {seed}"
+        super().__init__(f"environment {name} failed in {call}{f' ({place})' if place else ''}: {cause}")
+        self.name, self.seed, self.doing = name, seed, doing
+
+
+class RewardError(EnvironmentFailure, NonFiniteError):
+    """An environment gave a reward that is no finite number of 32 bits."""
 
 
 class NotALanguageModelError(LDMError, NotImplementedError):

@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from .errors import SpaceMismatchError, UnsupportedSpaceError
+from .errors import NotAMemberError, SpaceMismatchError, UnsupportedSpaceError
 
 Space = gymnasium.Space[Any]
 """Any Gymnasium space."""
@@ -177,6 +177,89 @@ def leaf_array(space: Space, values: Member) -> np.ndarray:
     if isinstance(space, spaces.Text):
         return np.asarray(values, dtype=object)
     return np.asarray(values, dtype=space.dtype)
+
+
+def members_array(leaf: Leaf, values: Sequence[Member]) -> np.ndarray:
+    """Values of one leaf, one for each step, as an array ``(N, *shape)`` with its dtype, if only precision is lost.
+
+    Args:
+        leaf: the leaf.
+        values: ``N`` values, which may be outside its bounds (see `outside`).
+
+    Raises:
+        NotAMemberError: if one has another shape, or is of a kind that the dtype cannot hold.
+    """
+    if isinstance(leaf.space, spaces.Text):
+        for index, value in enumerate(values):
+            if not isinstance(value, str):
+                raise NotAMemberError(leaf.path, leaf.space, value, index)
+        return leaf_array(leaf.space, values)
+    dtype, shape = leaf.space.dtype, tuple(leaf.space.shape or ())
+    try:
+        array = np.asarray(values)
+    except ValueError:  # several shapes
+        array = np.empty(0, object)
+    if array.dtype.kind not in "biuf" or array.shape[1:] != shape:
+        for index, value in enumerate(values):
+            single = _plain(value)
+            if single is None or single.shape != shape:
+                raise NotAMemberError(leaf.path, leaf.space, value, index)
+    if array.dtype == dtype:
+        return array
+    with np.errstate(all="ignore"):  # what becomes infinite is outside the space
+        fitted = array.astype(dtype)
+    if fitted.dtype.kind != "f":
+        wrong = (fitted != array).reshape(len(array), -1).any(axis=1)
+        if wrong.any():
+            index = int(wrong.argmax())
+            raise NotAMemberError(leaf.path, leaf.space, values[index], index)
+    return fitted
+
+
+def _plain(value: object) -> np.ndarray | None:
+    """A value as an array of numbers or truth values; None if it is something else."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        return None
+    return array if array.dtype.kind in "biuf" else None
+
+
+def outside(space: Space, values: np.ndarray) -> np.ndarray:
+    """Whether each of N values of a leaf is no member of its space; NaN and infinities never are.
+
+    Args:
+        space: a primitive space.
+        values: ``(N, *shape)``, Text as objects.
+
+    Returns:
+        ``(N,)`` bool.
+    """
+    if isinstance(space, spaces.Text):
+        wrong_texts = {text for text in set(values) if not space.contains(str(text))}
+        return np.array([text in wrong_texts for text in values], bool)
+    low: np.ndarray | np.integer | int
+    high: np.ndarray | np.integer | int
+    if isinstance(space, spaces.Box):
+        low, high = space.low, space.high
+    elif isinstance(space, spaces.Discrete):
+        low, high = space.start, space.start + space.n - 1
+    elif isinstance(space, spaces.MultiDiscrete):
+        low, high = space.start, space.start + space.nvec - 1
+    else:
+        low, high = 0, 1  # MultiBinary
+    wrong: np.ndarray = ~((values >= low) & (values <= high))
+    if np.issubdtype(values.dtype, np.floating):
+        wrong |= ~np.isfinite(values)
+    return np.asarray(wrong.reshape(len(values), -1).any(axis=1))
+
+
+def holds_all(space: Space) -> bool:
+    """Whether a leaf has no value but members: its bounds are those of its integer type."""
+    if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.integer):
+        return False
+    limits = np.iinfo(np.dtype(space.dtype))
+    return bool((space.low == limits.min).all() and (space.high == limits.max).all())
 
 
 def stack(space: Space, values: Sequence[Member]) -> Arrays:

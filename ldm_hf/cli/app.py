@@ -10,6 +10,7 @@ from collections.abc import Callable
 import typer
 
 from ..errors import LDMError
+from ..utils.parallel import always_use_processes
 from .collect import collect_command
 from .dataset import dataset_app, import_data
 from .envs import envs_app
@@ -38,6 +39,7 @@ def run(command: Callable[[], object]) -> None:
     """Runs a command; an error that a user can cure is printed as one line without a stack trace."""
     logging.basicConfig(format="%(levelname)s %(message)s")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    always_use_processes()  # an environment that crashes must not end the command
     try:
         command()
     except LDMError as error:

@@ -86,14 +86,12 @@ def import_data(
 
 def _environment(name: str) -> tuple[dict[str, object], tuple[gymnasium.Space[Observation], gymnasium.Space[Action]]]:
     """The description of an environment of the catalogue or Gymnasium, and its observation and action space."""
-    from ..environments import get_spec, make
+    from ..environments import get_spec
+    from ..environments.making import opened
 
     spec = get_spec(name)
-    env = make(spec)
-    try:
+    with opened(spec) as env:
         return spec.facts(), (env.observation_space, env.action_space)
-    finally:
-        env.close()
 
 
 @dataset_app.command()

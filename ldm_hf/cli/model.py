@@ -76,6 +76,7 @@ def play(
     """Lets a model play and shows it in a window or writes a video."""
     from ..evaluation.playing import play as play_episodes
     from ..evaluation.playing import play_grid
+    from ..utils.parallel import SILENT_SECONDS, run_tasks
 
     names = env.split(",")
     if len(names) > 1:
@@ -85,7 +86,10 @@ def play(
             console.print(f"left out: {failure}", markup=False, highlight=False)
         console.print(f"video in {video}")
         return
-    returns = play_episodes(model, env, video, episodes, seed)
+    tasks = {env: (model, env, video, episodes, seed)}
+    ((_, returns),) = run_tasks(play_episodes, tasks, silence=SILENT_SECONDS, quiet=False)
+    if isinstance(returns, LDMError):
+        raise returns
     console.print(f"returns: {', '.join(f'{value:.4g}' for value in returns)}")
     if video:
         console.print(f"video in {video}")

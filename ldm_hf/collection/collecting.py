@@ -7,9 +7,8 @@ what the reference would have done.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -19,7 +18,7 @@ from tqdm.auto import tqdm
 from ..agent import loaded_model, make_agent
 from ..environments import EnvironmentSpec, make
 from ..environments.isolation import IsolatedEnv
-from ..errors import LDMError
+from ..errors import EnvironmentFailure, LDMError
 from ..references import Reference, known_scores, load_reference
 from ..rollouts import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, measurement, normalised_score, rollout
 from ..rollouts.returns import Scores
@@ -27,14 +26,14 @@ from ..spaces import space_to_json
 from ..trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 from ..trajectories.writer import stored
 from ..utils.installed import versions
-from ..utils.parallel import report, run_tasks
+from ..utils.parallel import SILENT_SECONDS, report, run_tasks
 from .actors import BURST, LADDER, Perturbed, Student
-from .recording import Actor, LabelledLane, record
+from .journal import Journal, recover
+from .keeping import Keeper, left_out, next_seed, note_failure
+from .recording import RECORDING, Actor, LabelledLane, record
 
 SCORE_EPISODES = 20
 LANES = 8  # environments where one call acts in several of them: a learned reference, a model
-FLUSH_SECONDS = 300.0  # most work that is lost if the process is ended
-SILENT_SECONDS = 1800.0  # a process that ends no episode for so long is taken to hang
 local_executor = partial(run_tasks, silence=SILENT_SECONDS)
 Result = TypeVar("Result")
 
@@ -58,6 +57,11 @@ class Plan:
     seed: int = 0
     student: str | None = None
     mix: float = 0.5
+
+    def absolute(self) -> Plan:
+        """The plan with folders that do not depend on the working directory."""
+        folders = (str(Path(folder).absolute()) for folder in (self.folder, self.references_folder))
+        return replace(self, **dict(zip(("folder", "references_folder"), folders, strict=True)))
 
     def steps_of(self, spec: EnvironmentSpec) -> int:
         """Number of steps to collect in an environment."""
@@ -94,6 +98,9 @@ def collect(
 ) -> dict[str, LDMError]:
     """Collects in every environment, several at a time; continues what was interrupted.
 
+    Nothing that an environment does stops the others, and the episodes that it has finished are kept. An episode in
+    which it fails in two calls is left out from then on.
+
     Args:
         specs: rows of the catalogue.
         plan: what to collect, and where to write it.
@@ -112,6 +119,10 @@ def collect(
         for done, (name, outcome) in enumerate(executor(collect_environment, tasks, jobs, bar.update), 1):
             if isinstance(outcome, LDMError):
                 failures[name] = outcome
+                try:
+                    note_failure(Path(plan.folder) / name, outcome)
+                except LDMError as error:  # what it had recorded cannot be kept
+                    failures[name] = error
             bar.set_postfix(environments=f"{done}/{len(specs)}", failed=len(failures))
     write_readme(plan.folder)
     return failures
@@ -131,12 +142,14 @@ def collect_environment(
         What was written into ``environment.json``.
 
     Raises:
-        EnvironmentFailure: if the environment raises an error.
+        EnvironmentFailure: if the environment raises an error, or gives what is outside its spaces.
         LDMError: if the reference is no better than random actions.
         CheckpointError: if there is no usable student.
         DatasetError: if the disk is full, or the folder has data of other spaces.
     """
+    plan = plan.absolute()  # an environment may change the working directory
     folder, target = Path(plan.folder) / spec.name, plan.steps_of(spec)
+    recover(folder)
     episodes, steps = stored(folder)
     report(min(steps, target))
     if steps >= target:
@@ -149,23 +162,27 @@ def collect_environment(
         make_reference = partial(load_reference, spec, plan.references_folder)
     scores = scores or _scores(spec, make_reference)
     normalised_score(0, scores["random"]["mean"], scores["reference"]["mean"], spec.name)  # there is a scale
+    if plan.student is not None:
+        loaded_model(plan.student)  # before an environment may change the working directory
     lanes = open_lanes(spec, make_reference, several=plan.student is not None)
     try:
-        info = environment_info(spec, lanes[0], plan, scores, known)
-        actor = actor_of(spec, plan, lanes)
-        with TrajectoryWriter(plan.folder, info) as writer:
-            written = time.monotonic()
-            for episode in record(lanes, actor, plan.seed + episodes, target - steps):
-                writer.write(episode)
-                if time.monotonic() - written > FLUSH_SECONDS:
-                    writer.flush()
-                    written = time.monotonic()
-                length = len(episode["reward"])
-                report(min(length, max(0, target - steps)))
-                steps += length
+        with Journal(folder) as journal:
+            info = environment_info(spec, lanes[0], plan, scores, known, skipped := left_out(folder))
+            with TrajectoryWriter(plan.folder, info) as writer:
+                episodes, steps = stored(folder)  # again: another process may have collected in the meantime
+                seed = next_seed(plan.seed, episodes, skipped)
+                with Keeper(writer, journal, episodes) as keeper:
+                    for episode in record(lanes, actor_of(spec, plan, lanes), seed, target - steps, skipped):
+                        keeper.add(episode)
+                        length = len(episode["reward"])
+                        report(min(length, max(0, target - steps)))
+                        steps += length
+    except EnvironmentFailure as failure:
+        failure.doing = RECORDING
+        raise
     finally:
         for lane in lanes:
-            lane.env.close()
+            lane.close()
     return info
 
 
@@ -185,7 +202,7 @@ def open_lanes(spec: EnvironmentSpec, make_reference: Callable[[], Reference], s
             lanes.append(LabelledLane(make(spec), reference, spec.name))
     except BaseException:
         for lane in lanes:
-            lane.env.close()
+            lane.close()
         raise
     return lanes
 
@@ -216,7 +233,12 @@ def _scores(spec: EnvironmentSpec, make_reference: Callable[[], Reference]) -> S
 
 
 def environment_info(
-    spec: EnvironmentSpec, lane: LabelledLane, plan: Plan, scores: Scores, known: EnvironmentInfo | None
+    spec: EnvironmentSpec,
+    lane: LabelledLane,
+    plan: Plan,
+    scores: Scores,
+    known: EnvironmentInfo | None,
+    skipped: Sequence[int] = (),
 ) -> EnvironmentInfo:
     """The content of ``environment.json``.
 
@@ -226,9 +248,12 @@ def environment_info(
         plan: what is collected.
         scores: mean returns of random actions and of the reference.
         known: what a folder that is continued says; students that acted before stay listed.
+        skipped: seeds of episodes that are left out.
     """
     env = lane.env
     collection = (known.collection if known else {}) | {"seed": plan.seed}
+    if skipped:
+        collection["left_out"] = list(skipped)
     if plan.student is None:
         collection |= {"foreign_actions": list(LADDER), "mean_burst": BURST}
     else:

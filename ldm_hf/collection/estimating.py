@@ -108,7 +108,7 @@ def estimate_environment(
             size = _bytes(Path(folder) / spec.name)
     finally:
         for lane in lanes:
-            lane.env.close()
+            lane.close()
     longest = max(lengths)
     length = sum(lengths) / len(lengths) if longest < EPISODE else limit
     scored = 0 if known else int(2 * max(SCORE_EPISODES, spec.episodes) * length)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
+import itertools
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ..errors import LDMError
+from ..errors import EnvironmentFailure, NotAMemberError, SpaceMismatchError
 from ..references import Reference
 from ..rollouts.lane import Lane
-from ..spaces import Action, Arrays, Observation, flatten, leaf_array, leaves, stack, unflatten, unstack
+from ..rollouts.watching import kept, wrong_member
+from ..spaces import Action, Arrays, Observation, flatten, leaves, members_array, stack, unflatten, unstack
 from ..trajectories.schema import Episode
+from ..utils.parallel import note
 
-CONSTANT = (np.generic, int, str)  # not written as a union, which would be built in every step
+RECORDING = "recording"  # what a process is noted to be doing
+CALLS = {"observation": "step", "action": "its actor", "label": "its reference policy"}  # where a role comes from
 
 
 class Members(list[Any]):
@@ -31,24 +35,21 @@ class Members(list[Any]):
     def __init__(self, space: gymnasium.Space[object]) -> None:
         super().__init__()
         self._space, self._leaves = space, leaves(space)
-        self.copied: Callable[[Any], object] = self._parts if isinstance(space, spaces.Dict | spaces.Tuple) else _copy
+        self.copied: Callable[[Any], object] = self._parts if isinstance(space, spaces.Dict | spaces.Tuple) else kept
 
     def _parts(self, value: Observation | Action) -> dict[str, object]:
         """A copy of each leaf, by path."""
-        return {path: _copy(part) for path, part in flatten(self._space, value).items()}
+        return {path: kept(part) for path, part in flatten(self._space, value).items()}
 
     def arrays(self) -> Arrays:
-        """The members as arrays, ``{path: (T, *leaf shape)}``."""
-        if self.copied is _copy:
-            return {"": leaf_array(self._space, self)}
-        return {leaf.path: leaf_array(leaf.space, [parts[leaf.path] for parts in self]) for leaf in self._leaves}
+        """The members as arrays, ``{path: (T, *leaf shape)}``.
 
-
-def _copy(value: object) -> object:
-    """A copy of the value of a leaf, if it could change."""
-    if isinstance(value, np.ndarray):
-        return value.copy()
-    return value if isinstance(value, CONSTANT) else copy.deepcopy(value)
+        Raises:
+            NotAMemberError: if one has another shape, or is of a kind that its leaf cannot hold.
+        """
+        if self.copied is kept:
+            return {"": members_array(self._leaves[0], self)}
+        return {leaf.path: members_array(leaf, [parts[leaf.path] for parts in self]) for leaf in self._leaves}
 
 
 class LabelledLane(Lane):
@@ -64,7 +65,7 @@ class LabelledLane(Lane):
     """
 
     def __init__(self, env: gymnasium.Env, reference: Reference, name: str = "environment") -> None:
-        super().__init__(env, name)
+        super().__init__(env, name, watched=False)  # what is recorded is checked before it is kept
         self.reference = reference
 
     def begin(self, seed: int) -> None:
@@ -79,45 +80,83 @@ class LabelledLane(Lane):
         # after the reset, in which some environments make new spaces
         self._observations = Members(self.env.observation_space)
         self._actions, self._labels = Members(self.env.action_space), Members(self.env.action_space)
-        with self.named("its reference policy"):
+        with self.named(CALLS["label"]):
             self.reference.reset(self.env)
 
     def label(self) -> Action:
         """The action that the reference would take."""
         try:  # not `named`, which costs a microsecond
             return self.reference.act(self.env, self.observation, self.info)
-        except LDMError:
-            raise
         except Exception as error:
-            raise self.failure("its reference policy", error) from error
+            self.check()
+            self.fail(CALLS["label"], error)
+
+    def check(self) -> None:
+        """Compares the current observation with its space, which may be the cause of another's error.
+
+        Raises:
+            EnvironmentFailure: if it is no member; names the leaf and the step.
+        """
+        try:
+            space = self.env.observation_space
+            parts = flatten(space, self.observation)
+            found = [wrong_member(leaf, [parts[leaf.path]]) for leaf in leaves(space)]
+            problem = next((text for _, text in filter(None, found)), None)
+        except SpaceMismatchError as error:  # a leaf is missing
+            problem = str(error)
+        if problem is not None:
+            text = f"observation of step {len(self.rewards)}: {problem}"
+            raise EnvironmentFailure(self.name, CALLS["observation"], text, self.seed)
 
     def record(self, label: Action, action: Action) -> bool:
-        """Executes an action and records the step; returns whether the episode is over."""
-        kept = self._labels.copied(label)
-        self._labels.append(kept)
-        if action is not label:
-            self.reference.executed(action)
-            kept = self._actions.copied(action)
-        self._actions.append(kept)
-        self._observations.append(self._observations.copied(self.observation))
+        """Executes an action and records the step; returns whether the episode is over.
+
+        Raises:
+            EnvironmentFailure: if the environment fails, or gave an observation that lacks a leaf.
+        """
+        try:
+            own = self._labels.copied(label)
+            self._labels.append(own)
+            if action is not label:
+                self.reference.executed(action)
+                own = self._actions.copied(action)
+            self._actions.append(own)
+            self._observations.append(self._observations.copied(self.observation))
+        except Exception as error:
+            self.check()
+            self.fail(f"{CALLS['label']} at step {len(self.rewards)}", error)
         over = self.step(action)
         self.rewards.append(self.reward)
         return over
 
     def episode(self, behaviour: str) -> Episode:
-        """The whole episode; ``behaviour`` says who acted."""
+        """The whole episode.
+
+        Args:
+            behaviour: who acted.
+
+        Raises:
+            EnvironmentFailure: if a value does not fit its leaf; names role and step.
+        """
         ends = np.zeros((2, len(self.rewards)), bool)
         ends[:, -1] = self.terminated, self.truncated
         return {
-            "observation": self._observations.arrays(),
-            "action": self._actions.arrays(),
-            "label": self._labels.arrays(),
+            "observation": self._arrays("observation", self._observations),
+            "action": self._arrays("action", self._actions),
+            "label": self._arrays("label", self._labels),
             "reward": np.array(self.rewards, np.float32),
             "terminated": ends[0],
             "truncated": ends[1],
             "seed": self.seed,
             "behaviour": behaviour,
         }
+
+    def _arrays(self, role: str, members: Members) -> Arrays:
+        try:
+            return members.arrays()
+        except NotAMemberError as error:
+            text = f"{role} of step {error.index}: {error}"
+            raise EnvironmentFailure(self.name, CALLS[role], text, self.seed) from error
 
 
 class Actor(Protocol):
@@ -136,7 +175,9 @@ class Actor(Protocol):
         """Chooses the actions of all lanes; the label itself (the same object) where the reference acts."""
 
 
-def record(lanes: list[LabelledLane], actor: Actor, seed: int, target: int) -> Iterator[Episode]:
+def record(
+    lanes: list[LabelledLane], actor: Actor, seed: int, target: int, skipped: Collection[int] = ()
+) -> Iterator[Episode]:
     """Plays whole episodes until they have ``target`` steps.
 
     Args:
@@ -144,6 +185,7 @@ def record(lanes: list[LabelledLane], actor: Actor, seed: int, target: int) -> I
         actor: chooses the executed actions.
         seed: seed of the first episode.
         target: steps wanted.
+        skipped: seeds that are left out.
 
     Yields:
         Episodes with the seeds ``seed``, ``seed + 1``, ... in this order, however many lanes there are.
@@ -157,13 +199,15 @@ def record(lanes: list[LabelledLane], actor: Actor, seed: int, target: int) -> I
     labels: list[Action] = [None] * len(lanes)
     finished: dict[int, Episode] = {}  # episodes that wait for an earlier one, by seed
     lengths: list[int] = []  # steps of all finished episodes
-    following, due = seed, seed  # seeds of the next episode to begin and of the next one to yield
+    seeds = (following for following in itertools.count(seed) if following not in skipped)
+    begun: deque[int] = deque()  # seeds of the episodes that were not yielded yet
     while target > 0:
         while idle and _is_needed(target, len(active), finished, lengths):
             active.append(index := idle.pop(0))
-            lanes[index].begin(following)
+            begun.append(next(seeds))
+            note(RECORDING, begun[0])
+            lanes[index].begin(begun[-1])
             behaviours[index] = actor.begin(index, lanes[index])
-            following += 1
         _label(lanes, active, labels)
         actions = actor.act(lanes, labels)
         for index in [index for index in active if lanes[index].record(labels[index], actions[index])]:
@@ -171,9 +215,9 @@ def record(lanes: list[LabelledLane], actor: Actor, seed: int, target: int) -> I
             lengths.append(len(lanes[index].rewards))
             active.remove(index)
             idle.append(index)
-        while target > 0 and due in finished:  # before another episode begins, which may fail
-            episode = finished.pop(due)
-            due, target = due + 1, target - len(episode["reward"])
+        while target > 0 and begun and begun[0] in finished:  # before another episode begins, which may fail
+            episode = finished.pop(begun.popleft())
+            target -= len(episode["reward"])
             yield episode
 
 
@@ -198,5 +242,5 @@ def _label(lanes: list[LabelledLane], active: list[int], labels: list[Action]) -
     observation_space, action_space = first.env.observation_space, first.env.action_space
     # all lanes, also those that have nothing left to do, since batches of one size round alike
     observations = unflatten(observation_space, stack(observation_space, [lane.observation for lane in lanes]))
-    with first.named("its reference policy"):
+    with first.named(CALLS["label"]):
         labels[:] = unstack(action_space, first.reference.act(first.env, observations, {}), len(lanes))

@@ -21,11 +21,12 @@ from ..errors import LDMError, MissingExtraError, UnsupportedSpaceError
 from ..spaces import Observation, flatten, leaves
 from ..utils.display import draw_without_display
 from ..utils.files import write_atomically
+from ..utils.guarding import INTERRUPTS
 from ..utils.installed import versions
 from ..utils.parallel import run_tasks
 from ..utils.tables import markdown_table
 from .library_folders import save_measured
-from .making import make, quiet
+from .making import opened, quiet
 from .specs import EnvironmentSpec, catalogue, fingerprint
 
 STEPS = 50  # random actions of one run
@@ -135,20 +136,19 @@ def check_environment(spec: EnvironmentSpec) -> Finding:
     found: Finding = {}
     try:
         started = time.perf_counter()
-        env = make(spec)
-        found["seconds_to_make"] = round(time.perf_counter() - started, 2)
-        try:
+        with opened(spec) as env:
+            found["seconds_to_make"] = round(time.perf_counter() - started, 2)
             with quiet():
                 _examine(env, spec, found)
-        finally:
-            env.close()
     except _Flaw as flaw:
         return found | {"verdict": flaw.verdict, "reason": str(flaw)}
     except MissingExtraError as error:
         return {"verdict": MISSING, "reason": str(error)}
     except UnsupportedSpaceError as error:
         return found | {"verdict": UNSUPPORTED, "reason": str(error)}
-    except Exception as error:  # whatever the library raises
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # whatever the library raises
         reason = str(error) if isinstance(error, LDMError) else f"{type(error).__name__}: {error}"
         return found | {"verdict": RAISES, "reason": reason[:500]}
     return found | {"verdict": WORKS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import io
 import logging
 import warnings
@@ -14,6 +15,8 @@ import gymnasium
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from ..errors import EnvironmentFailure, LDMError, MissingExtraError
+from ..utils import guarding
+from ..utils.guarding import INTERRUPTS
 from .building import BuildArguments, build, import_library
 from .isolation import IsolatedEnv, IsolatedVectorEnv, Recipe, is_isolated, python_of
 from .library_folders import additions, libraries
@@ -48,7 +51,7 @@ def _register(library: str) -> None:
         return
     try:
         with quiet():
-            import_library(known.registration)
+            contextvars.copy_context().run(import_library, known.registration)
     except ImportError as error:
         raise MissingExtraError(library, extra=known.extra) from error
 
@@ -97,11 +100,22 @@ def make(name: str | EnvironmentSpec, render_mode: str | None = None) -> gymnasi
     _register(spec.library)
     try:
         with quiet():
-            return build(**_arguments(spec, render_mode))
-    except LDMError:
+            # in a context of its own: NumPy's error state stays as it is
+            return contextvars.copy_context().run(build, **_arguments(spec, render_mode))
+    except (LDMError, *INTERRUPTS):
         raise
-    except Exception as error:  # whatever the library raises is a failure of this environment
+    except BaseException as error:  # whatever the library raises is a failure of this environment
         raise EnvironmentFailure(spec.name, "make", error) from error
+
+
+@contextlib.contextmanager
+def opened(name: str | EnvironmentSpec) -> Iterator[gymnasium.Env]:
+    """An environment that is closed when the block ends, see `make`; an error in its ``close`` loses nothing."""
+    env = make(name)
+    try:
+        yield env
+    finally:
+        guarding.close(env, name if isinstance(name, str) else name.name)
 
 
 def make_vec(name: str | EnvironmentSpec, num_envs: int) -> VectorEnv:

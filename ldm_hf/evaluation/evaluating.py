@@ -27,7 +27,7 @@ from ..rollouts.returns import HELD_OUT_SEED, Measurement, Scores
 from ..trajectories.schema import EnvironmentInfo
 from ..utils.files import save_json
 from ..utils.installed import versions
-from ..utils.parallel import run_tasks
+from ..utils.parallel import SILENT_SECONDS, in_this_process, note, run_tasks
 from .scores import EnvironmentResult, Results, summarise
 
 logger = logging.getLogger(__name__)
@@ -166,14 +166,16 @@ def evaluate(
             found["failures"] = failures
         return found
 
-    bars = progress and jobs == 1
+    bars = progress and in_this_process(jobs)
+    # an environment may change the working directory
+    output, references = None if output is None else Path(output).absolute(), str(Path(references_folder).absolute())
     tasks = {
-        name: (str(model_path), name, str(references_folder), options, _recorded(dataset, name, options), bars, find)
+        name: (str(model_path), name, references, options, _recorded(dataset, name, options), bars, find)
         for name in names
         if name not in done
     }
     with tqdm(total=len(names), initial=len(done), desc="evaluate", unit="environment", disable=not progress) as bar:
-        for name, outcome in run_tasks(_evaluate_by_name, tasks, jobs):
+        for name, outcome in run_tasks(_evaluate_by_name, tasks, jobs, silence=SILENT_SECONDS):
             if isinstance(outcome, LDMError):
                 logger.warning("%s", outcome)
                 failures[name] = str(outcome)
@@ -212,6 +214,7 @@ def evaluate_environment(
     """
 
     def measure(policy: Policy, label: str, num_envs: int) -> Measurement:
+        note(f"measuring {label}")
         episodes = max(options.episodes, target.episodes)
         returns = rollout(target.make_env, policy, episodes, options.seed, num_envs, target.name, progress)
         logger.info("%s, %s: %.4g", target.name, label, returns.mean())

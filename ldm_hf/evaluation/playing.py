@@ -11,11 +11,12 @@ import numpy as np
 from gymnasium.wrappers import HumanRendering
 from tqdm.auto import tqdm
 
-from ..agent import LDMAgent, load_model, make_agent
+from ..agent import LDMAgent, load_model, loaded_model, make_agent
 from ..environments import get_spec, make
 from ..errors import EnvironmentFailure, LDMError
 from ..rollouts.lane import Lane
-from ..utils.parallel import share_cores
+from ..utils.guarding import close
+from ..utils.parallel import SILENT_SECONDS, report, run_tasks, share_cores
 from .pictures import drawing_error, imageio_v3, pixels, prepare_drawing, side_by_side, tile, write_video
 
 
@@ -47,6 +48,7 @@ def play(
     """
     prepare_drawing()
     share_cores()
+    model, video = _fixed(model), None if video is None else Path(video).absolute()
     env = _drawn_environment(name, ("rgb_array", "ansi") if video is None else ("rgb_array",))
     agent = make_agent(*load_model(model), get_spec(name).name, get_spec(name).task or None, env)
     as_text = env.render_mode == "ansi"
@@ -54,16 +56,19 @@ def play(
         env = HumanRendering(env)
     frames: list[np.ndarray] = []
     returns = [0.0] * episodes
-    for episode, frame, reward in _steps(Lane(env, name), agent, episodes, seed, draw=as_text or video is not None):
-        returns[episode] += reward
-        if as_text:
-            show(str(frame))
-        elif isinstance(frame, np.ndarray):
-            frames.append(frame)
-    fps = env.metadata.get("render_fps") or 30
-    env.close()
+    lane = Lane(env, name)
+    try:
+        for episode, frame, reward in _steps(lane, agent, episodes, seed, draw=as_text or video is not None):
+            returns[episode] += reward
+            if as_text:
+                show(str(frame))
+            elif isinstance(frame, np.ndarray):
+                frames.append(frame)
+        fps = env.metadata.get("render_fps") or 30
+    finally:
+        lane.close()
     if video is not None:
-        write_video(Path(video), frames, fps)
+        write_video(video, frames, fps)
     return returns
 
 
@@ -89,37 +94,51 @@ def play_grid(
         seed: Seed of the first episode in each environment.
 
     Returns:
-        Errors by the name of the environment, where it has no picture; it is left out.
+        Errors by the name of the environment, where it failed or has no picture; it is left out.
 
     Raises:
         LDMError: if none of them has a picture.
         MissingExtraError: without imageio.
     """
     imageio_v3()
-    prepare_drawing()
-    share_cores()
-    loaded = load_model(model)
+    loaded_model.cache_clear()  # the folder may hold another model than at the last call
     length = max(1, round(seconds * fps))
+    tasks = {name: (_fixed(model), name, length, side, fps, seed) for name in names}
     tiles: dict[str, list[np.ndarray]] = {}
     failures: dict[str, LDMError] = {}
-    for name in tqdm(names, desc="play", unit="environment"):
-        try:
-            env = _drawn_environment(name)
-            agent = make_agent(*loaded, get_spec(name).name, get_spec(name).task or None, env)
-            speed = env.metadata.get("render_fps") or fps
-            skipped, held = max(1, round(speed / fps)), max(1, round(fps / speed))
-            drawn = (
-                f for _, f, _ in _steps(Lane(env, name), agent, None, seed, draw=skipped) if isinstance(f, np.ndarray)
-            )
-            pictures = [tile(frame, name, side) for frame in itertools.islice(drawn, -(-length // held))]
-            tiles[name] = [picture for picture in pictures for _ in range(held)][:length]
-            env.close()
-        except LDMError as error:
-            failures[name] = error
+    with tqdm(total=len(tasks), desc="play", unit="environment") as bar:
+        for name, outcome in run_tasks(_tiles, tasks, silence=SILENT_SECONDS):
+            if isinstance(outcome, LDMError):
+                failures[name] = outcome
+            else:
+                tiles[name] = outcome
+            bar.update()
     if not tiles:
         raise next(iter(failures.values()))
     write_video(Path(video), [side_by_side(pictures) for pictures in zip(*tiles.values(), strict=True)], fps)
     return failures
+
+
+def _tiles(model: str, name: str, length: int, side: int, fps: int, seed: int) -> list[np.ndarray]:
+    """The pictures of one of several environments."""
+    prepare_drawing()
+    loaded = loaded_model(model)
+    lane = Lane(_drawn_environment(name), name)
+    try:
+        agent = make_agent(*loaded, get_spec(name).name, get_spec(name).task or None, lane.env)
+        speed = lane.env.metadata.get("render_fps") or fps
+        skipped, held = max(1, round(speed / fps)), max(1, round(fps / speed))
+        drawn = (f for _, f, _ in _steps(lane, agent, None, seed, draw=skipped) if isinstance(f, np.ndarray))
+        pictures = [tile(frame, name, side) for frame in itertools.islice(drawn, -(-length // held))]
+        lane.check()
+    finally:
+        lane.close()
+    return [picture for picture in pictures for _ in range(held)][:length]
+
+
+def _fixed(path: str) -> str:
+    """A path that does not depend on the working directory, which an environment may change; a Hub id stays."""
+    return str(Path(path).absolute()) if Path(path).exists() else path
 
 
 def _drawn_environment(name: str, modes: tuple[str, ...] = ("rgb_array",)) -> gymnasium.Env:
@@ -129,11 +148,11 @@ def _drawn_environment(name: str, modes: tuple[str, ...] = ("rgb_array",)) -> gy
         try:
             env = make(spec, render_mode=mode)
         except EnvironmentFailure:
-            make(spec).close()  # if this works, its constructor just does not know the mode
+            close(make(spec), spec.name)  # if this works, its constructor just does not know the mode
             continue
         if mode in env.metadata.get("render_modes", []):
             return env
-        env.close()
+        close(env, spec.name)
     raise LDMError(f"{spec.name} has no picture (no render mode 'rgb_array'); `ldm evaluate` scores a model in it.")
 
 
@@ -151,17 +170,25 @@ def _steps(
         over = False
         while not over:
             frame = _draw(lane) if draw and next(step) % draw == 0 else None
-            action = agent.act(lane.observation, *feedback, lane.info)
+            try:
+                action = agent.act(lane.observation, *feedback, lane.info)
+            except Exception:
+                lane.check()  # the cause may be the observation
+                raise
             over = lane.step(action)
+            report(0)  # a sign of life
             # the agent sees how an episode ended together with the first observation of the next
             feedback = lane.reward, lane.terminated, lane.truncated
             yield episode, frame, lane.reward
+        lane.check()
 
 
 def _draw(lane: Lane) -> np.ndarray | str | None:
     """A picture, or the text of an environment that has none; an error names the environment."""
     try:
         frame = lane.env.render()
-    except Exception as error:
-        raise drawing_error(lane.name, error) or lane.failure("render", error) from error
+    except BaseException as error:
+        if isinstance(error, Exception) and (known := drawing_error(lane.name, error)):
+            raise known from error
+        lane.fail("render", error)
     return frame if isinstance(frame, str | None) else pixels(frame)

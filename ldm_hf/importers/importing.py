@@ -12,11 +12,11 @@ from gymnasium import spaces
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError, SpaceMismatchError
-from ..spaces import Action, Arrays, Observation, flatten, leaf_array, leaves, space_to_json
+from ..spaces import Action, Arrays, Observation, flatten, leaf_array, leaves, outside, space_to_json
 from ..trajectories.card import write_readme
 from ..trajectories.reader import EnvironmentTrajectories
 from ..trajectories.schema import EnvironmentInfo, Episode, Facts
-from ..trajectories.validation import digest, outside
+from ..trajectories.validation import digest
 from ..trajectories.writer import TrajectoryWriter, stored
 from ..utils.installed import versions
 from .base import LoggedEpisode, Source

@@ -15,11 +15,13 @@ from tqdm.auto import tqdm
 
 from ..environments import EnvironmentSpec, make
 from ..environments.building import Kwargs
+from ..environments.making import opened
 from ..errors import EnvironmentFailure, LDMError
 from ..rollouts import HELD_OUT_SEED, Policy, RandomPolicy, ReferencePolicy, measurement, rollout
 from ..rollouts.returns import SELECTION_SEED, Measurement, half_width
 from ..spaces import Action, Info, Observation
-from ..utils.parallel import run_tasks
+from ..utils.guarding import INTERRUPTS
+from ..utils.parallel import note, run_tasks
 from .base import METHODS
 from .learned.policy import training_record
 from .learned.training import train_reference
@@ -130,7 +132,8 @@ def find_reference(
         EnvironmentFailure: if the environment cannot be measured at all.
         OutOfTime: if random actions take longer than the budget.
     """
-    place = Path(folder) / spec.name
+    folder = Path(folder).absolute()  # an environment may change the working directory
+    place = folder / spec.name
     record = Record.open(spec, place, force)
     if record.finished and (record.good or record.budget >= budget):
         return record
@@ -145,14 +148,14 @@ def find_reference(
     if record.random is None:
         record.random = measure(spec, RandomPolicy(), deadline)
         save()
-    env = make(spec)
-    todo, threshold = candidates(spec, env), getattr(env.spec, "reward_threshold", None)
-    env.close()
+    with opened(spec) as env:
+        todo, threshold = candidates(spec, env), getattr(env.spec, "reward_threshold", None)
     for name in todo:
         if record.good or record.tried(name):
             continue
         if name == "rl" and deadline - time.monotonic() < SHORTEST_TRAINING and training_record(place) is None:
             continue  # not tried: a larger budget may
+        note(name)
         try:
             record.attempts.append(_attempt(spec, folder, name, deadline, seed, force))
         except OutOfTime as error:  # the same
@@ -199,12 +202,23 @@ def find_references(
         for name, outcome in run_tasks(find_reference, tasks, jobs, limit=limit):
             if isinstance(outcome, LDMError):
                 failures[name] = outcome
+                _bury(tasks[name][0], Path(folder), outcome)
             else:
                 better += outcome.beats_random
                 on_record(outcome)
             bar.update()
             bar.set_postfix(better_than_random=better, failed=len(failures))
     return failures
+
+
+def _bury(spec: EnvironmentSpec, folder: Path, failure: LDMError) -> None:
+    """Records a policy that ended its process, or did not end, as an attempt that failed: the next call goes on."""
+    if not isinstance(failure, EnvironmentFailure) or failure.doing is None:
+        return
+    record = Record.open(spec, folder / spec.name)
+    method = "rl" if failure.doing == "rl" else policy_of(spec.name, failure.doing).method
+    record.attempts.append(Attempt(failure.doing, {}, method, error=str(failure)))
+    record.save(folder / spec.name)
 
 
 def _attempt(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float, seed: int, force: bool) -> Attempt:
@@ -222,7 +236,9 @@ def _attempt(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: flo
         attempt.score = measure(spec, _policy(spec, folder, name, attempt.kwargs), deadline)
     except OutOfTime:
         raise
-    except Exception as error:  # of a library, or of a policy for other environments: try the next
+    except INTERRUPTS:
+        raise
+    except BaseException as error:  # of a library, or of a policy for other environments: try the next
         attempt.error = str(error) if isinstance(error, LDMError) else f"{type(error).__name__}: {error}"
     attempt.seconds = round(time.monotonic() - started, 2)
     return attempt
@@ -235,9 +251,8 @@ def _policy(spec: EnvironmentSpec, folder: str | Path, name: str, kwargs: Kwargs
 
 def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float) -> Kwargs:
     """The parameters with the highest mean return in a few episodes; of equal ones the first."""
-    env = make(spec)
-    variants = policy_of(spec.name, name).variants(env)
-    env.close()
+    with opened(spec) as env:
+        variants = policy_of(spec.name, name).variants(env)
     if len(variants) == 1:
         return variants[0]
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from ..environments import EnvironmentSpec, make
+from ..environments import EnvironmentSpec
 from ..environments.isolation import is_isolated
 from ..environments.library_folders import ROOT
+from ..environments.making import opened
 from ..errors import LDMError
 from ..rollouts.returns import Measurement, Scores
 from . import general
@@ -132,12 +133,9 @@ def build_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
     """Builds or loads the policy that the row names, see `load_reference`."""
     if is_isolated(spec.library) and spec.reference != "rl":
         return IsolatedReference(policy_of(spec.name, str(spec.reference)), spec.reference_kwargs)
-    env = make(spec)
-    try:
+    with opened(spec) as env:
         if spec.reference == "rl":
             from .learned.policy import ReinforcementLearned  # needs torch
 
             return ReinforcementLearned.load(Path(folder) / spec.name, env, spec.name)
         return policy_of(spec.name, str(spec.reference))(env, **spec.reference_kwargs)
-    finally:
-        env.close()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import gymnasium
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..errors import LDMError, NonFiniteError
+from ..errors import LDMError
+from ..spaces import Action
 from ..utils.parallel import report
 from .lane import Lane, open_lane
 from .policies import Policy
@@ -43,8 +43,8 @@ def rollout(
         Undiscounted returns ``(episodes,)`` float64, in the order of the seeds.
 
     Raises:
-        EnvironmentFailure: if the environment raises an error of its own.
-        NonFiniteError: if a reward is NaN or infinite.
+        EnvironmentFailure: if the environment raises an error of its own, or an observation is outside its space.
+        RewardError: if a reward is NaN, infinite or beyond 32 bits.
     """
     if episodes < 1 or num_envs < 1:
         raise LDMError(f"{name}: episodes and num_envs must be at least 1, got {episodes} and {num_envs}")
@@ -57,6 +57,17 @@ def rollout(
         lanes[index].begin(seed + int(episode[index]))
         policy.begin(index, lanes[index])
 
+    def act() -> list[Action]:
+        try:
+            return policy.act(lanes)
+        except Exception:
+            check()  # the cause may be what the policy was given
+            raise
+
+    def check() -> None:
+        for lane in lanes:
+            lane.check()
+
     try:
         for _ in range(count):
             lanes.append(open_lane(make_env, name))
@@ -65,25 +76,21 @@ def rollout(
             begin(index)
         with tqdm(total=episodes, desc=name, unit="episode", disable=not progress, leave=False) as bar:
             while any(lane.active for lane in lanes):
-                actions = policy.act(lanes)
+                actions = act()
+                report(0)  # a sign of life
                 for index, lane in enumerate(lanes):
                     if not lane.active:
                         continue
                     over = lane.step(actions[index])
-                    if not math.isfinite(lane.reward):
-                        raise NonFiniteError(
-                            f"environment {name} gave the reward {lane.reward} for action {actions[index]}; "
-                            "its return cannot be measured"
-                        )
                     returns[episode[index]] += lane.reward
                     if over:
                         bar.update()
-                        report(0)  # a sign of life
                         episode[index] += count
                         lane.active = bool(episode[index] < episodes)
                         if lane.active:
                             begin(index)
+        check()
     finally:
         for lane in lanes:
-            lane.env.close()
+            lane.close()
     return returns

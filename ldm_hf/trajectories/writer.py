@@ -77,6 +77,11 @@ class TrajectoryWriter:
         if self._steps >= SHARD_STEPS or self._bytes >= SHARD_BYTES:
             self.flush()
 
+    @property
+    def unwritten(self) -> list[Episode]:
+        """The episodes that are in no shard yet."""
+        return list(self._episodes)
+
     def _check(self, episode: Episode) -> None:
         """Raises a `DatasetError` unless the episode has steps and every column has their number."""
         length = len(episode["reward"])

@@ -1,32 +1,42 @@
-"""Runs a function for many environments, in this process or in a pool of others, with progress and errors by name."""
+"""Runs a function for many environments, in this process or in others, with progress and errors by name."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import math
 import multiprocessing
 import os
+import pickle
+import signal
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
-from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
 from typing import Any, TypeVar
 
 from ..errors import EnvironmentFailure, LDMError
+from .guarding import INTERRUPTS, undisturbed
 from .threads import fair_threads, own_threads
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
+PATIENCE = 10.0  # seconds that a process gets to keep what it has when the user interrupts
+SILENT_SECONDS = 1800.0  # a process that ends no episode for so long is taken to hang
+DOING_BYTES = 120
 
 Arguments = tuple[Any, ...]
 """Arguments of a function, in its order."""
 Result = TypeVar("Result")
 
 _listeners: list[Callable[[int], object]] = []
+_shared: list[Any] = []  # what this process tells its parent, if it is a worker
+_always = [False]
 
 
 def report(amount: int) -> None:
@@ -40,6 +50,17 @@ def listen(listener: Callable[[int], object]) -> None:
     _listeners[:] = [listener]
 
 
+def note(doing: str, seed: int = -1) -> None:
+    """Notes what a task is doing, and in which episode, in case that it ends its process."""
+    for shared in _shared:
+        shared.doing, shared.seed = doing.encode()[: DOING_BYTES - 1], seed
+
+
+def always_use_processes() -> None:
+    """From now on, no task runs in this process, so that an environment that crashes does not end it."""
+    _always[:] = [True]
+
+
 def run_tasks(
     function: Callable[..., Result],
     tasks: Mapping[str, Arguments],
@@ -47,131 +68,198 @@ def run_tasks(
     on_progress: Callable[[int], object] = lambda amount: None,
     limit: float | None = None,
     silence: float | None = None,
+    quiet: bool = True,
 ) -> Iterator[tuple[str, Result | LDMError]]:
     """Calls ``function(*arguments)`` for every task.
 
     Args:
-        function: function to call; with several processes it must be possible to pickle it.
+        function: function to call; in another process it must be possible to pickle it, and what it returns.
         tasks: arguments by the name of the environment.
-        jobs: number of processes; 1 works in this process.
+        jobs: number of processes; 1 works in this process, unless it was told to `always_use_processes`.
         on_progress: function to call with the amounts that tasks `report`.
         limit: seconds after which a task is ended and counts as failed. With a limit, tasks never run in this process.
-        silence: seconds without a `report` after which a task is ended and counts as failed, with several processes.
+        silence: seconds without a `report` after which a task is ended and counts as failed, in another process.
+        quiet: suppress what other processes print.
 
     Yields:
-        ``(name, result)`` as they come; an error instead of the result if the task raised one. Other tasks go on.
+        ``(name, result)`` as they come; an error instead of the result if the task raised one or ended its process.
+        Other tasks go on.
     """
-    if jobs == 1 and limit is None:
+    if in_this_process(jobs) and limit is None:
         listen(on_progress)
         share_cores()
         for name, arguments in tasks.items():
             yield name, attempt(name, function, arguments)
         return
-    # Spawned, since forking a process in which torch has started threads can hang. Each pool has one process: if it
-    # crashes, only its own task fails.
-    context = multiprocessing.get_context("spawn")
-    counter: Synchronized[int] = context.Value("q", 0)
-    seen = 0
     waiting = deque(tasks.items())
-    begun: dict[Future[Result | LDMError], _Task] = {}
-
-    def start(worker: _Worker) -> None:
-        name, arguments = waiting.popleft()
-        worker.heard.value = math.inf  # importing modules does not count as silence
-        begun[worker.pool.submit(attempt, name, function, arguments)] = _Task(name, worker, time.monotonic())
-
-    def new_worker() -> _Worker:
-        heard: Synchronized[float] = context.Value("d", math.inf)
-        return _Worker(ProcessPoolExecutor(1, context, _start_worker, (counter, heard)), heard)
-
+    workers: list[_Worker] = []
     try:
         for _ in range(min(jobs, len(tasks))):
-            start(new_worker())
-        while begun:
-            finished, _ = wait(begun, POLL_SECONDS, FIRST_COMPLETED)
-            on_progress(counter.value - seen)
-            seen = counter.value
-            for future, task in begun.items():
-                if not future.done():
-                    task.end_if_overdue(limit, silence)
-            for future in finished:
-                task = begun.pop(future)
-                error = future.exception()
-                if task.overdue is not None and error is not None:
-                    error = TimeoutError(task.overdue)
-                lost = error is not None or task.overdue is not None  # it may have ended just before it was killed
-                if lost or not waiting:
-                    task.worker.pool.shutdown(wait=False)
+            workers.append(_Worker(function, quiet, threads=1 if jobs > 1 else None))
+            workers[-1].begin(*waiting.popleft())
+        while workers:
+            wait_for([worker.connection for worker in workers], POLL_SECONDS)
+            on_progress(sum(worker.progress() for worker in workers))
+            for worker in list(workers):
+                outcome = worker.outcome(limit, silence)
+                if outcome is None:
+                    continue
+                on_progress(worker.progress())
+                name, lost = worker.name, worker.ended
+                if lost:
+                    workers.remove(worker)
+                    if waiting:
+                        workers.append(worker := _Worker(function, quiet, threads=1 if jobs > 1 else None))
                 if waiting:
-                    start(new_worker() if lost else task.worker)
-                yield (
-                    task.name,
-                    future.result() if error is None else EnvironmentFailure(task.name, "its process", error),
-                )
+                    worker.begin(*waiting.popleft())
+                elif not lost:
+                    workers.remove(worker)
+                    worker.kill()
+                yield name, outcome[0]
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.interrupt()
+        for worker in workers:
+            worker.join()
+        raise
     finally:
-        for task in begun.values():
-            if limit is not None or silence is not None:
-                task.worker.kill()  # a process that hangs would keep this one from ending
-            task.worker.pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.kill()
 
 
-@dataclass
+def in_this_process(jobs: int) -> bool:
+    """Whether `run_tasks` works in this process, without a limit."""
+    return jobs == 1 and not _always[0]
+
+
 class _Worker:
-    """A pool of one process.
+    """A process that works on one task after another; whatever happens to it is a failure of its task alone.
+
+    It is spawned, since forking a process in which torch has started threads can hang, and in a process group of its
+    own, so that nothing that an environment has started outlives it.
 
     Args:
-        pool: the pool.
-        heard: when its task began or last reported something, by the monotonic clock, which all processes share;
-            infinity until the task begins.
+        function: function of all tasks.
+        quiet: suppress what it prints.
+        threads: number of torch's threads; None for a fair share of the cores.
     """
 
-    pool: ProcessPoolExecutor
-    heard: Synchronized[float]
+    def __init__(self, function: Callable[..., object], quiet: bool, threads: int | None) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._shared: Any = context.RawValue(_Shared, 0, math.inf, -1)
+        self._process = context.Process(target=_work, args=(function, theirs, self._shared, quiet, threads))
+        self._process.start()
+        theirs.close()
+        self.name, self.ended, self._begun, self._seen = "", False, math.inf, 0
+
+    def begin(self, name: str, arguments: Arguments) -> None:
+        """Begins a task."""
+        self.name, self._begun = name, time.monotonic()
+        self._shared.heard = math.inf  # importing modules does not count as silence
+        self._shared.doing, self._shared.seed = b"", -1
+        with contextlib.suppress(OSError):  # it has died already, which `outcome` will tell
+            self.connection.send((name, arguments))
+
+    def progress(self) -> int:
+        """What was reported since the last call."""
+        amount = self._shared.amount - self._seen
+        self._seen += amount
+        return amount
+
+    def outcome(self, limit: float | None, silence: float | None) -> tuple[Any] | None:
+        """What the task returned, or why it failed; None if it goes on.
+
+        Args:
+            limit: seconds that the task may take.
+            silence: seconds that it may be silent.
+        """
+        now = time.monotonic()
+        # asked in this order: it may end right after it has sent something
+        alive = self._process.is_alive()
+        if self.connection.poll():
+            try:
+                return (self.connection.recv(),)
+            except (EOFError, OSError):
+                alive = False
+            except Exception as error:  # what it sent cannot be unpickled
+                return (EnvironmentFailure(self.name, "its process", error),)
+        if not alive:
+            return (self._failure(self._reason()),)
+        if limit is not None and now - self._begun > limit:
+            return (self._failure(f"no result after {limit:g} s"),)
+        if silence is not None and now - self._shared.heard > silence:
+            return (self._failure(f"nothing done in {silence:g} s"),)
+        return None
+
+    def _failure(self, reason: str) -> EnvironmentFailure:
+        self.kill()
+        seed = self._shared.seed
+        doing = self._shared.doing.decode(errors="replace")
+        return EnvironmentFailure(self.name, "its process", reason, None if seed < 0 else seed, doing or None)
+
+    def _reason(self) -> str:
+        """How the process has ended."""
+        self._process.join(1)
+        code = self._process.exitcode
+        if code == -signal.SIGKILL:
+            return "it was killed (SIGKILL), perhaps since it took too much memory"
+        if code is not None and code < 0:
+            return f"it was ended by {signal.Signals(-code).name}"
+        return f"it ended with exit code {code}"
+
+    def interrupt(self) -> None:
+        """Passes on an interrupt, so that the task keeps what it has."""
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, signal.SIGINT)
+
+    def join(self) -> None:
+        """Waits for the end of the process, but not for ever."""
+        self._process.join(PATIENCE)
 
     def kill(self) -> None:
-        """Ends the process, for which a pool has no public way before Python 3.14; its task fails."""
-        for process in list(self.pool._processes.values()):
-            process.kill()
+        """Ends the process and all that it has started."""
+        self.ended = True
+        self.connection.close()
+        if self._process.pid is not None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
 
 
-@dataclass
-class _Task:
-    """A task that has begun.
+class _Shared(ctypes.Structure):
+    """What a worker tells its parent through shared memory, which is there also when the worker is not.
 
-    Args:
-        name: name of the environment.
-        worker: the process that works on it.
-        started: when it was submitted, by the monotonic clock.
-        overdue: why it was ended, if it was.
+    Attributes:
+        amount: sum of what its tasks have reported.
+        heard: when its task began or last reported something, by the monotonic clock, which all processes share;
+            infinity until the task begins.
+        seed: seed of the episode that it is in; -1 if it is in none.
+        doing: what it is doing.
     """
 
-    name: str
-    worker: _Worker
-    started: float
-    overdue: str | None = None
-
-    def end_if_overdue(self, limit: float | None, silence: float | None) -> None:
-        """Kills the process if the task takes, or is silent for, more seconds than allowed."""
-        now = time.monotonic()
-        if limit is not None and now - self.started > limit:
-            self.overdue = f"no result after {limit:g} s"
-        elif silence is not None and now - self.worker.heard.value > silence:
-            self.overdue = f"nothing done in {silence:g} s"
-        else:
-            return
-        self.worker.kill()
+    _fields_ = (
+        ("amount", ctypes.c_longlong),
+        ("heard", ctypes.c_double),
+        ("seed", ctypes.c_longlong),
+        ("doing", ctypes.c_char * DOING_BYTES),
+    )
 
 
 def attempt(name: str, function: Callable[..., Result], arguments: Arguments) -> Result | LDMError:
     """Calls a function; returns its error, if any, as one that names the environment."""
     report(0)  # the task begins
-    try:
-        return function(*arguments)
-    except LDMError as error:
-        return error
-    except Exception as error:  # a library's error or a bug; the other environments go on
-        logger.debug("%s", name, exc_info=True)
-        return EnvironmentFailure(name, "an unforeseen way", error)
+    with undisturbed():
+        try:
+            return function(*arguments)
+        except LDMError as error:
+            return error
+        except INTERRUPTS:
+            raise
+        except BaseException as error:  # a library's error or a bug; the other environments go on
+            logger.debug("%s", name, exc_info=True)
+            return EnvironmentFailure(name, "an unforeseen way", error)
 
 
 def share_cores() -> None:
@@ -183,26 +271,44 @@ def share_cores() -> None:
         torch.set_num_threads(min(torch.get_num_threads(), fair_threads()))
 
 
-def _start_worker(counter: Synchronized[int], heard: Synchronized[float]) -> None:
-    """Prepares a process: one thread (there is one process per core), no output, and an end with its parent."""
+def _work(
+    function: Callable[..., object], connection: Connection, shared: Any, quiet: bool, threads: int | None
+) -> None:
+    """Answers the parent's tasks until it closes the connection, and ends with it; the main function of a process."""
     import torch
 
-    torch.set_num_threads(1)
+    os.setpgid(0, 0)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def end_with_parent() -> None:
         parent.join()
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    silence = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(silence, stream)
+    if threads is None:
+        share_cores()
+    else:
+        torch.set_num_threads(threads)
+    if quiet:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(silence, stream)
 
     def add(amount: int) -> None:
-        heard.value = time.monotonic()
-        with counter.get_lock():
-            counter.value += amount
+        shared.heard = time.monotonic()
+        shared.amount += amount
 
+    _shared[:] = [shared]
     listen(add)
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        while True:
+            name, arguments = connection.recv()
+            outcome = attempt(name, function, arguments)
+            try:
+                connection.send(outcome)
+            except (pickle.PicklingError, TypeError, AttributeError) as error:
+                connection.send(EnvironmentFailure(name, "its process", error))
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os.killpg(0, signal.SIGKILL)  # this process, and whatever an environment has started

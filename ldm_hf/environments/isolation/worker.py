@@ -153,7 +153,7 @@ def serve(connection: Connection, worker: Worker) -> None:
         signal.alarm(int(request["limit"]) + GRACE_SECONDS)
         try:
             reply = getattr(worker, request["call"])(**request["arguments"])
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # SystemExit, too
             reply = {"error": f"{type(error).__name__}: {error}"}
         signal.alarm(0)
         try:

@@ -17,11 +17,12 @@ import gymnasium
 import numpy as np
 
 from ...environments import EnvironmentSpec, make
-from ...environments.making import quiet
+from ...environments.making import opened, quiet
 from ...errors import MissingExtraError
 from ...rollouts import ReferencePolicy
 from ...rollouts.measuring import rollout
 from ...rollouts.returns import SELECTION_SEED
+from ...utils.guarding import close
 from ..records import TrainingRecord, Trial
 from .algorithms import Configuration, configurations, library_of, make_model, vary
 from .policy import ReinforcementLearned, amend_record, training_record
@@ -73,8 +74,7 @@ def train_reference(
     budget, target = min(budget, float(chosen.pop("seconds", budget))), chosen.pop("target", None)
     library_of("ppo")
     optuna = _optuna()
-    env = make(spec)
-    try:
+    with opened(spec) as env:
         adapter = Adapter(env.observation_space, env.action_space)
         target = getattr(env.spec, "reward_threshold", None) if target is None else target
         fixed = configurations(adapter, chosen)
@@ -89,8 +89,6 @@ def train_reference(
         study.sampler = optuna.samplers.RandomSampler(seed + len(study.trials))  # a resumed study samples others
         competition = _Competition(spec, place, adapter, env, fixed, budget, target, seed, study)
         competition.run()
-    finally:
-        env.close()
     journal.unlink()
     record = training_record(place)
     assert record is not None  # the first evaluation of the first configuration has saved one
@@ -200,7 +198,7 @@ class _Competition:
                 if trial.should_prune():
                     return best, True
         finally:
-            vector.close()
+            close(vector, self.spec.name)
         return best, False
 
     def _vector(self, configuration: Configuration) -> VecEnv:
