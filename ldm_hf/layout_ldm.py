@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -11,7 +12,7 @@ from .errors import NonFiniteError
 from .hashing import bucket, fold, key, text_ids
 from .observations_ldm import CLIP, Encoded, ObservationEncoder, ObservationLimits
 from .spaces import Arrays, Space, Statistics, Steps, leaves, space_to_json
-from .statistics_ldm import prefix_rms, prefix_standardise, spread, standardise
+from .statistics_ldm import moments, prefix_rms, prefix_standardise, spread, standardise
 
 SIGNATURE_LEAVES = 32  # leaves beyond these do not enter the signature
 
@@ -95,6 +96,12 @@ class EnvironmentLayout:
         name: name of the environment, for messages.
         statistics: statistics of the environment's data; None if it is unknown.
         task: task text or None.
+
+    Raises:
+        UnsupportedSpaceError: if a leaf of a space is not supported.
+        ValueError: if the statistics do not fit the spaces.
+        TypeError: if they are no numbers.
+        KeyError: if they lack a leaf.
     """
 
     def __init__(
@@ -115,12 +122,16 @@ class EnvironmentLayout:
         self.spread: np.ndarray | None = None
         self.reward_rms: float | None = None
         if statistics is not None:
-            columns = [statistics["observation"][leaf.path] for leaf in self.observations.numeric]
+            columns = [
+                moments(statistics["observation"][leaf.path], (math.prod(leaf.space.shape or ()),))
+                for leaf in self.observations.numeric
+            ]
             self.mean, std = (
-                np.concatenate([np.reshape(c[part], -1) for c in columns] or [np.zeros(0)]) for part in ("mean", "std")
+                np.concatenate([np.zeros(0), *(column[part] for column in columns)]) for part in ("mean", "std")
             )
             self.spread = spread(self.mean, std, self.observations.precision)
-            self.reward_rms = float(np.hypot(statistics["reward"]["mean"], statistics["reward"]["std"]))
+            reward = moments(statistics["reward"], ())
+            self.reward_rms = float(np.hypot(reward["mean"], reward["std"]))
         self.task_ids = self.encode_task(task)
 
     def encode_task(self, task: str | None) -> np.ndarray:

@@ -15,6 +15,7 @@ from ..agent import LDMAgent, load_model, make_agent
 from ..environments import get_spec, make
 from ..errors import EnvironmentFailure, LDMError
 from ..rollouts.lane import Lane
+from ..utils.files import check_writable
 from ..utils.parallel import share_cores
 from .pictures import drawing_error, imageio_v3, pixels, prepare_drawing, side_by_side, tile, write_video
 
@@ -42,9 +43,11 @@ def play(
         The return of each episode.
 
     Raises:
-        LDMError: if the environment cannot be drawn.
+        LDMError: if the environment cannot be drawn, or the file cannot be written.
         MissingExtraError: without imageio.
     """
+    if video is not None:
+        check_writable(video)
     prepare_drawing()
     share_cores()
     env = _drawn_environment(name, ("rgb_array", "ansi") if video is None else ("rgb_array",))
@@ -92,10 +95,11 @@ def play_grid(
         Errors by the name of the environment, where it has no picture; it is left out.
 
     Raises:
-        LDMError: if none of them has a picture.
+        LDMError: if none of them has a picture, or the file cannot be written.
         MissingExtraError: without imageio.
     """
     imageio_v3()
+    check_writable(video)
     prepare_drawing()
     share_cores()
     loaded = load_model(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ..environments.specs import catalogue
 from ..errors import CheckpointError
 from ..evaluation.report import domain_rows
 from ..evaluation.scores import EnvironmentResult, Results, summarise
+from ..utils.files import read_json, write_atomically
 from ..utils.tables import markdown_table
 
 METRICS = {  # of the header
@@ -53,13 +53,18 @@ def write_card(
     card = ModelCard(
         f"---\n{_metadata(name, results, datasets, licence).to_yaml()}\n---\n\n{_text(folder, name, results)}"
     )
-    card.save(folder / "README.md")
+    write_atomically(folder / "README.md", str(card))
     return folder / "README.md"
 
 
 def _read(path: Path) -> Any:
     """The content of a JSON file; None if there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); make it again.") from error
 
 
 def _metadata(name: str, results: Results, datasets: list[str] | None, licence: str) -> ModelCardData:

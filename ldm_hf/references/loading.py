@@ -10,7 +10,7 @@ from pathlib import Path
 from ..environments import EnvironmentSpec, make
 from ..environments.isolation import is_isolated
 from ..environments.library_folders import ROOT
-from ..errors import LDMError
+from ..errors import CheckpointError, LDMError, short
 from ..rollouts.returns import Measurement, Scores
 from . import general
 from .base import Reference
@@ -90,6 +90,12 @@ def load_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
 
     record = Record.load(Path(folder) / spec.name)
     if record is not None and record.row == fingerprint(spec) and (best := record.best):
+        if best.reference not in ("rl", spec.reference, *known_policies()):
+            raise CheckpointError(
+                f"the record of {spec.name} in {folder} names the policy {short(best.reference)}, which is neither one "
+                "of this package nor that of its row, so it is not imported; remove it, and try again with `ldm "
+                "reference`."
+            )
         spec = replace(spec, reference=best.reference, reference_kwargs=best.kwargs)
     spec = with_reference(spec)
     if spec.reference is None:

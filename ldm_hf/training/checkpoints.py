@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shutil
@@ -13,12 +14,13 @@ from typing import TypedDict
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, LDMError
 from ..spaces import Json
-from ..utils.files import write_atomically
+from ..utils.files import read_json, write_atomically, writing
 from .arguments import TrainingRun
 
 SUMMARY = "training.json"  # written at the end of a run
+WRITING_FAILED = ("PytorchStreamWriter", "inline_container")  # in the messages of torch.save
 # Options that must not change when a run is continued; all others may.
 FIXED_OPTIONS = ("preset", "model", "backbone", "method", "lora_rank", "episodes", "seed", "segment")
 
@@ -106,8 +108,11 @@ def is_complete(args: TrainingRun) -> bool:
     summary = Path(args.output_dir) / SUMMARY
     if args.resume_from_checkpoint != "latest" or not summary.exists():
         return False
-    ended = json.loads(summary.read_text(encoding="utf-8"))["arguments"]
-    return bool(ended["max_steps"] >= args.max_steps and ended["max_minutes"] == args.max_minutes)
+    ended = _read_summary(summary)["arguments"]
+    try:
+        return bool(ended["max_steps"] >= args.max_steps and ended["max_minutes"] == args.max_minutes)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{summary} is damaged ({error!r}); remove it to continue the run.") from error
 
 
 def former_runs(model: str | None) -> list[RunSummary]:
@@ -118,8 +123,24 @@ def former_runs(model: str | None) -> list[RunSummary]:
     """
     if model is None or not (Path(model) / SUMMARY).exists():
         return []
-    summary: RunSummary = json.loads((Path(model) / SUMMARY).read_text(encoding="utf-8"))
+    summary = _read_summary(Path(model) / SUMMARY)
     return [*summary.pop("former_runs", []), summary]
+
+
+def _read_summary(path: Path) -> RunSummary:
+    """The summary of a run.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    try:
+        summary: RunSummary = read_json(path)
+        former = summary.get("former_runs", [])
+        if not all(isinstance(run["arguments"], dict) for run in (*former, summary)):
+            raise ValueError("its arguments are no options")
+        return summary
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error!r}); remove it, and nothing is told of that run.") from error
 
 
 def read_progress(
@@ -138,7 +159,12 @@ def read_progress(
             differences.
     """
     try:
-        progress = Progress(**json.loads((checkpoint / "progress.json").read_text(encoding="utf-8")))
+        progress = Progress(**read_json(checkpoint / "progress.json"))
+        numbers = (progress.step, progress.segments, progress.elapsed, *(progress.best or ()))
+        if not all(isinstance(number, int | float) and number >= 0 for number in numbers[:3]) or not all(
+            isinstance(part, dict) for part in (progress.environments, progress.weights, progress.arguments)
+        ):
+            raise ValueError("progress.json has impossible values")
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(_damaged(checkpoint, error)) from error
     now = asdict(args)
@@ -182,18 +208,43 @@ def _damaged(checkpoint: Path, error: Exception) -> str:
 
 
 def save_checkpoint(accelerator: Accelerator, args: TrainingRun, progress: Progress) -> None:
-    """Writes a checkpoint under a temporary name first, so that one with its final name is complete."""
+    """Writes a checkpoint under a temporary name first, so that one with its final name is complete.
+
+    Raises:
+        CheckpointError: if it cannot be written; says which is the newest one.
+    """
     folder = Path(args.output_dir) / f"checkpoint-{progress.step}"
     unfinished = folder.with_name(f"unfinished-{progress.step}")
     if accelerator.is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)  # a run that was killed may have left it
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(unfinished))
-    accelerator.wait_for_everyone()  # every process writes a file
-    if accelerator.is_main_process:
-        write_atomically(unfinished / "progress.json", json.dumps(asdict(progress), indent=2))
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-        for old in checkpoints(folder.parent)[: -args.keep_checkpoints]:
-            shutil.rmtree(old)
+    try:
+        with writing(folder):
+            _save_state(accelerator, unfinished)
+            accelerator.wait_for_everyone()  # every process writes a file
+            if accelerator.is_main_process:
+                write_atomically(unfinished / "progress.json", json.dumps(asdict(progress), indent=2))
+                shutil.rmtree(folder, ignore_errors=True)
+                unfinished.rename(folder)
+                for old in checkpoints(folder.parent)[: -args.keep_checkpoints]:
+                    shutil.rmtree(old)
+    except LDMError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        kept = newest_checkpoint(folder.parent)
+        raise CheckpointError(
+            f"{error} {f'Up to {kept} nothing is lost' if kept else 'There is no checkpoint yet'}: then continue with "
+            "--resume_from_checkpoint latest."
+        ) from error
     accelerator.wait_for_everyone()
+
+
+def _save_state(accelerator: Accelerator, folder: Path) -> None:
+    """Saves weights and the optimiser's state; a full disk is an OSError, whichever library writes."""
+    try:
+        accelerator.save_state(str(folder))
+    except RuntimeError as error:  # torch names its own source file where it cannot write
+        if any(sign in str(error) for sign in WRITING_FAILED):
+            raise OSError(
+                errno.ENOSPC, f"no space left, or no right to write: {str(error).splitlines()[0]}"
+            ) from error
+        raise
