@@ -61,14 +61,15 @@ def read_yaml(path: Path) -> Any:
         raise ValueError("it is nested too deeply") from None
     except (yaml.YAMLError, TypeError, AttributeError, LookupError, ArithmeticError) as error:  # of odd scalars
         raise ValueError(str(error)) from error
-    count, waiting = 0, [content]
-    while waiting and count <= NODES:
+    count, waiting = 1, [content]
+    while waiting:
         value = waiting.pop()
-        count += 1
         if isinstance(value, dict | list | set):
-            waiting += [*value, *value.values()] if isinstance(value, dict) else value
-    if waiting:
-        raise ValueError(f"it has more than {NODES:,} values")
+            inner = [*value, *value.values()] if isinstance(value, dict) else value
+            count += len(inner)
+            if count > NODES:
+                raise ValueError(f"it has more than {NODES:,} values")
+            waiting += inner
     return content
 
 

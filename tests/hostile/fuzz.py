@@ -1,14 +1,14 @@
 """Reads mutated files. Each must end in an error of this package or in a sound result, within time and memory bounds.
 
-    python -m tests.hostile.fuzz --kinds config index --first 0 --count 500 --output found.json
+    python -m tests.hostile.fuzz --count 1000 --output found.json --seconds 100
 
-A mutation follows from its kind and its number alone. Counts are added to those in the output, by ranges of numbers, so
-that a long run can be done in pieces.
+A mutation follows from its kind and its number alone. The same command goes on where it was stopped.
 """
 
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import resource
@@ -32,6 +32,7 @@ from ldm_hf.errors import LDMError
 from .kinds import KINDS
 from .mutations import MODULE
 
+PIECE = 50  # mutations after which counts are written
 SECONDS = 10.0  # CPU time of reading one file
 MEMORY = 2**30  # bytes that reading one file may add to the largest so far
 ADDRESS_SPACE = 3 * 2**30  # bytes that it may ask for
@@ -115,28 +116,27 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=sorted(KINDS), default=sorted(KINDS))
-    parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
     parser.add_argument("--count", type=int, default=100, help="mutations of each kind")
-    parser.add_argument("--output", type=Path, help="JSON file of counts, which are added to those in it")
+    parser.add_argument("--output", type=Path, help="JSON file of counts; what it has is not done again")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no other piece after so many seconds")
     args = parser.parse_args()
     torch.set_num_threads(1)
     logging.set_verbosity(logging.CRITICAL)
     kept = json.loads(args.output.read_text()) if args.output and args.output.exists() else {}
-    failed = False
+    started = time.monotonic()
     for name in args.kinds:
-        started = time.process_time()
-        outcomes, findings = fuzz(name, args.first, args.count)
-        entry = kept.setdefault(name, {"numbers": [], "outcomes": {}, "findings": []})
-        entry["numbers"].append([args.first, args.first + args.count])
-        for outcome, number in sorted(outcomes.items()):
-            entry["outcomes"][outcome] = entry["outcomes"].get(outcome, 0) + number
-        entry["findings"] += findings
-        failed = failed or bool(findings)
-        print(f"{name}: {dict(outcomes)}, {len(findings)} findings, {time.process_time() - started:.1f} s", flush=True)
-        print("".join(f"  {finding}\n" for finding in findings), end="", flush=True)
-        if args.output:
-            args.output.write_text(json.dumps(kept, indent=1) + "\n")
-    sys.exit(failed)
+        entry = kept.setdefault(name, {"done": 0, "outcomes": {}, "findings": []})
+        while entry["done"] < args.count and time.monotonic() - started < args.seconds:
+            piece = min(PIECE, args.count - entry["done"])
+            outcomes, findings = fuzz(name, entry["done"], piece)
+            entry["done"] += piece
+            entry["outcomes"] = dict(sorted((Counter(entry["outcomes"]) + outcomes).items()))
+            entry["findings"] += findings
+            print("".join(f"{finding}\n" for finding in findings), end="", flush=True)
+            if args.output:
+                args.output.write_text(json.dumps(kept, indent=1) + "\n")
+        print(f"{name}: {entry['done']} {entry['outcomes']}, {len(entry['findings'])} findings", flush=True)
+    sys.exit(any(kept[name]["findings"] or kept[name]["done"] < args.count for name in args.kinds))
 
 
 if __name__ == "__main__":

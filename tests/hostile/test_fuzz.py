@@ -24,5 +24,7 @@ def test_a_sample_of_mutated_files():
 
 @pytest.mark.soak
 def test_ten_thousand_mutated_files():
-    result = fuzz("--count", MANY)
+    output = ROOT / "outputs" / "fuzz.json"  # continued if the run is interrupted
+    output.parent.mkdir(exist_ok=True)
+    result = fuzz("--count", MANY, "--output", output)
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
