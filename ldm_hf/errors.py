@@ -73,6 +73,10 @@ class EnvironmentFailure(LDMError):
         self.name = name
 
 
+class UnwritableError(LDMError):
+    """A file cannot be written: no space, no right, or something else is in its place."""
+
+
 class DatasetError(LDMError):
     """A folder is not a trajectory dataset, or one of its files is damaged or does not match."""
 

@@ -50,7 +50,7 @@ class LDMProcessor(ProcessorMixin):
         environments: the environments that the model knows, ``{name: KnownEnvironment}``.
 
     Raises:
-        ValueError: if a size is impossible.
+        ValueError: if a size or the name of an environment is impossible.
         TypeError: if the environments are no dictionary.
     """
 
@@ -91,6 +91,8 @@ class LDMProcessor(ProcessorMixin):
         self.environments = environments or {}
         if not isinstance(self.environments, dict):
             raise TypeError(f"environments should be a dictionary by name, is {short(self.environments)}")
+        if wrong := [name for name in self.environments if not name.isprintable()]:  # it could change a terminal
+            raise ValueError(f"{wrong[0]!r} cannot be the name of an environment")
         check_sizes({name: getattr(self, name) for name in Sizes.names()})
         self._layouts: dict[str, EnvironmentLayout] = {}
         super().__init__()

@@ -14,7 +14,7 @@ from typing import TypedDict
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from ..errors import CheckpointError, LDMError
+from ..errors import CheckpointError, UnwritableError
 from ..spaces import Json
 from ..utils.files import read_json, write_atomically, writing
 from .arguments import TrainingRun
@@ -72,7 +72,8 @@ class Progress:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in an output folder, oldest first."""
-    return sorted(folder.glob("checkpoint-*[0-9]"), key=lambda path: int(path.name.split("-")[1]))
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -160,12 +161,8 @@ def read_progress(
     """
     try:
         progress = Progress(**read_json(checkpoint / "progress.json"))
-        numbers = (progress.step, progress.segments, progress.elapsed, *(progress.best or ()))
-        if not all(isinstance(number, int | float) and number >= 0 for number in numbers[:3]) or not all(
-            isinstance(part, dict) for part in (progress.environments, progress.weights, progress.arguments)
-        ):
-            raise ValueError("progress.json has impossible values")
-    except (OSError, ValueError, TypeError) as error:
+        _check(progress)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(_damaged(checkpoint, error)) from error
     now = asdict(args)
     differences = [
@@ -177,8 +174,10 @@ def read_progress(
         was, found = progress.environments.get(name), environments.get(name)
         if was != found:
             differences.append(f"{name} had {was or 'no'} steps, has {found or 'none'}")
-        elif progress.weights and weights and not math.isclose(progress.weights[name], weights[name]):
-            differences.append(f"{name} was {progress.weights[name]:.2%} of the segments, is {weights[name]:.2%}")
+        elif progress.weights and weights and not math.isclose(progress.weights.get(name, 0.0), weights[name]):
+            differences.append(
+                f"{name} was {progress.weights.get(name, 0.0):.2%} of the segments, is {weights[name]:.2%}"
+            )
     if differences:
         shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
         raise CheckpointError(
@@ -186,6 +185,19 @@ def read_progress(
             "Give the values that it was begun with, or start a new run in another --output_dir."
         )
     return progress
+
+
+def _check(progress: Progress) -> None:
+    """Raises a `ValueError` unless all fields are of their kinds."""
+    counts = (progress.step, progress.segments, *progress.environments.values())
+    numbers = (progress.elapsed, *progress.weights.values(), *(progress.best or ()))
+    if (
+        not all(type(count) is int and count >= 0 for count in counts)
+        or not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+        or not isinstance(progress.arguments, dict)
+        or (progress.best is not None and len(progress.best) != 2)
+    ):
+        raise ValueError("progress.json has impossible values")
 
 
 def load_state(accelerator: Accelerator, checkpoint: Path) -> None:
@@ -228,7 +240,7 @@ def save_checkpoint(accelerator: Accelerator, args: TrainingRun, progress: Progr
                 unfinished.rename(folder)
                 for old in checkpoints(folder.parent)[: -args.keep_checkpoints]:
                     shutil.rmtree(old)
-    except LDMError as error:
+    except UnwritableError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         kept = newest_checkpoint(folder.parent)
         raise CheckpointError(

@@ -16,7 +16,7 @@ import yaml
 from huggingface_hub import constants
 from safetensors import SafetensorError
 
-from ..errors import LDMError
+from ..errors import UnwritableError
 
 LARGEST = 2**27  # bytes of a file of JSON or YAML; the index of 3,000 environments takes a tenth
 NODES = 10**6  # values in a file of YAML, aliases counted as often as they occur
@@ -85,7 +85,7 @@ def save_json(results: Mapping[str, object], path: str | Path) -> None:
     """Writes results as JSON, whole or not at all.
 
     Raises:
-        LDMError: if the file cannot be written.
+        UnwritableError: if the file cannot be written.
     """
     text = json.dumps(results, indent=2, allow_nan=False)
     # a list of numbers goes on one line
@@ -97,7 +97,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes a text; a crash leaves the old file or the new one, never half of one. Its folder is made.
 
     Raises:
-        LDMError: if the file cannot be written.
+        UnwritableError: if the file cannot be written.
     """
     with writing(path), unfinished_file(path) as temporary:
         # a path of the command line may hold bytes that are no text
@@ -106,20 +106,22 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turns an error of the disk while ``path`` is written into an `LDMError`. The folder of the path is made."""
+    """Turns an error of the disk while ``path`` is written into an `UnwritableError`. The folder of the path is made."""
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise LDMError(f"{path} cannot be written ({reason}); choose a place that can, or free some space.") from error
+        raise UnwritableError(
+            f"{path} cannot be written ({reason}); choose a place that can, or free some space."
+        ) from error
 
 
 def check_writable(path: str | Path) -> None:
     """Checks, before the work begins, that a file can be written in the end.
 
     Raises:
-        LDMError: if it cannot.
+        UnwritableError: if it cannot.
     """
     path = Path(path)
     with writing(path):
