@@ -174,10 +174,10 @@ def read_progress(
         was, found = progress.environments.get(name), environments.get(name)
         if was != found:
             differences.append(f"{name} had {was or 'no'} steps, has {found or 'none'}")
-        elif progress.weights and weights and not math.isclose(progress.weights.get(name, 0.0), weights[name]):
-            differences.append(
-                f"{name} was {progress.weights.get(name, 0.0):.2%} of the segments, is {weights[name]:.2%}"
-            )
+        elif (
+            progress.weights and weights and not math.isclose(share := progress.weights.get(name, 0.0), weights[name])
+        ):
+            differences.append(f"{name} was {share:.2%} of the segments, is {weights[name]:.2%}")
     if differences:
         shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
         raise CheckpointError(

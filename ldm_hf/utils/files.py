@@ -106,12 +106,12 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turns an error of the disk while ``path`` is written into an `UnwritableError`. The folder of the path is made."""
+    """Turns errors of the disk while ``path`` is written into an `UnwritableError`. The folder of the path is made."""
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         yield
     except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or error
         raise UnwritableError(
             f"{path} cannot be written ({reason}); choose a place that can, or free some space."
         ) from error
