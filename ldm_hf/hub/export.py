@@ -64,4 +64,8 @@ def write_code(folder: Path) -> None:
 
 
 def _amend(path: Path, fields: dict[str, object]) -> None:
-    write_atomically(path, json.dumps(read_json(path) | fields, indent=2) + "\n")
+    try:
+        told = read_json(path) | fields
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); save the model again.") from error
+    write_atomically(path, json.dumps(told, indent=2) + "\n")

@@ -50,9 +50,13 @@ def write_card(
         if not (folder / needed).exists():
             raise CheckpointError(f"{folder} has no {needed}, which the card needs; make it with `{cure}`.")
     results: Results = _read(folder / "results.json")
-    card = ModelCard(
-        f"---\n{_metadata(name, results, datasets, licence).to_yaml()}\n---\n\n{_text(folder, name, results)}"
-    )
+    try:
+        header = _metadata(name, results, datasets, licence).to_yaml()
+        card = ModelCard(f"---\n{header}\n---\n\n{_text(folder, name, results)}")
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"results.json or another record in {folder} is damaged ({error!r}); evaluate the model again."
+        ) from error
     write_atomically(folder / "README.md", str(card))
     return folder / "README.md"
 

@@ -211,14 +211,17 @@ class EnvironmentTrajectories:
         if described is None:
             return
         try:
-            pair = [space_from_json(space) for space in json.loads(described)]
+            written = json.loads(described)
+            if written == [self.info.observation_space, self.info.action_space]:
+                return
+            pair = [space_from_json(space) for space in written]
         except (UnsupportedSpaceError, ValueError, TypeError, RecursionError) as error:
             raise DatasetError(f"the header of {path} is damaged ({error}); remove this shard.") from error
         if len(pair) != 2:
             raise DatasetError(f"the header of {path} is damaged ({len(pair)} spaces); remove this shard.")
         expected = (self.observation_space, self.action_space)
-        for which, written, space in zip(("observation", "action"), pair, expected, strict=True):
-            differences = describe_difference(space, written)
+        for which, found, space in zip(("observation", "action"), pair, expected, strict=True):
+            differences = describe_difference(space, found)
             if differences:
                 raise DatasetError(
                     f"{path} was written with another {which} space than environment.json says "
