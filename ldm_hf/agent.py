@@ -13,11 +13,10 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 
 from .cache_ldm import RingBufferCache
 from .compiling import CompiledModel
+from .configuration_ldm import LDMConfig
 from .errors import ArgumentError, CheckpointError, NonFiniteError
 from .interfaces_ldm import by_agent, on_host, read_environment, read_flags, read_step
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Previous
@@ -36,6 +35,7 @@ from .spaces import (
     unflatten,
 )
 from .statistics_ldm import RunningStatistics, standardise
+from .utils.weights import check_weights
 
 logger = logging.getLogger(__name__)
 
@@ -87,9 +87,15 @@ def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMPro
         CheckpointError: if there is no usable model; says why.
     """
     try:
-        loaded: Any = LDMForActionPrediction.from_pretrained(path_or_repo, output_loading_info=True)
+        config = LDMConfig.from_pretrained(path_or_repo)
+        check_weights(path_or_repo, config.num_parameters)
+        loaded: Any = LDMForActionPrediction.from_pretrained(
+            path_or_repo, config=config, use_safetensors=True, output_loading_info=True
+        )
         (model, loading), processor = loaded, LDMProcessor.from_pretrained(path_or_repo)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # transformers and what it calls raise whatever damaged files make them raise
         raise CheckpointError(f"no usable LDM at {path_or_repo!s}: {error}") from error
     if loading["missing_keys"]:  # transformers initialises them at random
         missing = sorted(loading["missing_keys"])

@@ -2,6 +2,7 @@
 
 # No postponed annotations here: transformers validates the types of the fields and would see strings.
 
+import math
 from copy import deepcopy
 from dataclasses import field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig, Qwen3Config
 
-from .errors import CheckpointError
+from .errors import CheckpointError, short
 
 # Decoders that tests/model/test_backbones.py runs: rotary positions over the whole head (or no attention at all), and
 # states that begin at zero.
@@ -17,6 +18,25 @@ BACKBONES = ("qwen3", "qwen2", "llama", "mistral", "olmo2", "granite", "lfm2", "
 WINDOWED = ("qwen3", "qwen2", "mistral")  # backbones whose own attention has the sliding window
 PRETRAINED_WINDOW = 128  # for a language model without a sliding window
 NO_LABEL = -100.0  # label of a step without one, as everywhere in transformers
+
+LARGEST = 2**24  # of any single size; larger ones are damage, and would take memory before anybody notices
+LAYERS = 2**10
+PARAMETERS = 2**36
+LIMITS = {
+    "num_choices": 2**16,
+    "max_numeric": 2**20,
+    "max_action_numeric": 2**16,
+    "max_text_tokens": 2**12,
+    "bag_buckets": LARGEST,
+    "element_buckets": LARGEST,
+    "grid_buckets": LARGEST,
+    "grid_embedding": 2**12,
+    "grid_channels": 2**12,
+    "grid_size": 2**8,
+    "image_size": 2**11,
+}
+# What a file may ask for; anything else, such as a kernel of the Hub, is code from elsewhere.
+ATTENTIONS = (None, "eager", "sdpa", "flex_attention")
 
 Fields = dict[str, Any]
 """Fields of a configuration by name."""
@@ -113,6 +133,7 @@ class LDMConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
+        check_sizes({name: getattr(self, name) for name in LIMITS})
         if self.backbone_config is None and self.backbone is not None:
             decoder = _pretrained_decoder(self.backbone)
             self.window = self.window or getattr(decoder, "sliding_window", None) or PRETRAINED_WINDOW
@@ -120,6 +141,9 @@ class LDMConfig(PreTrainedConfig):
             decoder = _qwen3(PRESETS["ldm-nano"]["backbone"], self.initializer_range)
         elif isinstance(self.backbone_config, dict):
             values = dict(self.backbone_config)
+            if values.get("model_type", "qwen3") not in BACKBONES:
+                raise ValueError(_not_supported(values["model_type"]))
+            _check_numbers(values)
             decoder = AutoConfig.for_model(values.pop("model_type", "qwen3"), **values)
         else:
             decoder = deepcopy(self.backbone_config)
@@ -133,6 +157,50 @@ class LDMConfig(PreTrainedConfig):
         self.backbone_config = decoder
         super().__post_init__(**kwargs)
 
+    @classmethod
+    def from_dict(cls, config_dict: Fields, **kwargs: Any) -> "LDMConfig":  # type: ignore[override]
+        """Takes over the fields of a saved configuration, which may come from a stranger.
+
+        Raises:
+            ValueError: if it would fetch a configuration or code from elsewhere.
+        """
+        decoder = config_dict.get("backbone_config") or {}
+        if not isinstance(decoder, dict) or (config_dict.get("backbone") and not decoder):
+            raise ValueError("the configuration has no usable backbone_config")
+        _check_numbers(config_dict)
+        for place in (config_dict, decoder):
+            for name in ("attn_implementation", "_attn_implementation"):
+                if place.get(name) not in ATTENTIONS:
+                    raise ValueError(
+                        f"the configuration asks for the {name} {short(place[name])}, which may be code from "
+                        "elsewhere; remove it there, and pass attn_implementation yourself if you trust it"
+                    )
+        config: LDMConfig = super().from_dict(config_dict, **kwargs)
+        return config
+
+    def validate_sizes(self) -> None:
+        """Checks that the model is of a size that can exist.
+
+        Raises:
+            ValueError: if it has more than ``PARAMETERS``, or its cache as many numbers.
+        """
+        cache = self._decoder.num_hidden_layers * self.hidden_size * self.window
+        if max(self.num_parameters, cache) > PARAMETERS:
+            raise ValueError(
+                f"a model of about {self.num_parameters:.3g} parameters, whose cache holds {cache:.3g} numbers, "
+                "is larger than any that can be used"
+            )
+
+    @property
+    def num_parameters(self) -> int:
+        """Approximate number of parameters, from the sizes alone."""
+        decoder, width = self._decoder, self.hidden_size
+        rows = self.bag_buckets + self.element_buckets + self.num_choices + self.max_numeric + self.max_action_numeric
+        layer = width * (4 * width + 3 * int(getattr(decoder, "intermediate_size", None) or width))
+        kernels = 64 * math.prod(max(1, int(channels)) for channels in self.image_channels[-2:])
+        grids = self.grid_buckets * self.grid_embedding
+        return rows * width + int(decoder.num_hidden_layers) * layer + kernels + grids
+
     def validate_backbone(self) -> None:
         """Checks that roll-outs are possible.
 
@@ -144,7 +212,7 @@ class LDMConfig(PreTrainedConfig):
         """
         kind = self._decoder.model_type
         if kind not in BACKBONES:
-            raise ValueError(f"backbone_config of type {kind!r} is not supported; these are: {', '.join(BACKBONES)}.")
+            raise ValueError(_not_supported(kind))
         if self.window < 1:
             raise ValueError(
                 f"backbone_config of type {kind!r} has no sliding_window, and window is {self.window}; "
@@ -186,6 +254,29 @@ class LDMConfig(PreTrainedConfig):
         values = dict(PRESETS[name])
         backbone = _qwen3(values.pop("backbone"), values["initializer_range"])
         return cls(**({"backbone_config": backbone} | values | overrides))
+
+
+def check_sizes(sizes: Fields) -> None:
+    """Checks sizes that processor and model share before anything is made of them.
+
+    Raises:
+        ValueError: if one is no whole number from 1 to its limit.
+    """
+    for name, size in sizes.items():
+        if type(size) is not int or not 1 <= size <= LIMITS[name]:
+            raise ValueError(f"{name} should be a whole number from 1 to {LIMITS[name]}, is {short(size)}")
+
+
+def _check_numbers(values: Fields) -> None:
+    """Raises a `ValueError` if a whole number in the fields of a configuration is larger than any that makes sense."""
+    for name, size in values.items():
+        limit = LAYERS if name in ("num_hidden_layers", "num_labels") else LARGEST
+        if isinstance(size, int) and abs(size) > limit and "theta" not in name:
+            raise ValueError(f"{name} is {size:.3g}, at most {limit} is possible")
+
+
+def _not_supported(kind: object) -> str:
+    return f"backbone_config of type {kind!r} is not supported; these are: {', '.join(BACKBONES)}."
 
 
 def _pretrained_decoder(path: str) -> PreTrainedConfig:

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import reprlib
+
+_shortener = reprlib.Repr()
+_shortener.maxstring = _shortener.maxother = _shortener.maxlong = 100
+
+
+def short(value: object) -> str:
+    """A value as a message shows it, however long or deeply nested it is."""
+    return _shortener.repr(value)
+
 
 class LDMError(Exception):
     """Base of every error that a user can cure; the command-line tools print it without a stack trace."""
@@ -108,8 +118,16 @@ class NotALanguageModelError(LDMError, NotImplementedError):
         )
 
 
+class UnwritableError(LDMError):
+    """A file cannot be written: no space, no right, or something else is in its place."""
+
+
 class DatasetError(LDMError):
     """A folder is not a trajectory dataset, or one of its files is damaged or does not match."""
+
+
+class InvalidNameError(DatasetError):
+    """A name that cannot be a folder, a config on the Hub and an entry of ``--ids``."""
 
 
 class CheckpointError(LDMError):

@@ -148,11 +148,14 @@ class EnvironmentLayout:
         values = [np.zeros(0)]
         for leaf in self.observations.numeric:
             place = f"{self.name}: the stored statistics of the observation at leaf '{leaf.path or '(root)'}'"
-            given = np.reshape(statistics.get(leaf.path, {}).get(part, ()), -1)
+            try:
+                given = np.reshape(np.asarray(statistics[leaf.path][part], np.float64), -1)
+            except (KeyError, TypeError, ValueError) as error:
+                raise SpaceMismatchError(f"{place} are missing or no numbers; {ANEW}") from error
             if len(given) != math.prod(leaf.space.shape or ()):
                 raise SpaceMismatchError(f"{place} are of {len(given)} numbers, of another space; {ANEW}")
-            if not np.isfinite(given).all():
-                raise NonFiniteError(f"{place} are NaN or infinite; {ANEW}")
+            if not np.isfinite(given).all() or (part == "std" and (given < 0).any()):
+                raise NonFiniteError(f"{place} are NaN, infinite or negative; {ANEW}")
             values.append(given)
         return np.concatenate(values)
 

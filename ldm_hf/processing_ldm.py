@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
 
-from .configuration_ldm import NO_LABEL, LDMConfig
-from .errors import CheckpointError, UnknownEnvironmentError
+from .configuration_ldm import NO_LABEL, LDMConfig, check_sizes
+from .errors import CheckpointError, UnknownEnvironmentError, UnsupportedSpaceError, short
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Sizes
 from .spaces import Json, Space, SpaceJson, Statistics, space_from_json, space_to_json
 from .statistics_ldm import to_lists
@@ -57,6 +57,10 @@ class LDMProcessor(ProcessorMixin):
         grid_size: see [`LDMConfig`][].
         image_size: see [`LDMConfig`][].
         environments: the environments that the model knows, ``{name: KnownEnvironment}``.
+
+    Raises:
+        ValueError: if a size or the name of an environment is impossible.
+        TypeError: if the environments are no dictionary.
     """
 
     model_input_names = [
@@ -102,6 +106,11 @@ class LDMProcessor(ProcessorMixin):
         self.grid_size = grid_size
         self.image_size = image_size
         self.environments = environments or {}
+        if not isinstance(self.environments, dict):
+            raise TypeError(f"environments should be a dictionary by name, is {short(self.environments)}")
+        if wrong := [name for name in self.environments if not name.isprintable()]:  # it could change a terminal
+            raise ValueError(f"{wrong[0]!r} cannot be the name of an environment")
+        check_sizes({name: getattr(self, name) for name in Sizes.names()})
         self._layouts: dict[str, EnvironmentLayout] = {}
         super().__init__()
 
@@ -112,6 +121,11 @@ class LDMProcessor(ProcessorMixin):
 
     def to_dict(self) -> dict[str, Json]:
         return {name: value for name, value in super().to_dict().items() if not name.startswith("_")}
+
+    @classmethod
+    def get_possibly_dynamic_module(cls, module_name: str) -> type:
+        """Refuses parts of other classes, which transformers would fetch from wherever a downloaded file says."""
+        raise ValueError(f"a processor of ldm_hf has no part of the class {module_name}")
 
     @classmethod
     def from_config(cls, config: LDMConfig) -> LDMProcessor:
@@ -154,6 +168,7 @@ class LDMProcessor(ProcessorMixin):
 
         Raises:
             UnknownEnvironmentError: if the processor does not know this name.
+            CheckpointError: if what it keeps of the environment is damaged.
         """
         if name not in self._layouts:
             if name not in self.environments:
@@ -162,15 +177,20 @@ class LDMProcessor(ProcessorMixin):
                     f"the model knows no environment {name!r}. Known: {known}. "
                     "Leave the name out to act without statistics."
                 )
-            entry = self.environments[name]
-            self._layouts[name] = EnvironmentLayout(
-                self.sizes,
-                space_from_json(entry["observation_space"]),
-                space_from_json(entry["action_space"]),
-                name=name,
-                statistics=entry["statistics"],
-                task=entry["task"],
-            )
+            try:
+                entry = self.environments[name]
+                self._layouts[name] = EnvironmentLayout(
+                    self.sizes,
+                    space_from_json(entry["observation_space"]),
+                    space_from_json(entry["action_space"]),
+                    name=name,
+                    statistics=entry["statistics"],
+                    task=entry["task"],
+                )
+            except (UnsupportedSpaceError, LookupError, ValueError, TypeError, AttributeError) as error:
+                raise CheckpointError(
+                    f"what the model keeps of {name} cannot be used ({error!r}); is it of a later version, or damaged?"
+                ) from error
         return self._layouts[name]
 
     def __call__(self, segments: list[EncodedSteps] | EncodedSteps, return_tensors: str = "pt") -> BatchFeature:

@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from .errors import NotAMemberError, SpaceMismatchError, UnsupportedSpaceError
+from .errors import NotAMemberError, SpaceMismatchError, UnsupportedSpaceError, short
 
 Space = gymnasium.Space[Any]
 """Any Gymnasium space."""
@@ -60,6 +60,9 @@ class Steps(TypedDict):
 
 
 MAX_ENTRIES = 2**26  # of a leaf: a MultiBinary of a few bytes can ask for any amount of memory
+# Of spaces that are read from a file: bytes of a member (a picture of 4,000 x 2,000 pixels in float32 takes three
+# quarters of it), nested spaces, axes of a leaf.
+LARGEST, DEPTH, AXES = 2**27, 32, 16
 PRIMITIVES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Text)
 
 
@@ -295,6 +298,11 @@ def _array_to_json(array: np.ndarray) -> Json:
 def _array_from_json(data: Json, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
     """Inverse of `_array_to_json`. Integers stay exact (they never pass through float)."""
     if isinstance(data, list):
+        if len(data) != shape[0]:
+            raise ValueError(f"{len(data)} entries for an axis of {shape[0]}")
+        if data and set(map(type, data)) <= {int, float}:  # at once: there may be a million
+            column = np.array(data, dtype).reshape(-1, *(1 for _ in shape[1:]))
+            return np.broadcast_to(column, shape).copy()
         rows = [_array_from_json(row, shape[1:], dtype) for row in data]
         return np.stack(rows) if rows else np.zeros(shape, dtype)
     return np.full(shape, float(data) if isinstance(data, str) else data, dtype)
@@ -342,33 +350,75 @@ def space_from_json(data: SpaceJson) -> Space:
     """Builds a space from the output of `space_to_json`.
 
     Raises:
-        UnsupportedSpaceError: if ``data`` has an unknown type of space.
+        UnsupportedSpaceError: if ``data`` describes none, or one that is too large; no memory is taken for it.
     """
-    kind = data.get("type")
-    dtype = np.dtype(data.get("dtype", "int64"))
-    if kind == "Dict":
-        return spaces.Dict({key: space_from_json(child) for key, child in data["spaces"]})
-    if kind == "Tuple":
-        return spaces.Tuple(tuple(space_from_json(child) for child in data["spaces"]))
-    if kind == "Text":
-        return spaces.Text(
-            max_length=data["max_length"], min_length=data["min_length"], charset=frozenset(data["charset"])
-        )
-    if kind == "Box":
-        low, high = (_array_from_json(data[bound], data["shape"], dtype) for bound in ("low", "high"))
-        return spaces.Box(low, high, shape=tuple(data["shape"]), dtype=dtype.type)
-    if kind == "Discrete":
-        # Gymnasium 1.2 knows int64 only
-        other: dict[str, Any] = {} if dtype == np.int64 else {"dtype": dtype.type}
-        return spaces.Discrete(data["n"], start=data["start"], **other)
-    if kind == "MultiDiscrete":
-        nvec, start = (_array_from_json(data[key], data["shape"], dtype) for key in ("nvec", "start"))
-        return spaces.MultiDiscrete(nvec, dtype=dtype.type, start=start)
-    if kind == "MultiBinary":
-        return spaces.MultiBinary(data["shape"] if len(data["shape"]) != 1 else data["shape"][0])
-    raise UnsupportedSpaceError(
-        f"no space of type {kind!r} can be built; was this file written by a later version of ldm_hf?"
-    )
+    try:
+        return _Builder().build(data, DEPTH)
+    except (LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError) as error:
+        raise UnsupportedSpaceError(f"no space can be built of {short(data)} ({error!s:.200})") from error
+
+
+class _Builder:
+    """Builds a space, and adds up the bytes of a member before memory is taken."""
+
+    def __init__(self) -> None:
+        self._left = LARGEST
+
+    def build(self, data: SpaceJson, depth: int) -> Space:
+        """The space of ``data``, which may be nested ``depth`` times."""
+        kind = data["type"]
+        if kind in ("Dict", "Tuple"):
+            if not depth:
+                raise ValueError(f"nested more than {DEPTH} times")
+            if kind == "Dict":
+                return spaces.Dict({key: self.build(child, depth - 1) for key, child in data["spaces"]})
+            return spaces.Tuple(tuple(self.build(child, depth - 1) for child in data["spaces"]))
+        if kind == "Text":
+            longest, shortest = self._shape([data["max_length"], data["min_length"]])
+            self._take([longest], 4)
+            return spaces.Text(max_length=longest, min_length=shortest, charset=frozenset("".join(data["charset"])))
+        dtype = np.dtype(data.get("dtype", "int64"))
+        if dtype.kind not in "biuf":
+            raise ValueError(f"numbers of type {dtype!s:.100}")
+        if kind == "Discrete":
+            # Gymnasium 1.2 knows int64 only
+            other: dict[str, Any] = {} if dtype == np.int64 else {"dtype": dtype.type}
+            count, start = data["n"], data["start"]
+            if type(count) is not int or type(start) is not int or not -(2**63) <= start <= start + count <= 2**63:
+                raise ValueError(f"{short(count)} choices from {short(start)}")
+            return spaces.Discrete(count, start=start, **other)
+        if kind not in ("Box", "MultiDiscrete", "MultiBinary"):
+            raise UnsupportedSpaceError(
+                f"no space of type {short(kind)} can be built; was this file written by a later version of ldm_hf?"
+            )
+        shape = self._shape(data["shape"])
+        self._take(shape, max(dtype.itemsize, 1 if kind == "Box" else 8))
+        if kind == "Box":
+            low, high = (_array_from_json(data[bound], shape, dtype) for bound in ("low", "high"))
+            return spaces.Box(low, high, shape=shape, dtype=dtype.type)
+        if kind == "MultiDiscrete":
+            nvec, start = (_array_from_json(data[key], shape, np.dtype("int64")) for key in ("nvec", "start"))
+            return spaces.MultiDiscrete(nvec, dtype=dtype.type, start=start)
+        return spaces.MultiBinary(shape if len(shape) != 1 else shape[0])
+
+    @staticmethod
+    def _shape(lengths: Json) -> tuple[int, ...]:
+        if not isinstance(lengths, list) or not all(type(length) is int and length >= 0 for length in lengths):
+            raise ValueError(f"{short(lengths)} in the place of lengths")
+        return tuple(lengths)
+
+    def _take(self, shape: Sequence[int], itemsize: int) -> None:
+        """Counts a leaf.
+
+        Raises:
+            UnsupportedSpaceError: if the space becomes too large.
+        """
+        self._left -= math.prod(shape) * itemsize
+        if self._left < 0 or len(shape) > AXES:
+            raise UnsupportedSpaceError(
+                f"a leaf of shape {short(list(shape))} makes the space larger than the {LARGEST:,} bytes (or a leaf of "
+                f"more than {AXES} axes) that are read from a file"
+            )
 
 
 # --- differences ---

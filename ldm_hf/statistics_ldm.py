@@ -6,6 +6,7 @@ with it and 0.54 without.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,23 @@ def to_lists(statistics: Json) -> Json:
     if isinstance(statistics, dict):
         return {name: to_lists(item) for name, item in statistics.items()}
     return statistics.tolist() if isinstance(statistics, np.ndarray | np.generic) else statistics
+
+
+def moments(given: Json, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Mean and deviation of stored statistics as arrays of the shape.
+
+    Raises:
+        ValueError: if they are damaged: of another size, not finite, or with a negative deviation.
+        TypeError: if they are no numbers.
+        KeyError: if one is missing.
+    """
+    found = {part: np.asarray(given[part], np.float64) for part in ("mean", "std")}
+    for part, values in found.items():
+        if values.size != math.prod(shape):
+            raise ValueError(f"{part} of {values.size} numbers, expected {math.prod(shape)}")
+        if not np.isfinite(values).all() or (part == "std" and (values < 0).any()):
+            raise ValueError(f"{part} is not finite, or negative")
+    return {part: values.reshape(shape) for part, values in found.items()}
 
 
 def prefix_standardise(x: np.ndarray, precision: np.ndarray | float = SINGLE, first: int = 0) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import typer
 
 from ..errors import LDMError
+from ..utils.display import print_anywhere
 from ..utils.parallel import always_use_processes
 from .collect import collect_command
 from .dataset import dataset_app, import_data
@@ -37,6 +38,7 @@ app.command()(push)
 
 def run(command: Callable[[], object]) -> None:
     """Runs a command; an error that a user can cure is printed as one line without a stack trace."""
+    print_anywhere()
     logging.basicConfig(format="%(levelname)s %(message)s")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     always_use_processes()  # an environment that crashes must not end the command
@@ -44,6 +46,10 @@ def run(command: Callable[[], object]) -> None:
         command()
     except LDMError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:  # of a file that the user has named
+        if error.filename is None:
+            raise
+        sys.exit(f"error: {error.filename}: {error.strerror}")
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ import typer
 import yaml
 from rich.table import Table
 
-from ..errors import DatasetError, SpaceMismatchError
+from ..errors import DatasetError, LDMError, SpaceMismatchError
 from .options import Ids, console, names_of
 
 if TYPE_CHECKING:
@@ -198,11 +197,15 @@ def mixture(
 ) -> None:
     """Writes a mixture file: sampling weights that grow with the gap between the model and the reference policy."""
     from ..trajectories.mixture import gap_mixture
+    from ..utils.files import read_json, write_atomically
 
-    known = json.loads(results.read_text(encoding="utf-8")) if results else None
-    mixed = gap_mixture(folder, known, least, dict(_factor(entry) for entry in factor or []))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(yaml.safe_dump(mixed, sort_keys=False), encoding="utf-8")
+    try:
+        known = read_json(results) if results else None
+        factors = dict(_factor(entry) for entry in factor or [])
+        mixed = gap_mixture(folder, known, least, factors)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise LDMError(f"{results} does not hold results of an evaluation: {error!r}") from error
+    write_atomically(output, yaml.safe_dump(mixed, sort_keys=False))
     console.print(f"To train on this mixture: --dataset {output}", highlight=False)
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from ..errors import LDMError
+from ..utils.files import write_atomically
 from .options import Domain, Ids, Jobs, Library, console
 
 envs_app = typer.Typer(
@@ -83,7 +84,7 @@ def check(
     rows = select(ids, domain, library)
     command = " ".join(["ldm", *sys.argv[1:]])
     results = checking.check(rows, output, jobs, limit, force, command)
-    output.with_suffix(".md").write_text(checking.markdown_report(results), encoding="utf-8")
+    write_atomically(output.with_suffix(".md"), checking.markdown_report(results))
     if record:
         checking.expect(results)
     names = {row.name for row in rows}
@@ -132,9 +133,8 @@ def split(
         row for row in select(None) if row.name in kept or (row.name in scores and scores[row.name]["beats_random"])
     ]
     parts = dict(zip(("train", "held-out"), split_rows(rows, hold_out, share, seed, kept), strict=True))
-    output.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
-        (output / f"{name}.txt").write_text("".join(f"{row.name}\n" for row in part), encoding="utf-8")
+        write_atomically(output / f"{name}.txt", "".join(f"{row.name}\n" for row in part))
         console.print(
             f"{output / name}.txt: {len(part)} environments of {len({row.library for row in part})} libraries"
         )

@@ -45,12 +45,13 @@ def evaluate(
     from ..evaluation import EvaluationOptions, markdown_report, print_report, threshold_curve
     from ..evaluation import evaluate as evaluate_model
     from ..rollouts import HELD_OUT_SEED
+    from ..utils.files import write_atomically
 
     options = EvaluationOptions(episodes, HELD_OUT_SEED if seed is None else seed, num_envs, incognito)
     results = evaluate_model(model, names_of(ids), options, references, dataset, output, jobs, force)
     print_report(results)
     threshold_curve(results, output.with_suffix(".png"))
-    output.with_suffix(".md").write_text(markdown_report(results), encoding="utf-8")
+    write_atomically(output.with_suffix(".md"), markdown_report(results))
     console.print(f"Results in {output}; tables and curve next to it as .md and .png")
     if "failures" in results:
         raise typer.Exit(1)

@@ -60,6 +60,7 @@ def reference_command(
     from ..references.finding import find_references
     from ..references.report import kind, markdown_report
     from ..references.scores import entry, reference_scores, save_scores
+    from ..utils.files import check_writable, write_atomically
 
     if not (everything or ids or domain or library):
         raise LDMError("no environment: choose by --ids, --domain or --library, or say --all")
@@ -72,13 +73,15 @@ def reference_command(
             save_scores([record])
 
     rows = select(ids, domain, library)
+    for output in (report, references / "attempts.json"):
+        if output:
+            check_writable(output)
     failures = find_references(rows, references, allowed, jobs, seed, force, 2 * allowed + GRACE, keep)
     for record in found:
         scores = entry(record)
         verdict = "better than random" if record.beats_random else "not better than random"
         console.print(f"{record.name}: {kind(scores)} {scores['reference']}, random {scores['random']}: {verdict}")
     if report:
-        report.parent.mkdir(parents=True, exist_ok=True)
         known = reference_scores() if save else {record.name: entry(record) for record in found}
-        report.write_text(markdown_report(known, " ".join(["ldm", *sys.argv[1:]])), encoding="utf-8")
+        write_atomically(report, markdown_report(known, " ".join(["ldm", *sys.argv[1:]])))
     exit_with(failures)

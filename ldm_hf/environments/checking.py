@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from ..errors import LDMError, MissingExtraError, UnsupportedSpaceError
 from ..spaces import Observation, flatten, leaves
 from ..utils.display import draw_without_display
-from ..utils.files import write_atomically
+from ..utils.files import check_writable, read_json, write_atomically
 from ..utils.guarding import INTERRUPTS
 from ..utils.installed import versions
 from ..utils.parallel import run_tasks
@@ -244,7 +244,8 @@ def check(
     """
     results: CheckResults = {"environments": {}, "command": "", "versions": {}}
     if output.exists():
-        results = json.loads(output.read_text(encoding="utf-8"))
+        results = _earlier(output)
+    check_writable(output)
     results |= {"command": command, "versions": versions()}
     entries = results["environments"]
     due = [
@@ -255,7 +256,6 @@ def check(
         or entries[spec.name]["row"] != fingerprint(spec)
     ]
     due.sort(key=lambda spec: spec.library.lower())
-    output.parent.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(due), desc="check", unit="environment") as bar:
         # New processes for every library: none sees what another has left behind.
         for library, rows in itertools.groupby(due, lambda spec: spec.library):
@@ -269,6 +269,21 @@ def check(
                 _write(results, output)
                 bar.update()
     return results
+
+
+def _earlier(output: Path) -> CheckResults:
+    """The results that an earlier run has written.
+
+    Raises:
+        LDMError: if the file holds something else.
+    """
+    try:
+        results: CheckResults = read_json(output)
+        if not all(isinstance(entry["row"], str) and entry["verdict"] for entry in results["environments"].values()):
+            raise ValueError("an environment without row or verdict")
+        return results
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise LDMError(f"{output} holds no results of a check ({error!r}); remove it, or choose another.") from error
 
 
 def expect(results: CheckResults) -> None:

@@ -13,6 +13,7 @@ import gymnasium
 import yaml
 
 from ..errors import UnknownEnvironmentError
+from ..utils.files import write_atomically
 from .building import import_library
 from .library_folders import ROOT, ROWS, Library, Row, folder_of, libraries, read_library
 from .making import quiet
@@ -96,8 +97,7 @@ def generate_rows(library: str, root: Path = ROOT) -> tuple[Path, int, int]:
         else:
             fitting["rows"] += rows
         added += len(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_yaml(replace(current, rows=groups)), encoding="utf-8")
+    write_atomically(path, to_yaml(replace(current, rows=groups)))
     return path, added, len(expand(groups))
 
 

@@ -12,17 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-import yaml
-
 from ..errors import LDMError
-from ..utils.files import write_atomically
+from ..utils.files import read_json, read_yaml, write_atomically
 from .building import AddedId, Kwargs, Registration
 
 ROOT = Path(__file__).parents[1] / "libraries"
 ROWS, MEASURED, REQUIREMENTS = "rows.yaml", "measured.json", "requirements.txt"
 NAMESPACE = "ldm_hf/"  # ids that this package registers itself
-# Every command loads the table: the C loader, where it exists, is ten times as fast.
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Row(TypedDict, total=False):
@@ -206,9 +202,9 @@ def read_library(path: Path) -> Library:
         LDMError: if it cannot be read.
     """
     try:
-        fields = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        fields = read_yaml(path)
         return Library(**fields | {"requires": tuple(fields.get("requires", ()))})
-    except (OSError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise LDMError(f"the library {path} cannot be read: {error}") from error
 
 
@@ -267,7 +263,7 @@ def _read(path: Path) -> Measured:
     if not path.exists():
         return empty
     try:
-        recorded: Measured = empty | json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, TypeError) as error:
+        recorded: Measured = empty | read_json(path)
+    except (OSError, ValueError, TypeError) as error:
         raise LDMError(f"{path} cannot be read: {error}; restore it, or remove it and measure again") from error
     return recorded

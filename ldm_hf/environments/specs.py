@@ -11,18 +11,28 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import gymnasium
-import yaml
 
-from ..errors import LDMError, UnknownEnvironmentError
+from ..errors import InvalidNameError, LDMError, UnknownEnvironmentError, short
 from ..hashing import key
+from ..utils.files import read_yaml
+from ..utils.names import as_name, check_name
 from .building import Kwargs
 from .isolation import is_isolated, pinned_version
-from .library_folders import NAMESPACE, ROWS, Group, Loader, Row, folder_of, libraries, measured
+from .library_folders import NAMESPACE, ROWS, Group, Row, folder_of, libraries, measured
 
 OPENENV = "openenv:"  # before the address of a running server
+KINDS: dict[str, type | UnionType] = {  # of the fields of a row, which a file gives
+    "env_id library domain": str,
+    "task reference": str | None,
+    "kwargs reference_kwargs": dict,
+    "wrappers": tuple,
+    "max_episode_steps max_steps": int | None,
+    "episodes": int,
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,10 @@ class EnvironmentSpec:
         max_episode_steps: time limit, where the library's own is too long or missing.
         max_steps: most steps to collect, where the environment is slow.
         episodes: fewest episodes that measure a policy, where returns vary much.
+
+    Raises:
+        InvalidNameError: if the name cannot be that of a folder and a config.
+        TypeError: if another field is of the wrong kind.
     """
 
     name: str
@@ -56,6 +70,15 @@ class EnvironmentSpec:
     max_episode_steps: int | None = None
     max_steps: int | None = None
     episodes: int = 1
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        for names, kind in KINDS.items():
+            for name in names.split():
+                if not isinstance(getattr(self, name), kind):
+                    raise TypeError(f"{self.name}: {name} should be {kind}, is {short(getattr(self, name))}")
+        if self.library:
+            check_name(self.library)  # it is a folder, too
 
     @property
     def licence(self) -> str:
@@ -82,7 +105,7 @@ class EnvironmentSpec:
     def facts(self) -> dict[str, Any]:
         """The fields of the row that a dataset keeps, as `EnvironmentInfo` names them."""
         names = ("name", "env_id", "kwargs", "library", "version", "licence", "domain", "task")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"task": self.task or ""}
 
 
 def shared_fields(group: Group) -> Row:
@@ -119,13 +142,21 @@ def catalogue() -> dict[str, EnvironmentSpec]:
         _add(specs, folder_of(library.library) / ROWS, library.rows, {"library": library.library})
     for name in os.environ.get("LDM_HF_CATALOGUE", "").split(os.pathsep):
         if name:
-            path = Path(name)
-            try:
-                entries = yaml.load(path.read_text(encoding="utf-8"), Loader)
-            except (OSError, ValueError, yaml.YAMLError) as error:
-                raise LDMError(f"the catalogue {path} cannot be read: {error}") from error
-            _add(specs, path, entries, {"domain": path.stem})
+            add_file(specs, Path(name))
     return specs
+
+
+def add_file(specs: dict[str, EnvironmentSpec], path: Path) -> None:
+    """Adds the rows of a user's file to a catalogue; their domain is the name of the file unless they say another.
+
+    Raises:
+        LDMError: if the file cannot be read.
+    """
+    try:
+        entries = read_yaml(path)
+    except (OSError, ValueError) as error:
+        raise LDMError(f"the catalogue {path} cannot be read: {error}") from error
+    _add(specs, path, entries, {"domain": path.stem})
 
 
 def _add(specs: dict[str, EnvironmentSpec], path: Path, groups: Sequence[Group], defaults: Row) -> None:
@@ -136,7 +167,7 @@ def _add(specs: dict[str, EnvironmentSpec], path: Path, groups: Sequence[Group],
             if spec.name in specs:
                 raise ValueError(f"the name {spec.name} is in the catalogue twice")
             specs[spec.name] = spec
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, InvalidNameError) as error:
         raise LDMError(f"the catalogue {path} cannot be read: {error}") from error
 
 
@@ -164,14 +195,25 @@ def get_spec(name: str) -> EnvironmentSpec:
     if name.startswith(OPENENV):
         url = name.removeprefix(OPENENV)
         plain = re.sub(r"\W+", "-", url.partition("://")[2]).strip("-")
-        return EnvironmentSpec(f"openenv-{plain}", f"{NAMESPACE}OpenEnv-v0", "openenv-core", kwargs={"url": url})
+        called = as_name(f"openenv-{plain}")
+        return EnvironmentSpec(called, f"{NAMESPACE}OpenEnv-v0", "openenv-core", kwargs={"url": url})
     if name in gymnasium.registry or ":" in name:  # "module:Id-v0": Gymnasium imports the module first
-        return EnvironmentSpec(name.replace("/", "-").replace(":", "-"), env_id=name, library=_library_of(name))
+        return EnvironmentSpec(as_name(name), env_id=name, library=_library_of(name))
     close = difflib.get_close_matches(name, [*specs, *gymnasium.registry], n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise UnknownEnvironmentError(
         f"no environment {name!r} in the catalogue or in Gymnasium.{hint} `ldm envs list` shows the catalogue."
     )
+
+
+def what_runs(name: str) -> str:
+    """What `get_spec` and `make` would import or call for a name that nobody has registered here; empty if nothing."""
+    if name in catalogue() or name in gymnasium.registry:
+        return ""
+    if name.startswith(OPENENV):
+        return f"connect to {name.removeprefix(OPENENV)}"
+    module, colon, _ = name.partition(":")
+    return f"import the module {module}" if colon else ""
 
 
 def select(ids: Sequence[str] | None, domain: str | None = None, library: str | None = None) -> list[EnvironmentSpec]:

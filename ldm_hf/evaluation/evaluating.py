@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from ..agent import loaded_model, make_agent
 from ..environments import get_spec, make
+from ..environments.specs import what_runs
 from ..errors import DatasetError, LDMError
 from ..modeling_ldm import LDMForActionPrediction
 from ..processing_ldm import LDMProcessor
@@ -25,9 +26,11 @@ from ..rollouts import AgentPolicy, Policy, RandomPolicy, ReferencePolicy, measu
 from ..rollouts.measuring import rollout
 from ..rollouts.returns import HELD_OUT_SEED, Measurement, Scores
 from ..trajectories.schema import EnvironmentInfo
-from ..utils.files import save_json
+from ..utils.files import check_writable, read_json, save_json
 from ..utils.installed import versions
+from ..utils.names import is_name
 from ..utils.parallel import SILENT_SECONDS, in_this_process, note, run_tasks
+from .report import environment_rows
 from .scores import EnvironmentResult, Results, summarise
 
 logger = logging.getLogger(__name__)
@@ -117,7 +120,9 @@ def evaluate(
 
     Args:
         model_path: Folder or Hub id of a pretrained LDM.
-        names: Names of environments; by default those that the model was trained on.
+        names: Names of environments; by default those that the model was trained on. A model may come from a stranger:
+            of those, no environment is made for which a module would have to be imported, or an address be called,
+            that nobody here has named. Name such an environment if you trust it.
         options: How each policy is measured; by default with the default values of `EvaluationOptions`.
         references_folder: Folder of trained reference policies.
         dataset: Folder of trajectories. Scores of random actions and of the reference policy that are stored there are
@@ -137,11 +142,14 @@ def evaluate(
     Raises:
         CheckpointError: if there is no usable model.
         DatasetError: if ``dataset`` is not a folder or an ``environment.json`` in it is damaged.
-        LDMError: if ``output`` exists and holds something else.
+        LDMError: if ``output`` exists and holds something else, or cannot be written.
     """
     options = options or EvaluationOptions()
+    if output is not None:
+        check_writable(output)
     loaded_model.cache_clear()  # the folder may hold another model than at the last call
     model, processor = loaded_model(str(model_path))
+    asked = names is not None
     names = list(dict.fromkeys(processor.environments if names is None else names))
     if not names:
         raise LDMError(f"{model_path} was trained on no named environment; say which environments to evaluate in")
@@ -151,7 +159,8 @@ def evaluate(
     done = {} if force else _finished(output, names, measured, packages)
     for name, result in done.items():
         on_result(name, result)
-    failures: dict[str, str] = {}
+    due = [name for name in names if name not in done]
+    failures = {} if asked else {name: _distrust(name, effect) for name in due if (effect := what_runs(name))}
 
     def results(intervals: bool) -> Results:
         environments = {name: done[name] for name in names if name in done}
@@ -171,10 +180,11 @@ def evaluate(
     output, references = None if output is None else Path(output).absolute(), str(Path(references_folder).absolute())
     tasks = {
         name: (str(model_path), name, references, options, _recorded(dataset, name, options), bars, find)
-        for name in names
-        if name not in done
+        for name in due
+        if name not in failures
     }
-    with tqdm(total=len(names), initial=len(done), desc="evaluate", unit="environment", disable=not progress) as bar:
+    began = len(names) - len(tasks)
+    with tqdm(total=len(names), initial=began, desc="evaluate", unit="environment", disable=not progress) as bar:
         for name, outcome in run_tasks(_evaluate_by_name, tasks, jobs, silence=SILENT_SECONDS):
             if isinstance(outcome, LDMError):
                 logger.warning("%s", outcome)
@@ -267,7 +277,7 @@ def _recorded(dataset: str | Path | None, name: str, options: EvaluationOptions)
         return {}
     if not Path(dataset).is_dir():
         raise DatasetError(f"{dataset} is no folder; give the folder of a trajectory dataset.")
-    if not (Path(dataset) / name).is_dir():
+    if not is_name(name) or not (Path(dataset) / name).is_dir():
         return {}
     return _usable(EnvironmentInfo.load(Path(dataset) / name).scores, options)
 
@@ -297,15 +307,25 @@ def _finished(
     if output is None or not Path(output).exists():
         return {}
     try:
-        found = json.loads(Path(output).read_text(encoding="utf-8"))
-        environments = found["environments"]
-    except (ValueError, KeyError, TypeError) as error:
+        found = read_json(Path(output))
+        environments: dict[str, EnvironmentResult] = found["environments"]
+        if found.get("measured") != measured or found.get("versions") != packages:
+            return {}
+        summarise(environments, intervals=False)
+        environment_rows(found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LDMError(
             f"{output} does not hold results of an evaluation; remove it or choose another output"
         ) from error
-    if found.get("measured") != measured or found.get("versions") != packages:
-        return {}
     return {name: environments[name] for name in names if name in environments}
+
+
+def _distrust(name: str, effect: str) -> str:
+    """Why an environment that only the model names is left out."""
+    return (
+        f"environment {name!r} is left out: to make it would {effect}, which only the model asks for. "
+        f"If you trust it, ask for it: --ids {shlex.quote(name)}"
+    )
 
 
 def _command_line() -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LDMError, MissingExtraError
+from ..utils.files import writing
 
 CAPTION = 16  # pixels under a tile
 WIDEST = 2.0  # width of a tile's picture by its height; wider ones lose their sides
@@ -91,13 +92,14 @@ def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
 
     Raises:
         MissingExtraError: without imageio.
+        LDMError: if the file cannot be written.
     """
     imageio = imageio_v3()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".gif":
-        _write_gif(path, frames, fps)
-    else:
-        imageio.imwrite(path, frames, fps=fps, macro_block_size=2)
+    with writing(path):
+        if path.suffix == ".gif":
+            _write_gif(path, frames, fps)
+        else:
+            imageio.imwrite(path, frames, fps=fps, macro_block_size=2)
 
 
 def _write_gif(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:

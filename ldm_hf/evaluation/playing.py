@@ -15,6 +15,7 @@ from ..agent import LDMAgent, load_model, loaded_model, make_agent
 from ..environments import get_spec, make
 from ..errors import EnvironmentFailure, LDMError
 from ..rollouts.lane import Lane
+from ..utils.files import check_writable
 from ..utils.guarding import close
 from ..utils.parallel import SILENT_SECONDS, report, run_tasks, share_cores
 from .pictures import drawing_error, imageio_v3, pixels, prepare_drawing, side_by_side, tile, write_video
@@ -43,9 +44,11 @@ def play(
         The return of each episode.
 
     Raises:
-        LDMError: if the environment cannot be drawn.
+        LDMError: if the environment cannot be drawn, or the file cannot be written.
         MissingExtraError: without imageio.
     """
+    if video is not None:
+        check_writable(video)
     prepare_drawing()
     share_cores()
     model, video = _fixed(model), None if video is None else Path(video).absolute()
@@ -97,10 +100,11 @@ def play_grid(
         Errors by the name of the environment, where it failed or has no picture; it is left out.
 
     Raises:
-        LDMError: if none of them has a picture.
+        LDMError: if none of them has a picture, or the file cannot be written.
         MissingExtraError: without imageio.
     """
     imageio_v3()
+    check_writable(video)
     loaded_model.cache_clear()  # the folder may hold another model than at the last call
     length = max(1, round(seconds * fps))
     tasks = {name: (_fixed(model), name, length, side, fps, seed) for name in names}

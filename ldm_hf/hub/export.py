@@ -12,6 +12,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from .. import agent
 from ..agent import load_model
 from ..errors import CheckpointError
+from ..utils.files import read_json, write_atomically, writing
 
 TRAINING_FILES = ("training.json", "training_log.jsonl")
 AUTO_MAPS = {  # where transformers looks for the classes of a repo that is loaded with ``trust_remote_code``
@@ -35,19 +36,20 @@ def export_model(model: str | Path, folder: str | Path) -> Path:
 
     Raises:
         CheckpointError: If there is no usable model, or ``folder`` is its own folder.
+        LDMError: If ``folder`` cannot be written.
     """
     folder = Path(folder)
     if Path(model).resolve() == folder.resolve():
         raise CheckpointError(f"{folder} is the model itself; export it to another folder.")
     weights, processor = load_model(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    weights.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[arg-type]
-    processor.save_pretrained(folder)
-    _amend(folder / "config.json", {"dtype": "float32"})
-    write_code(folder)
-    for name in TRAINING_FILES:
-        if (Path(model) / name).exists():
-            shutil.copy(Path(model) / name, folder / name)
+    with writing(folder / "config.json"):
+        weights.to(torch.bfloat16).save_pretrained(folder)  # type: ignore[arg-type]
+        processor.save_pretrained(folder)
+        _amend(folder / "config.json", {"dtype": "float32"})
+        write_code(folder)
+        for name in TRAINING_FILES:
+            if (Path(model) / name).exists():
+                shutil.copy(Path(model) / name, folder / name)
     return folder
 
 
@@ -62,5 +64,8 @@ def write_code(folder: Path) -> None:
 
 
 def _amend(path: Path, fields: dict[str, object]) -> None:
-    told = json.loads(path.read_text(encoding="utf-8")) | fields
-    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    try:
+        told = read_json(path) | fields
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); save the model again.") from error
+    write_atomically(path, json.dumps(told, indent=2) + "\n")

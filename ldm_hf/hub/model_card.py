@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ..environments.specs import catalogue
 from ..errors import CheckpointError
 from ..evaluation.report import domain_rows
 from ..evaluation.scores import EnvironmentResult, Results, summarise
+from ..utils.files import read_json, write_atomically
 from ..utils.tables import markdown_table
 
 METRICS = {  # of the header
@@ -50,16 +50,25 @@ def write_card(
         if not (folder / needed).exists():
             raise CheckpointError(f"{folder} has no {needed}, which the card needs; make it with `{cure}`.")
     results: Results = _read(folder / "results.json")
-    card = ModelCard(
-        f"---\n{_metadata(name, results, datasets, licence).to_yaml()}\n---\n\n{_text(folder, name, results)}"
-    )
-    card.save(folder / "README.md")
+    try:
+        header = _metadata(name, results, datasets, licence).to_yaml()
+        card = ModelCard(f"---\n{header}\n---\n\n{_text(folder, name, results)}")
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"results.json or another record in {folder} is damaged ({error!r}); evaluate the model again."
+        ) from error
+    write_atomically(folder / "README.md", str(card))
     return folder / "README.md"
 
 
 def _read(path: Path) -> Any:
     """The content of a JSON file; None if there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); make it again.") from error
 
 
 def _metadata(name: str, results: Results, datasets: list[str] | None, licence: str) -> ModelCardData:

@@ -15,7 +15,11 @@ from ..trajectories.remote import write_index
 from ..trajectories.streams import config_names
 from .export import AUTO_MAPS, write_code
 
-LEFT_HERE = ["checkpoint-*", "checkpoint-*/**", "unfinished-*", "unfinished-*/**", ".*", "**/.*"]  # of a run
+HIDDEN = [".*", "**/.*"]
+LEFT_HERE = {  # by kind of repo; an environment may have the name of a checkpoint
+    "model": [*HIDDEN, "checkpoint-*", "checkpoint-*/**", "unfinished-*", "unfinished-*/**"],
+    "dataset": HIDDEN,
+}
 
 
 def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
@@ -53,7 +57,7 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
         repo = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True).repo_id
         with tempfile.TemporaryDirectory() as scratch:
             code = _with_code(folder, Path(scratch)) if kind == "model" else []
-            for part, ignored in ((folder, LEFT_HERE + code), *(((Path(scratch), []),) if code else ())):
+            for part, ignored in ((folder, LEFT_HERE[kind] + code), *(((Path(scratch), []),) if code else ())):
                 commit = api.upload_folder(
                     repo_id=repo,
                     repo_type=kind,

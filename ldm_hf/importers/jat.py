@@ -16,6 +16,7 @@ from PIL import Image
 
 from ..errors import DatasetError
 from ..spaces import Action, Observation
+from ..trajectories.images import FORMATS
 from .base import LoggedEpisode, Spaces, logged_episode
 from .rows import RowSource
 
@@ -75,7 +76,9 @@ class JATSource(RowSource):
         cell = self.rows[number : number + 1]["image_observations"].combine_chunks().flatten()
         if not pa.types.is_struct(cell.type):
             return self.column(number, "image_observations").astype(np.uint8)
-        return np.stack([np.asarray(Image.open(io.BytesIO(image["bytes"]))) for image in cell.to_pylist()])
+        return np.stack(
+            [np.asarray(Image.open(io.BytesIO(image["bytes"]), formats=FORMATS)) for image in cell.to_pylist()]
+        )
 
 
 def _without_last(part: Observation | Action) -> Observation | Action:

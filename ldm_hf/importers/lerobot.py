@@ -33,6 +33,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from PIL import Image
 
 from ..errors import DatasetError
+from ..trajectories.images import FORMATS
 from .base import LoggedEpisode, Source, file_sizes, logged_episode
 from .rows import steps_of
 from .video import frames_between
@@ -161,7 +162,9 @@ class LeRobotSource(Source):
                 values = self._video(name, row)
             elif kind == "image":
                 encoded = steps[name].to_pylist()
-                values = np.stack([self._resized(Image.open(io.BytesIO(image["bytes"]))) for image in encoded])
+                values = np.stack(
+                    [self._resized(Image.open(io.BytesIO(image["bytes"]), formats=FORMATS)) for image in encoded]
+                )
             else:
                 values = self._numbers(steps, name, where)
             parts[name.removeprefix(OBSERVATION)] = values

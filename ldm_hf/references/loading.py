@@ -11,7 +11,7 @@ from ..environments import EnvironmentSpec
 from ..environments.isolation import is_isolated
 from ..environments.library_folders import ROOT
 from ..environments.making import opened
-from ..errors import LDMError
+from ..errors import CheckpointError, LDMError, short
 from ..rollouts.returns import Measurement, Scores
 from . import general
 from .base import Reference
@@ -91,6 +91,12 @@ def load_reference(spec: EnvironmentSpec, folder: str | Path) -> Reference:
 
     record = Record.load(Path(folder) / spec.name)
     if record is not None and record.row == fingerprint(spec) and (best := record.best):
+        if best.reference not in ("rl", spec.reference, *known_policies()):
+            raise CheckpointError(
+                f"the record of {spec.name} in {folder} names the policy {short(best.reference)}, which is neither one "
+                "of this package nor that of its row, so it is not imported; remove it, and try again with `ldm "
+                "reference`."
+            )
         spec = replace(spec, reference=best.reference, reference_kwargs=best.kwargs)
     spec = with_reference(spec)
     if spec.reference is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypedDict
@@ -10,9 +10,9 @@ from typing import TypedDict
 from ..environments import EnvironmentSpec
 from ..environments.building import Kwargs
 from ..environments.specs import fingerprint
-from ..errors import CheckpointError
+from ..errors import CheckpointError, short
 from ..rollouts.returns import Measurement
-from ..utils.files import save_json
+from ..utils.files import read_json, save_json
 from ..utils.installed import versions
 
 FILE = "attempts.json"
@@ -118,12 +118,28 @@ class Record:
         if not path.exists():
             return None
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**(data | {"attempts": [Attempt(**attempt) for attempt in data["attempts"]]}))
-        except (ValueError, TypeError, KeyError) as error:
+            data = read_json(path)
+            record = cls(**(data | {"attempts": [Attempt(**attempt) for attempt in data["attempts"]]}))
+            record.check()
+            return record
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(
                 f"{path} is damaged ({error}); remove it, and ldm reference tries its environment again."
             ) from error
+
+    def check(self) -> None:
+        """Raises a `ValueError` or the like unless all fields are of their kinds."""
+        for kind, values in {
+            str: (self.name, self.row, self.library, *(attempt.reference for attempt in self.attempts)),
+            dict: (self.versions, *(attempt.kwargs for attempt in self.attempts)),
+            int | float: (self.seconds, self.budget),
+            bool: (self.finished, self.good),
+        }.items():
+            if wrong := [value for value in values if not isinstance(value, kind)]:
+                raise ValueError(f"{short(wrong[0])} is not of type {kind}")
+        for score in (self.random, *(attempt.score for attempt in self.attempts)):
+            if score is not None and not math.isfinite(score["mean"] + score["ci"]):
+                raise ValueError(f"the score {short(score)} is not finite")
 
     @classmethod
     def open(cls, spec: EnvironmentSpec, folder: Path, force: bool = False) -> Record:

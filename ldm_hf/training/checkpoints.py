@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shutil
@@ -13,12 +14,13 @@ from typing import TypedDict
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UnwritableError
 from ..spaces import Json
-from ..utils.files import write_atomically
+from ..utils.files import read_json, write_atomically, writing
 from .arguments import TrainingRun
 
 SUMMARY = "training.json"  # written at the end of a run
+WRITING_FAILED = ("PytorchStreamWriter", "inline_container")  # in the messages of torch.save
 # Options that must not change when a run is continued; all others may.
 FIXED_OPTIONS = ("preset", "model", "backbone", "method", "lora_rank", "episodes", "seed", "segment")
 
@@ -70,7 +72,8 @@ class Progress:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in an output folder, oldest first."""
-    return sorted(folder.glob("checkpoint-*[0-9]"), key=lambda path: int(path.name.split("-")[1]))
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -106,8 +109,11 @@ def is_complete(args: TrainingRun) -> bool:
     summary = Path(args.output_dir) / SUMMARY
     if args.resume_from_checkpoint != "latest" or not summary.exists():
         return False
-    ended = json.loads(summary.read_text(encoding="utf-8"))["arguments"]
-    return bool(ended["max_steps"] >= args.max_steps and ended["max_minutes"] == args.max_minutes)
+    ended = _read_summary(summary)["arguments"]
+    try:
+        return bool(ended["max_steps"] >= args.max_steps and ended["max_minutes"] == args.max_minutes)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{summary} is damaged ({error!r}); remove it to continue the run.") from error
 
 
 def former_runs(model: str | None) -> list[RunSummary]:
@@ -118,8 +124,24 @@ def former_runs(model: str | None) -> list[RunSummary]:
     """
     if model is None or not (Path(model) / SUMMARY).exists():
         return []
-    summary: RunSummary = json.loads((Path(model) / SUMMARY).read_text(encoding="utf-8"))
+    summary = _read_summary(Path(model) / SUMMARY)
     return [*summary.pop("former_runs", []), summary]
+
+
+def _read_summary(path: Path) -> RunSummary:
+    """The summary of a run.
+
+    Raises:
+        CheckpointError: if it is damaged.
+    """
+    try:
+        summary: RunSummary = read_json(path)
+        former = summary.get("former_runs", [])
+        if not all(isinstance(run["arguments"], dict) for run in (*former, summary)):
+            raise ValueError("its arguments are no options")
+        return summary
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error!r}); remove it, and nothing is told of that run.") from error
 
 
 def read_progress(
@@ -138,8 +160,9 @@ def read_progress(
             differences.
     """
     try:
-        progress = Progress(**json.loads((checkpoint / "progress.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        progress = Progress(**read_json(checkpoint / "progress.json"))
+        _check(progress)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(_damaged(checkpoint, error)) from error
     now = asdict(args)
     differences = [
@@ -151,8 +174,10 @@ def read_progress(
         was, found = progress.environments.get(name), environments.get(name)
         if was != found:
             differences.append(f"{name} had {was or 'no'} steps, has {found or 'none'}")
-        elif progress.weights and weights and not math.isclose(progress.weights[name], weights[name]):
-            differences.append(f"{name} was {progress.weights[name]:.2%} of the segments, is {weights[name]:.2%}")
+        elif (
+            progress.weights and weights and not math.isclose(share := progress.weights.get(name, 0.0), weights[name])
+        ):
+            differences.append(f"{name} was {share:.2%} of the segments, is {weights[name]:.2%}")
     if differences:
         shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
         raise CheckpointError(
@@ -160,6 +185,19 @@ def read_progress(
             "Give the values that it was begun with, or start a new run in another --output_dir."
         )
     return progress
+
+
+def _check(progress: Progress) -> None:
+    """Raises a `ValueError` unless all fields are of their kinds."""
+    counts = (progress.step, progress.segments, *progress.environments.values())
+    numbers = (progress.elapsed, *progress.weights.values(), *(progress.best or ()))
+    if (
+        not all(type(count) is int and count >= 0 for count in counts)
+        or not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+        or not isinstance(progress.arguments, dict)
+        or (progress.best is not None and len(progress.best) != 2)
+    ):
+        raise ValueError("progress.json has impossible values")
 
 
 def load_state(accelerator: Accelerator, checkpoint: Path) -> None:
@@ -182,18 +220,43 @@ def _damaged(checkpoint: Path, error: Exception) -> str:
 
 
 def save_checkpoint(accelerator: Accelerator, args: TrainingRun, progress: Progress) -> None:
-    """Writes a checkpoint under a temporary name first, so that one with its final name is complete."""
+    """Writes a checkpoint under a temporary name first, so that one with its final name is complete.
+
+    Raises:
+        CheckpointError: if it cannot be written; says which is the newest one.
+    """
     folder = Path(args.output_dir) / f"checkpoint-{progress.step}"
     unfinished = folder.with_name(f"unfinished-{progress.step}")
     if accelerator.is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)  # a run that was killed may have left it
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(unfinished))
-    accelerator.wait_for_everyone()  # every process writes a file
-    if accelerator.is_main_process:
-        write_atomically(unfinished / "progress.json", json.dumps(asdict(progress), indent=2))
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
-        for old in checkpoints(folder.parent)[: -args.keep_checkpoints]:
-            shutil.rmtree(old)
+    try:
+        with writing(folder):
+            _save_state(accelerator, unfinished)
+            accelerator.wait_for_everyone()  # every process writes a file
+            if accelerator.is_main_process:
+                write_atomically(unfinished / "progress.json", json.dumps(asdict(progress), indent=2))
+                shutil.rmtree(folder, ignore_errors=True)
+                unfinished.rename(folder)
+                for old in checkpoints(folder.parent)[: -args.keep_checkpoints]:
+                    shutil.rmtree(old)
+    except UnwritableError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        kept = newest_checkpoint(folder.parent)
+        raise CheckpointError(
+            f"{error} {f'Up to {kept} nothing is lost' if kept else 'There is no checkpoint yet'}: then continue with "
+            "--resume_from_checkpoint latest."
+        ) from error
     accelerator.wait_for_everyone()
+
+
+def _save_state(accelerator: Accelerator, folder: Path) -> None:
+    """Saves weights and the optimiser's state; a full disk is an OSError, whichever library writes."""
+    try:
+        accelerator.save_state(str(folder))
+    except RuntimeError as error:  # torch names its own source file where it cannot write
+        if any(sign in str(error) for sign in WRITING_FAILED):
+            raise OSError(
+                errno.ENOSPC, f"no space left, or no right to write: {str(error).splitlines()[0]}"
+            ) from error
+        raise

@@ -9,6 +9,7 @@ from accelerate import Accelerator, DistributedType
 from safetensors.torch import load_file, save_file
 
 from ..modeling_ldm import LDMForActionPrediction
+from ..utils.files import unfinished_file, writing
 from .batches import SegmentDataset
 from .checkpoints import Progress
 
@@ -54,9 +55,8 @@ class EarlyStopping:
         weights = accelerator.get_state_dict(model) if sharded else dict(bare.named_parameters())
         if accelerator.is_main_process:
             trained = [name for name, parameter in bare.named_parameters() if parameter.requires_grad]
-            unfinished = self._best.with_name("unfinished.safetensors")
-            save_file({name: weights[name].detach().contiguous() for name in trained}, unfinished)
-            unfinished.replace(self._best)
+            with writing(self._best), unfinished_file(self._best) as unfinished:
+                save_file({name: weights[name].detach().contiguous() for name in trained}, unfinished)
 
     def restore(self, model: LDMForActionPrediction) -> None:
         """Loads the best weights and deletes their file."""

@@ -20,6 +20,8 @@ from filelock import FileLock, Timeout
 from transformers import HfArgumentParser
 
 from ..errors import LDMError
+from ..utils.display import print_anywhere
+from ..utils.files import writing
 from ..utils.threads import fair_threads, own_threads
 from .arguments import TrainingRun
 from .checkpoints import newest_checkpoint
@@ -97,11 +99,13 @@ def sole_writer(folder: Path) -> Iterator[None]:
     """Holds the lock of an output folder, which is released when the process ends, however it ends.
 
     Raises:
-        LDMError: if another run holds it.
+        LDMError: if another run holds it, or the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / ".run.lock"
+    with writing(lock):
+        lock.touch()
     try:
-        with FileLock(folder / ".run.lock", timeout=LOCK_SECONDS):
+        with FileLock(lock, timeout=LOCK_SECONDS):
             yield
     except Timeout:
         raise LDMError(
@@ -139,6 +143,7 @@ def run_script(kind: type[Run], main: Callable[[Run], None]) -> None:
         kind: dataclass of the options.
         main: function that trains; takes the parsed options.
     """
+    print_anywhere()
     (arguments,) = HfArgumentParser(kind).parse_args_into_dataclasses()  # type: ignore[arg-type]
     try:
         with readable_errors(arguments):

@@ -21,12 +21,13 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import BatchFeature
 
+from ..errors import CheckpointError, short
 from ..modeling_ldm import LDMForActionPrediction, LDMOutput
 from ..processing_ldm import LDMProcessor
 from ..trajectories import WindowSampler
 from ..trajectories.remote import fetch_ahead
 from ..trajectories.streams import Stream
-from ..utils.files import write_atomically
+from ..utils.files import write_atomically, writing
 from .arguments import TrainingRun
 from .batches import SegmentDataset
 from .checkpoints import (
@@ -271,8 +272,9 @@ class _Run:
             if self.early_stopping is not None:
                 self.early_stopping.restore(self.whole)
             finish(self.whole)
-            self.whole.save_pretrained(self.folder)
-            self.processor.save_pretrained(self.folder)
+            with writing(self.folder / "model.safetensors"):
+                self.whole.save_pretrained(self.folder)
+                self.processor.save_pretrained(self.folder)
             transitions = progress.segments * self.batches.sampler.segment
             summary: RunSummary = {
                 "steps": progress.step,
@@ -301,8 +303,11 @@ def _log_file(path: Path, step: int) -> TextIO:
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
         # only the last line can be incomplete, if the process ended while writing it
-        if line.endswith("\n") and json.loads(line)["step"] <= step:
-            kept.append(line)
+        try:
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise CheckpointError(f"{path} is damaged ({short(line)}); remove it to continue the run.") from error
     write_atomically(path, "".join(kept))
     return path.open("a", encoding="utf-8")
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData
+from yaml import YAMLError
 
+from ..errors import DatasetError
 from ..utils.files import write_atomically
+from ..utils.names import check_name
 from ..utils.tables import markdown_table
 from .schema import EnvironmentInfo
 from .writer import shards, stored
@@ -55,28 +58,31 @@ def write_readme(
 
     Returns:
         Path of the card.
+
+    Raises:
+        DatasetError: if an environment or the existing card is damaged.
+        LDMError: if the card cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "README.md"
     configs = [file.parent for file in sorted(folder.glob("*/environment.json")) if shards(file.parent)]
     infos = [EnvironmentInfo.load(config) for config in configs]
     sizes = [stored(config) for config in configs]
-    old = DatasetCard.load(path, ignore_metadata_errors=True) if path.exists() else None
+    old = _existing(path)
     metadata: dict[str, Any] = old.data.to_dict() if old else {}
     metadata |= {
-        "task_categories": sorted({*metadata.get("task_categories", []), "reinforcement-learning"}),
-        "tags": sorted({*metadata.get("tags", []), "ldm_hf", "imitation-learning"}),
+        "task_categories": sorted({*(metadata.get("task_categories") or ()), "reinforcement-learning"}),
+        "tags": sorted({*(metadata.get("tags") or ()), "ldm_hf", "imitation-learning"}),
         "size_categories": [_size_category(sum(episodes for episodes, _ in sizes))],
         "configs": [
-            {"config_name": info.name, "data_files": [{"split": "train", "path": f"{info.name}/train-*.parquet"}]}
-            for info in infos
+            {"config_name": name, "data_files": [{"split": "train", "path": f"{name}/train-*.parquet"}]}
+            for name in (check_name(config.name) for config in configs)
         ],
     }
     metadata["pretty_name"] = title or metadata.get("pretty_name") or folder.resolve().name
     if licence:
         metadata["license"] = licence
-    example = {"place": repo_id or folder, "config": infos[0].name if infos else "CartPole-v1"}
+    example = {"place": repo_id or folder, "config": configs[0].name if configs else "CartPole-v1"}
     made = "\n".join(
         [BEGIN, *_environments(infos, sizes), "", *_licences(infos), "", LOADING.format(**example).rstrip(), END]
     )
@@ -85,8 +91,23 @@ def write_readme(
         text = re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda match: made, text, count=1, flags=re.DOTALL)
     else:
         text = f"{text or INTRODUCTION.format(title=metadata['pretty_name']).strip()}\n\n{made}"
-    write_atomically(path, f"---\n{DatasetCardData(**metadata).to_yaml()}\n---\n\n{text}\n")
+    text = f"---\n{DatasetCardData(**metadata).to_yaml()}\n---\n\n{text}\n"
+    if old is None or path.read_text(encoding="utf-8") != text:  # a folder that is complete may be read-only
+        write_atomically(path, text)
     return path
+
+
+def _existing(path: Path) -> DatasetCard | None:
+    """The card that is there; None if there is none."""
+    if not path.exists():
+        return None
+    try:
+        card = DatasetCard.load(path, ignore_metadata_errors=True)
+        for name in ("task_categories", "tags"):
+            sorted(card.data.to_dict().get(name) or [])
+        return card
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, YAMLError) as error:
+        raise DatasetError(f"{path} is damaged ({error}); repair or remove it, and a new one is written.") from error
 
 
 def _size_category(rows: int) -> str:

@@ -6,12 +6,16 @@ Plain bytes are raw pixels.
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 import pyarrow as pa
 
 from ..errors import DatasetError, MissingExtraError
 from .schema import Column
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # others may start other programs
+MOST_PIXELS = 2**25
 
 
 def holds_files(column: Column, kind: pa.DataType) -> bool:
@@ -36,21 +40,46 @@ def decode_files(column: Column, files: pa.Array, where: str) -> np.ndarray:
         DatasetError: if a file is no image or has another size than the space.
         MissingExtraError: if Pillow is not installed.
     """
-    try:
-        from PIL import Image, UnidentifiedImageError
-    except ImportError:
-        raise MissingExtraError("Pillow", "images") from None
     images = np.empty((len(files), *column.shape), np.uint8)
     for step, data in enumerate(files.field("bytes").to_pylist()):
-        try:
-            image = np.asarray(Image.open(io.BytesIO(data)))
-        except (UnidentifiedImageError, OSError, TypeError) as error:
-            raise DatasetError(f"{where}, step {step}: not an image ({error}).") from error
+        image = decode_image(data, f"{where}, step {step}", math.prod(column.shape))
         fitting = [view for view in _views(image) if view.shape == column.shape]
         if not fitting:
             raise DatasetError(f"{where}, step {step}: an image of shape {image.shape}, expected {column.shape}.")
         images[step] = fitting[0]
     return images
+
+
+def decode_image(data: bytes, where: str, most: int = MOST_PIXELS) -> np.ndarray:
+    """Decodes an image of one of `FORMATS`.
+
+    Args:
+        data: content of the file.
+        where: where it is from, for messages.
+        most: pixels that it may have; one that claims more is not decoded.
+
+    Returns:
+        Pixels ``(height, width)`` or ``(height, width, channels)``.
+
+    Raises:
+        DatasetError: if it is no image, or too large.
+        MissingExtraError: if Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingExtraError("Pillow", "images") from None
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        fits = math.prod(image.size) <= most
+        pixels = np.asarray(image) if fits else np.zeros(0)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises whatever damaged files make it raise
+        raise DatasetError(f"{where}: not an image ({error}).") from error
+    if not fits:
+        raise DatasetError(f"{where}: an image of {image.size} pixels, more than {most:,}.")
+    return pixels
 
 
 def _views(image: np.ndarray) -> list[np.ndarray]:

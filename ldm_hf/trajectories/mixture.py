@@ -22,18 +22,21 @@ Temperature and the limit of steps are those of T5 (Raffel et al. 2020, section 
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
-import yaml
 from tqdm.auto import tqdm
 
-from ..errors import DatasetError
+from ..errors import DatasetError, short
+from ..utils.files import read_yaml
+from ..utils.names import check_name
 from .streams import Stream, Streams, find_configs, open_stream
 
+HEAVIEST = 1e15  # more would overflow when weights are multiplied
 Keys = dict[str, Any]
 """A part of a mixture file, each value of which is checked before it is used."""
 
@@ -97,8 +100,8 @@ def read_mixture(path: str | Path) -> Mixture:
         DatasetError: names the key that is wrong, and what it may be.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        data = read_yaml(Path(path))
+    except (OSError, ValueError) as error:
         raise DatasetError(f"{path} is missing or no YAML: {error}") from error
     data = _checked(data, Mixture, str(path))
     entries = data.get("datasets")
@@ -112,14 +115,19 @@ def read_mixture(path: str | Path) -> Mixture:
             raise DatasetError(f"{place} has no path: the folder or Hub id of a dataset.")
         if "environments" in entry:
             entry["environments"] = tuple(_list(entry["environments"], f"{place}.environments"))
-        _numbers(entry, {"weight": (0, np.inf), "min_return_percentile": (0, 100)}, place)
+        renamed = entry.get("rename", {})
+        if not isinstance(renamed, dict) or not all(isinstance(name, str) for name in renamed):
+            raise DatasetError(f"{place}: rename should be new names by name, is {short(renamed)}.")
+        for name in renamed.values():
+            check_name(name)
+        _numbers(entry, {"weight": (0, HEAVIEST), "min_return_percentile": (0, 100)}, place)
         parts.append(MixedDataset(**entry))
     data["datasets"] = tuple(parts)
     for key in ("domains", "environments"):
-        if not isinstance(data.get(key, {}), dict):
+        if not isinstance(data.get(key, {}), dict) or not all(isinstance(name, str) for name in data.get(key, {})):
             raise DatasetError(f"{path}: {key} should be weights by name, like {{CartPole-v1: 2}}.")
-        _numbers(data.get(key, {}), dict.fromkeys(data.get(key, {}), (0, np.inf)), f"{path}: {key}")
-    _numbers(data, {"temperature": (1e-3, np.inf), "max_steps": (1, np.inf), "max_share": (1e-9, 1)}, str(path))
+        _numbers(data.get(key, {}), dict.fromkeys(data.get(key, {}), (0, HEAVIEST)), f"{path}: {key}")
+    _numbers(data, {"temperature": (1e-3, HEAVIEST), "max_steps": (1, HEAVIEST), "max_share": (1e-9, 1)}, str(path))
     return Mixture(**data)
 
 
@@ -235,8 +243,10 @@ def _shares(mixture: Mixture, streams: Mapping[str, Stream], source: Mapping[str
     sizes, groups, datasets = {}, {}, {}
     for name, stream in streams.items():
         steps = min(stream.num_steps, mixture.max_steps or stream.num_steps)
-        size = 1.0 if mixture.temperature is None else steps ** (1 / mixture.temperature)
+        size = 1.0 if mixture.temperature is None else float(np.float64(steps) ** (1 / mixture.temperature))
         sizes[name] = size * _factor(name, mixture)
+        if not math.isfinite(sizes[name]):
+            raise DatasetError(f"{name}: its factors and the temperature make a share that is not finite.")
         domain = stream.info.domain if mixture.domains else ""
         groups[name] = (source[name], domain)
         datasets[source[name]] = mixture.datasets[source[name]].weight
@@ -275,7 +285,7 @@ def _checked(data: object, kind: type[Mixture] | type[MixedDataset], place: str)
     """Keys and values of a part of the file, all of which are fields of ``kind``."""
     known = [item.name for item in fields(kind)]
     if not isinstance(data, dict):
-        raise DatasetError(f"{place} should have the keys {', '.join(known)}, is {data!r}.")
+        raise DatasetError(f"{place} should have the keys {', '.join(known)}, is {short(data)}.")
     unknown = sorted(set(map(str, data)) - set(known))
     if unknown:
         raise DatasetError(f"{place} has the unknown key(s) {', '.join(unknown)}; known are: {', '.join(known)}.")
@@ -285,7 +295,7 @@ def _checked(data: object, kind: type[Mixture] | type[MixedDataset], place: str)
 def _list(value: object, place: str) -> list[str]:
     """The value, which has to be a list of strings."""
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise DatasetError(f"{place} should be a list of names or patterns, is {value!r}.")
+        raise DatasetError(f"{place} should be a list of names or patterns, is {short(value)}.")
     return value
 
 
@@ -296,4 +306,4 @@ def _numbers(data: Mapping[str, object], limits: Mapping[str, tuple[float, float
         if value is not None and (
             isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high
         ):
-            raise DatasetError(f"{place}: {key} should be a number from {low:g} to {high:g}, is {value!r}.")
+            raise DatasetError(f"{place}: {key} should be a number from {low:g} to {high:g}, is {short(value)}.")

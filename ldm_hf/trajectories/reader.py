@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import resource
 from contextlib import ExitStack
 from functools import cache
@@ -17,15 +18,17 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import DatasetError, UnsupportedSpaceError
 from ..observations_ldm import leaf_kind
 from ..spaces import Statistics, Steps, describe_difference, space_from_json
 from ..statistics_ldm import bounded
 from ..utils.files import cache_folder, unfinished_folder
+from ..utils.names import check_name
 from .images import decode_files, holds_files
 from .schema import ROLES, Column, EnvironmentInfo, columns
-from .writer import SPACES_KEY, read_table, shards
+from .writer import SPACES_KEY, read_table, rewards_of, shards
 
 CACHE_FORMAT = 2
 MOST_FILES = 2**16  # a process keeps at most so many files mapped
@@ -45,17 +48,18 @@ class EnvironmentTrajectories:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.info = EnvironmentInfo.load(self.folder)
-        try:
-            self.observation_space, self.action_space = self.info.spaces
-        except (UnsupportedSpaceError, ValueError, TypeError, AttributeError, KeyError) as error:
-            raise DatasetError(
-                f"{self.folder / 'environment.json'} describes no space that can be built ({error}); "
-                "collect this environment again."
-            ) from error
+        self.observation_space, self.action_space = self.info.spaces
         self._columns = columns(self.observation_space, self.action_space)
         self._statistics: Statistics | None = None
         decoded = self._decoded()
         _allow_open_files()
+        try:
+            self._map(decoded)
+        except (OSError, ValueError, EOFError) as error:
+            raise DatasetError(f"the cache {decoded} is damaged ({error}); remove it, and try again.") from error
+
+    def _map(self, decoded: Path) -> None:
+        """Maps the files of the decoded columns."""
         self.episode_starts: np.ndarray = np.load(decoded / "episodes.npy")
         self._arrays = {
             # A plain array over the map, since slices of np.memmap cost several times as much.
@@ -150,16 +154,19 @@ class EnvironmentTrajectories:
         files = shards(self.folder)
         if not files:
             raise DatasetError(f"{self.folder} has no train-*.parquet; collect this environment again.")
-        state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        described = json.dumps([CACHE_FORMAT, state, self.info.observation_space, self.info.action_space])
-        target = cache_folder() / f"{self.info.name}-{hashlib.sha256(described.encode()).hexdigest()[:24]}"
-        if target.exists():
-            return target
         try:
-            with unfinished_folder(target) as unfinished:
-                self._decode(files, unfinished)
+            state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
         except OSError as error:
-            if not target.exists():  # otherwise another process was faster
+            raise DatasetError(f"{self.folder} cannot be read ({error}).") from error
+        described = json.dumps([CACHE_FORMAT, state, self.info.observation_space, self.info.action_space])
+        # whose name is checked, since it may come from a stranger's dataset
+        target = cache_folder() / f"{check_name(self.info.name)}-{hashlib.sha256(described.encode()).hexdigest()[:24]}"
+        try:
+            if not target.exists():
+                with unfinished_folder(target) as unfinished:
+                    self._decode(files, unfinished)
+        except OSError as error:
+            if not os.path.exists(target):  # otherwise another process was faster
                 raise DatasetError(
                     f"decoding {self.info.name} into {target.parent} failed ({error}); "
                     "set LDM_HF_CACHE to a disk with space."
@@ -182,7 +189,7 @@ class EnvironmentTrajectories:
             for path in files:
                 table = read_table(path)
                 self._check(table, path)
-                lengths.append(np.diff(table["reward"].combine_chunks().offsets.to_numpy()))
+                lengths.append(np.diff(rewards_of(table, path).offsets.to_numpy()))
                 for column in self._columns:
                     values = _steps(column, table, path, lengths[-1])
                     if column.is_text:
@@ -204,11 +211,18 @@ class EnvironmentTrajectories:
         described = (table.schema.metadata or {}).get(SPACES_KEY)
         if described is None:
             return
-        expected = (self.info.observation_space, self.info.action_space)
-        for which, written, space in zip(("observation", "action"), json.loads(described), expected, strict=True):
-            if written == space:
-                continue
-            differences = describe_difference(space_from_json(space), space_from_json(written))
+        try:
+            written = json.loads(described)
+            if written == [self.info.observation_space, self.info.action_space]:
+                return
+            pair = [space_from_json(space) for space in written]
+        except (UnsupportedSpaceError, ValueError, TypeError, RecursionError) as error:
+            raise DatasetError(f"the header of {path} is damaged ({error}); remove this shard.") from error
+        if len(pair) != 2:
+            raise DatasetError(f"the header of {path} is damaged ({len(pair)} spaces); remove this shard.")
+        expected = (self.observation_space, self.action_space)
+        for which, found, space in zip(("observation", "action"), pair, expected, strict=True):
+            differences = describe_difference(space, found)
             if differences:
                 raise DatasetError(
                     f"{path} was written with another {which} space than environment.json says "
@@ -288,22 +302,27 @@ def _steps(column: Column, table: pa.Table, path: Path, lengths: np.ndarray) -> 
         raise DatasetError(
             f"{path}: column {column.name} has type {array.type}, expected {column.arrow_type} for {column.space}."
         )
+    if array.null_count or (flat := array.flatten()).null_count:
+        raise DatasetError(f"{path}: column {column.name} has missing values; repair or remove this shard.")
     if not np.array_equal(np.diff(array.offsets.to_numpy()), lengths):
         raise DatasetError(f"{path}: column {column.name} and the rewards have episodes of different lengths.")
-    flat, count = array.flatten(), int(lengths.sum())
+    count = int(lengths.sum())
     if column.is_text:
         return np.asarray(flat.to_pylist(), dtype=object)
     if files:
         return decode_files(column, flat, f"{path}: column {column.name}")
-    scalars = (
-        _bytes(flat)
-        if pa.types.is_binary(flat.type)
-        else (flat.flatten() if column.shape else flat).to_numpy(zero_copy_only=False)
-    )
-    if len(scalars) != count * column.size:
-        raise DatasetError(
-            f"{path}: column {column.name} has {len(scalars)} numbers for {count} steps of shape {column.shape}."
-        )
+    binary = pa.types.is_binary(flat.type)
+    if binary or column.shape:
+        sizes = pc.binary_length(flat) if binary else pc.list_value_length(flat)
+        if not np.array_equal(sizes.to_numpy(zero_copy_only=False), np.full(count, column.size)):
+            raise DatasetError(
+                f"{path}: column {column.name} has {pc.sum(sizes).as_py() or 0} numbers for {count} steps of shape "
+                f"{column.shape}, or they are not spread evenly."
+            )
+    values = flat.flatten() if column.shape and not binary else flat
+    if values.null_count:
+        raise DatasetError(f"{path}: column {column.name} has missing values; repair or remove this shard.")
+    scalars = _bytes(flat) if binary else values.to_numpy(zero_copy_only=False)
     return scalars.reshape(count, *column.shape)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -20,15 +22,19 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
 from tqdm.auto import tqdm
 
-from ..errors import DatasetError
-from ..spaces import Statistics, Steps
-from ..statistics_ldm import to_lists
-from ..utils.files import write_atomically
+from ..errors import DatasetError, InvalidNameError, short
+from ..observations_ldm import leaf_kind
+from ..spaces import Statistics, Steps, leaves
+from ..statistics_ldm import moments, to_lists
+from ..utils.files import read_json, write_atomically
+from ..utils.names import check_name
 from .reader import EnvironmentTrajectories
 from .schema import EnvironmentInfo
 from .writer import shards
 
 INDEX, INDEX_FORMAT = "index.json", 1
+FILE = re.compile(r"environment\.json|train-[\w-]+\.parquet")  # what may be fetched of an environment
+MOST_STEPS = 2**40  # of an environment; more is a damaged index
 THREADS = 4  # fetch ahead; more keep the first batch waiting, since decoding takes turns
 
 
@@ -61,15 +67,30 @@ class RemoteTrajectories:
         revision: commit of the index.
         name: name of the config.
         entry: its entry in the index.
+
+    Raises:
+        DatasetError: if the entry is damaged.
     """
 
     def __init__(self, repo_id: str, revision: str, name: str, entry: IndexEntry) -> None:
         self.repo_id, self.revision, self.name, self._files = repo_id, revision, name, entry["files"]
         self.info = EnvironmentInfo.of(entry["info"], f"{INDEX} of {repo_id}: {name}")
         self.observation_space, self.action_space = self.info.spaces
-        self.num_episodes, self.num_steps = int(entry["episodes"]), int(entry["steps"])
-        self._statistics = _arrays(entry["statistics"])
+        self.num_episodes, self.num_steps = entry["episodes"], entry["steps"]
+        try:
+            self._statistics = self._checked(entry["statistics"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise _damaged(repo_id, f"statistics of {name}: {error!r}") from error
         self._here: EnvironmentTrajectories | None = None
+
+    def _checked(self, statistics: Statistics) -> Statistics:
+        """The statistics as arrays: of each numeric leaf and of the reward."""
+        found: Statistics = {"observation": {}, "reward": moments(statistics["reward"], ())}
+        for leaf in leaves(self.observation_space):
+            if leaf_kind(leaf.space) == "numeric":
+                size = math.prod(leaf.space.shape or ())
+                found["observation"][leaf.path] = moments(statistics["observation"][leaf.path], (size,))
+        return found
 
     def statistics(self) -> Statistics:
         """Mean and deviation of numeric leaves and of the reward; nothing is fetched."""
@@ -174,24 +195,55 @@ def read_index(repo_id: str) -> dict[str, Callable[[], RemoteTrajectories]] | No
         if isinstance(error, LocalEntryNotFoundError) and _is_cached(repo_id):
             return None  # offline, with a repo that has none
         raise unreachable(repo_id, error) from error
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        if index["format_version"] > INDEX_FORMAT:
-            raise DatasetError(
-                f"the {INDEX} of {repo_id} has format {index['format_version']}, "
-                f"this ldm_hf reads up to {INDEX_FORMAT}: update ldm_hf."
-            )
-        entries: dict[str, IndexEntry] = dict(index["environments"])
-        missing = [name for name, entry in entries.items() if not IndexEntry.__required_keys__ <= set(entry)]
-        if missing:
-            raise ValueError(f"too little of {missing[0]}")
-    except (ValueError, TypeError, KeyError) as error:
-        raise DatasetError(
-            f"the {INDEX} of {repo_id} is damaged ({error!r}); `ldm push` the dataset again."
-        ) from error
     return {
-        name: partial(RemoteTrajectories, repo_id, path.parent.name, name, entry) for name, entry in entries.items()
+        name: partial(RemoteTrajectories, repo_id, path.parent.name, name, entry)
+        for name, entry in index_entries(path, repo_id).items()
     }
+
+
+def index_entries(path: Path, repo_id: str) -> dict[str, IndexEntry]:
+    """The entries of an index by the name of their environment.
+
+    Args:
+        path: path of the index.
+        repo_id: id of its repo, for messages.
+
+    Raises:
+        DatasetError: if it is damaged or of a later format.
+    """
+    try:
+        index = read_json(path)
+        version, entries = index["format_version"], index["environments"]
+        if version > INDEX_FORMAT:
+            raise DatasetError(
+                f"the {INDEX} of {repo_id} has format {version}, this ldm_hf reads up to {INDEX_FORMAT}: update ldm_hf."
+            )
+        for name, entry in entries.items():
+            _check_entry(check_name(name), entry)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, InvalidNameError) as error:
+        raise _damaged(repo_id, repr(error)) from error
+    found: dict[str, IndexEntry] = entries
+    return found
+
+
+def _check_entry(name: str, entry: IndexEntry) -> None:
+    """Raises a `ValueError` unless an entry has all fields, of which numbers and names of files are possible."""
+    missing = IndexEntry.__required_keys__ - set(entry)
+    if missing:
+        raise ValueError(f"too little of {name}: no {', '.join(sorted(missing))}")
+    for field in ("episodes", "steps"):
+        number: object = entry[field]  # type: ignore[literal-required]
+        if type(number) is not int or not 1 <= number <= MOST_STEPS:
+            raise ValueError(f"{name}: {field} is {short(number)}")
+    files: object = entry["files"]
+    if not isinstance(files, list) or not all(isinstance(file, str) and FILE.fullmatch(file) for file in files):
+        raise ValueError(f"{name}: files are {short(files)}")
+    if "environment.json" not in files:
+        raise ValueError(f"{name}: files lack environment.json")
+
+
+def _damaged(repo_id: str, reason: str) -> DatasetError:
+    return DatasetError(f"the {INDEX} of {repo_id} is damaged ({reason}); `ldm push` the dataset again.")
 
 
 def unreachable(path_or_repo: str | Path, error: Exception) -> DatasetError:
@@ -233,8 +285,3 @@ def fetch_ahead(streams: Iterable[object], progress: bool = True) -> None:
 def _is_cached(repo_id: str) -> bool:
     """Whether the Hub's cache holds anything of a dataset repo."""
     return (Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="dataset")).is_dir()
-
-
-def _arrays(statistics: Statistics) -> Statistics:
-    """Statistics with arrays in place of lists."""
-    return {name: _arrays(value) if isinstance(value, dict) else np.array(value) for name, value in statistics.items()}

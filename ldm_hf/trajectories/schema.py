@@ -25,9 +25,10 @@ import numpy as np
 import pyarrow as pa
 from gymnasium import spaces
 
-from ..errors import DatasetError
+from ..errors import DatasetError, InvalidNameError, UnsupportedSpaceError, short
 from ..spaces import SpaceJson, Steps, leaves, space_from_json
-from ..utils.files import write_atomically
+from ..utils.files import read_json, unfinished_file
+from ..utils.names import check_name
 
 if TYPE_CHECKING:
     from ..rollouts.returns import Scores
@@ -36,6 +37,7 @@ FORMAT_VERSION = 2
 # From so many uint8 numbers on, a step is stored as one binary: written 5 to 20 times as fast as a list, and smaller.
 BYTES = 64
 ROLES = ("observation", "action", "label")
+KINDS = {"str": str, "SpaceJson": dict, "dict": dict, "Scores": dict, "int": int}  # of the fields of a description
 PER_STEP = {"reward": np.float32, "terminated": np.bool_, "truncated": np.bool_}
 
 
@@ -86,6 +88,10 @@ class EnvironmentInfo:
         collection: settings that the trajectories were collected or imported with.
         versions: versions of the packages involved.
         format_version: version of this layout.
+
+    Raises:
+        InvalidNameError: if the name cannot be that of a folder and a config.
+        DatasetError: if another field is of the wrong kind.
     """
 
     name: str
@@ -104,9 +110,25 @@ class EnvironmentInfo:
     versions: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            kind = next(kind for prefix, kind in KINDS.items() if str(item.type).startswith(prefix))
+            if not isinstance(value, kind):
+                raise DatasetError(f"{self.name}: {item.name} should be of type {kind.__name__}, is {short(value)}.")
+        for label, score in self.scores.items():
+            if not isinstance(score, dict) or not isinstance(score.get("mean"), int | float):
+                raise DatasetError(f"{self.name}: the score {label} has no mean: {short(score)}.")
+
     def save(self, folder: Path) -> None:
-        """Writes ``environment.json``, whole or not at all."""
-        write_atomically(folder / "environment.json", json.dumps(asdict(self), indent=2) + "\n")
+        """Writes ``environment.json``, whole or not at all.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        with unfinished_file(folder / "environment.json") as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> EnvironmentInfo:
@@ -117,7 +139,7 @@ class EnvironmentInfo:
         """
         path = folder / "environment.json"
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
         except (OSError, ValueError) as error:
             raise DatasetError(f"{path} is missing or damaged ({error}); collect this environment again.") from error
         return cls.of(data, str(path))
@@ -135,19 +157,35 @@ class EnvironmentInfo:
         """
         try:
             version = int(data.get("format_version", FORMAT_VERSION))
-            if version > FORMAT_VERSION:  # before the fields, which may have changed
-                raise DatasetError(
-                    f"{place} has format {version}, this ldm_hf reads up to {FORMAT_VERSION}: update ldm_hf."
-                )
             known = {item.name for item in fields(cls)}
-            return cls(**{name: value for name, value in data.items() if name in known})
-        except (ValueError, TypeError, AttributeError) as error:
+            given = {name: value for name, value in data.items() if name in known and value is not None}
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise DatasetError(f"{place} is missing or damaged ({error}); collect this environment again.") from error
+        if version > FORMAT_VERSION:  # before the fields, which may have changed
+            raise DatasetError(
+                f"{place} has format {version}, this ldm_hf reads up to {FORMAT_VERSION}: update ldm_hf."
+            )
+        try:
+            return cls(**given)
+        except InvalidNameError as error:
+            raise InvalidNameError(f"{place}: {error}") from error
+        except (DatasetError, TypeError) as error:
             raise DatasetError(f"{place} is missing or damaged ({error}); collect this environment again.") from error
 
     @property
     def spaces(self) -> tuple[gymnasium.Space[object], gymnasium.Space[object]]:
-        """Observation and action space."""
-        return space_from_json(self.observation_space), space_from_json(self.action_space)
+        """Observation and action space.
+
+        Raises:
+            DatasetError: if one is damaged.
+        """
+        try:
+            return space_from_json(self.observation_space), space_from_json(self.action_space)
+        except UnsupportedSpaceError as error:
+            raise DatasetError(
+                f"{self.name}/environment.json describes no space that can be built ({error}); "
+                "collect this environment again."
+            ) from error
 
 
 @dataclass(frozen=True)

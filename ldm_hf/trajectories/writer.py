@@ -16,11 +16,13 @@ import pyarrow.parquet as pq
 from ..errors import DatasetError
 from ..spaces import describe_difference
 from ..utils.files import unfinished_file
+from ..utils.names import check_name
 from .schema import Column, EnvironmentInfo, Episode, columns
 
 SHARD_STEPS = 50_000
 SHARD_BYTES = 64 * 2**20
 SPACES_KEY = b"ldm_hf.spaces"  # key in the header of a shard: the spaces of its columns
+LARGEST_COLUMN = 2**33  # bytes; an episode may have 2 GiB of observations, whose levels count, too
 SMALL = 1_000  # up to so many episodes, one thread reads a shard faster than several
 
 
@@ -38,8 +40,7 @@ class TrajectoryWriter:
     """
 
     def __init__(self, folder: str | Path, info: EnvironmentInfo) -> None:
-        if not info.name or Path(info.name).name != info.name or info.name == "..":
-            raise DatasetError(f"{info.name!r} cannot be the name of an environment's folder; choose one without '/'.")
+        check_name(info.name)
         self.folder, self.info = Path(folder) / info.name, info
         self.columns = columns(*info.spaces)
         if (self.folder / "environment.json").exists():
@@ -146,10 +147,22 @@ def shards(folder: Path) -> list[Path]:
 
 def stored(folder: Path) -> tuple[int, int]:
     """Numbers of episodes and steps in the shards of a config; zeros where there are none."""
-    rewards = [read_table(path, ["reward"])["reward"] for path in shards(folder)]
-    return sum(len(column) for column in rewards), sum(
-        len(chunk.flatten()) for column in rewards for chunk in column.chunks
-    )
+    rewards = [rewards_of(read_table(path, ["reward"]), path) for path in shards(folder)]
+    return sum(len(column) for column in rewards), sum(len(column.flatten()) for column in rewards)
+
+
+def rewards_of(table: pa.Table, path: Path) -> pa.ListArray:
+    """The rewards of a shard, one list an episode.
+
+    Raises:
+        DatasetError: if it has none.
+    """
+    if "reward" not in table.column_names or table["reward"].type != pa.list_(pa.float32()):
+        raise DatasetError(f"{path} lacks the column reward, a list of float32 an episode; remove this shard.")
+    column: pa.ListArray = table["reward"].combine_chunks()
+    if column.null_count:
+        raise DatasetError(f"{path}: column reward has missing values; repair or remove this shard.")
+    return column
 
 
 def read_table(path: Path, names: list[str] | None = None) -> pa.Table:
@@ -164,20 +177,32 @@ def read_table(path: Path, names: list[str] | None = None) -> pa.Table:
     """
     try:
         # opened once: `pq.read_table` costs several times as much with small files
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            _check_size(path, file.metadata)
             available = file.schema_arrow.names
             chosen = None if names is None else [name for name in names if name in available]
             return file.read(chosen, use_threads=file.metadata.num_rows > SMALL)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DatasetError(
             f"the shard {path} is damaged ({error}); remove it or collect this environment again."
         ) from error
 
 
+def _check_size(path: Path, metadata: pq.FileMetaData) -> None:
+    """Raises a `DatasetError` if a shard would take more memory than any that is read."""
+    for group in range(metadata.num_row_groups):
+        chunks = [metadata.row_group(group).column(index) for index in range(metadata.num_columns)]
+        if max((max(chunk.total_uncompressed_size, chunk.num_values) for chunk in chunks), default=0) > LARGEST_COLUMN:
+            raise DatasetError(
+                f"the shard {path} has a column of more than {LARGEST_COLUMN:,} bytes; write shorter episodes or "
+                "smaller pictures."
+            )
+
+
 def _write_table(table: pa.Table, path: Path) -> None:
     """Writes a shard, whole or not at all; it is on the disk when this returns."""
     with unfinished_file(path) as temporary, temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
         file.flush()
         os.fsync(file.fileno())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import MissingExtraError
+from .files import unfinished_file, writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +25,7 @@ def png_figure(path: str | Path, size: tuple[float, float], dpi: int = 150) -> I
 
     Raises:
         MissingExtraError: without matplotlib.
+        LDMError: if the file cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -31,5 +33,5 @@ def png_figure(path: str | Path, size: tuple[float, float], dpi: int = 150) -> I
         raise MissingExtraError("matplotlib", extra="eval") from error
     figure = Figure(figsize=size, layout="constrained")
     yield figure
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi, format="png")
+    with writing(path), unfinished_file(Path(path)) as temporary:
+        figure.savefig(temporary, dpi=dpi, format="png")

@@ -20,7 +20,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from ...errors import InstallationError, NotInstalledError
-from ...utils.files import environments_folder
+from ...utils.files import check_writable, environments_folder, write_atomically
 from ..library_folders import REQUIREMENTS, folder_of, libraries
 
 DONE = "ldm_hf.json"  # written last: an environment without it is incomplete
@@ -84,14 +84,14 @@ def install(library: str, progress: bool = True) -> Path:
         known = ", ".join(sorted(name for name in libraries() if is_isolated(name)))
         raise InstallationError(f"{library} has no virtual environment of its own; those that have: {known}")
     folder = environment_of(library)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(f"{folder}.lock")
     with FileLock(f"{folder}.lock"):
         if not is_installed(library):
             shutil.rmtree(folder, ignore_errors=True)
             for command in _commands(folder, requirements_of(library)):
                 _run(command, library, progress)
             done = {"library": library, "version": pinned_version(library), "python": sys.version}
-            (folder / DONE).write_text(json.dumps(done, indent=2) + "\n", encoding="utf-8")
+            write_atomically(folder / DONE, json.dumps(done, indent=2) + "\n")
     return python_of(library)
 
 
@@ -115,7 +115,12 @@ def _run(command: list[str], library: str, progress: bool) -> None:
     with (
         tqdm(desc=f"install {library}", unit=" lines", disable=not progress) as bar,
         subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
         ) as process,
     ):
         assert process.stdout is not None

@@ -7,6 +7,7 @@ of CPU time.
 from __future__ import annotations
 
 import json
+import math
 import string
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -16,7 +17,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from ldm_hf.errors import UnsupportedSpaceError
+from ldm_hf.errors import LDMError, SpaceMismatchError, UnsupportedSpaceError, short
 from ldm_hf.spaces import Action, Info, Observation, SpaceJson, space_from_json
 
 Json = Any
@@ -31,9 +32,10 @@ Space = gymnasium.Space[Any]
 BESIDE = ("done", "reward", "metadata")
 # characters of an observed text whose length the server does not limit; longer texts are cut off
 TEXT = 1_000
-CHARACTERS = frozenset(string.printable)
 SECONDS = 10.0  # time limit to connect
 LARGEST = 100 * 2**20  # bytes of a message
+PARTS, DEPTH = 10_000, 32  # of a schema, whose references may lead to one another
+DAMAGE = (LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError, RecursionError)
 
 
 class Reply(TypedDict):
@@ -55,17 +57,15 @@ class OpenEnv(gymnasium.Env):
     Args:
         url: address of the server, such as ``http://localhost:8000``.
         observation_space: Dict over the fields to see, as `spaces.space_to_json` describes it; by default all fields
-        that
-            have a space.
+            that have a space.
         action_space: Dict over the fields to send, as `spaces.space_to_json` describes it; the others keep the
-        server's
-            defaults.
+            server's defaults.
         render_mode: Gymnasium's.
 
     Raises:
         UnsupportedSpaceError: if a required field of an action, or every field of an observation, has no space; names
-        the
-            fields.
+            the fields.
+        LDMError: if the address is none of the web, or the server answers something else.
     """
 
     metadata = {"render_modes": ["ansi"]}
@@ -80,8 +80,10 @@ class OpenEnv(gymnasium.Env):
         from websockets.sync.client import connect
 
         self.render_mode = render_mode
+        if not url.startswith(("http://", "https://")):
+            raise LDMError(f"{short(url)} is no address of a server; give one that begins with http:// or https://")
         with urlopen(f"{url}/schema", timeout=SECONDS) as reply:
-            schemas = json.load(reply)
+            schemas = _message(reply.read(LARGEST), "observation", "action")
         self._socket = connect(f"ws{url.removeprefix('http')}/ws", open_timeout=SECONDS, max_size=LARGEST)
         first = self._ask("reset", {})["observation"]
         self._observations = _Fields("observation", schemas["observation"], observation_space, first)
@@ -107,11 +109,42 @@ class OpenEnv(gymnasium.Env):
 
     def _ask(self, kind: str, data: Fields) -> Reply:
         self._socket.send(json.dumps({"type": kind, "data": data}))
-        message = json.loads(self._socket.recv())  # no time limit here: the worker process has one
-        if message["type"] == "error":
-            raise RuntimeError(f"the server says: {message['data'].get('message')}")
-        reply: Reply = message["data"]
-        return reply
+        return _reply(self._socket.recv())  # no time limit here: the worker process has one
+
+
+def _message(text: str | bytes, *names: str) -> Fields:
+    """A JSON object that a server sent; each of ``names`` is an object in it.
+
+    Raises:
+        LDMError: if it is something else.
+    """
+    try:
+        message: Fields = json.loads(text)
+        if not all(isinstance(message[name], dict) for name in names):
+            raise ValueError(f"no {' and '.join(names)} in it")
+        return message
+    except DAMAGE as error:
+        raise LDMError(f"the OpenEnv server answered {short(text)} ({error!r})") from error
+
+
+def _reply(text: str | bytes) -> Reply:
+    """What the server answers to a reset or a step.
+
+    Raises:
+        LDMError: if it is an error, or something else.
+    """
+    message = _message(text, "data")
+    data = message["data"]
+    if message.get("type") == "error":
+        raise LDMError(f"the server says: {data.get('message')!s:.500}")
+    reward, done = data.get("reward"), data.get("done", False)
+    if not isinstance(data.get("observation"), dict) or not isinstance(reward, int | float | None):
+        raise LDMError(
+            f"the OpenEnv server answered {short(text)}, without an observation or a reward that is a number"
+        )
+    if not math.isfinite(reward or 0):
+        raise LDMError(f"the OpenEnv server answered the reward {reward}")
+    return {"observation": data["observation"], "reward": reward, "done": bool(done)}
 
 
 class _Fields:
@@ -124,13 +157,22 @@ class _Fields:
         example: values of an observation, which bound what the schema leaves open.
 
     Raises:
-        UnsupportedSpaceError: if a required field of an action, or every field, has no space.
+        UnsupportedSpaceError: if a required field of an action, or every field, has no space, or the schema is
+            damaged.
     """
 
     def __init__(self, role: str, schema: Schema, described: SpaceJson | None, example: Fields | None = None) -> None:
+        self._role = role
+        try:
+            self._describe(schema, described, example)
+        except DAMAGE as error:
+            raise UnsupportedSpaceError(f"the OpenEnv server's schema of its {role} is damaged ({error!r})") from error
+
+    def _describe(self, schema: Schema, described: SpaceJson | None, example: Fields | None) -> None:
+        role, left = self._role, [PARTS]
         properties = schema.get("properties", {})
         self._schemas: dict[str, Schema] = {
-            name: _resolved(field, schema) for name, field in properties.items() if name not in BESIDE
+            name: _resolved(field, schema, DEPTH, left) for name, field in properties.items() if name not in BESIDE
         }
         if described is not None:
             space = space_from_json(described)
@@ -138,9 +180,12 @@ class _Fields:
             self._spaces = dict(space.spaces)
         else:
             found = {name: _space(field, (example or {}).get(name)) for name, field in self._schemas.items()}
+            bounded = [[name, space] for name, space in found.items() if space is not None]
             required = schema.get("required", ()) if role == "action" else ()
             missing = [name for name in found if found[name] is None and name in required]
-            self._spaces = {name: space for name, space in found.items() if space is not None}
+            built = space_from_json({"type": "Dict", "spaces": bounded})
+            assert isinstance(built, spaces.Dict)
+            self._spaces = {name: built[name] for name, _ in bounded}
             if missing or not self._spaces:
                 raise UnsupportedSpaceError(
                     f"the OpenEnv server does not bound the field(s) {', '.join(missing or found)} of its {role}; "
@@ -150,8 +195,17 @@ class _Fields:
         self.space = self._spaces[self._single] if self._single else spaces.Dict(self._spaces)
 
     def read(self, values: Fields) -> Observation:
-        """The member of the space that JSON values stand for."""
-        members = {name: _member(space, values.get(name), self._choices(name)) for name, space in self._spaces.items()}
+        """The member of the space that JSON values stand for.
+
+        Raises:
+            SpaceMismatchError: if they stand for none.
+        """
+        try:
+            members = {
+                name: _member(part, values.get(name), self._choices(name)) for name, part in self._spaces.items()
+            }
+        except DAMAGE as error:
+            raise SpaceMismatchError(f"the OpenEnv server's {self._role} {short(values)}: {error!r}") from error
         return members[self._single] if self._single else members
 
     def write(self, member: Action) -> Fields:
@@ -167,47 +221,67 @@ class _Fields:
         return list(self._schemas.get(name, {}).get("enum", ()))
 
 
-def _resolved(field: Json, schema: Schema) -> Json:
-    """A part of a schema without references to definitions, and without the ``null`` of values that may be missing."""
+def _resolved(field: Json, schema: Schema, depth: int, left: list[int]) -> Json:
+    """A part of a schema without references to definitions, and without the ``null`` of values that may be missing.
+
+    Args:
+        field: part of the schema.
+        schema: the whole schema, with the definitions.
+        depth: number of levels that may be below.
+        left: number of parts that may follow.
+
+    Raises:
+        ValueError: if there are more levels or parts.
+    """
+    left[0] -= 1
+    if not depth or left[0] < 0:
+        raise ValueError(f"more than {PARTS:,} parts or {DEPTH} levels")
     if isinstance(field, list):
-        return [_resolved(item, schema) for item in field]
+        return [_resolved(item, schema, depth - 1, left) for item in field]
     if not isinstance(field, dict):
         return field
     if "$ref" in field:
-        return _resolved(schema["$defs"][field["$ref"].rpartition("/")[2]], schema)
+        return _resolved(schema["$defs"][field["$ref"].rpartition("/")[2]], schema, depth - 1, left)
     options = [option for option in field.get("anyOf", ()) if option.get("type") != "null"]
     if len(options) == 1:
-        return _resolved(options[0], schema)
-    return {key: _resolved(value, schema) for key, value in field.items()}
+        return _resolved(options[0], schema, depth - 1, left)
+    return {key: _resolved(value, schema, depth - 1, left) for key, value in field.items()}
 
 
-def _space(field: Schema, example: Json = None) -> Space | None:
-    """The space of a field; None if neither the schema nor an example bounds it."""
+def _space(field: Schema, example: Json = None) -> SpaceJson | None:
+    """The space of a field as JSON; None if neither the schema nor an example bounds it."""
     kind = field.get("type")
     if "enum" in field:
-        return spaces.Discrete(len(field["enum"]))
+        return _choice(len(field["enum"]), 0)
     if kind == "boolean":
-        return spaces.Discrete(2)
+        return _choice(2, 0)
     if kind == "string" and ("maxLength" in field or example is not None):
-        return spaces.Text(field.get("maxLength", TEXT), min_length=0, charset=CHARACTERS)
+        longest = field.get("maxLength", TEXT)
+        return {"type": "Text", "max_length": longest, "min_length": 0, "charset": string.printable}
     if kind in ("integer", "number"):
         low, high = _bounds(field)
-        if kind == "number":
-            return spaces.Box(low, high, (), np.float64)
-        if np.isfinite([low, high]).all():
-            return spaces.Discrete(int(high - low) + 1, start=int(low))
-        return None if example is None else spaces.Box(low, high, (), np.float64)
+        if kind == "integer" and np.isfinite([low, high]).all():
+            return _choice(int(high - low) + 1, int(low))
+        return None if kind == "integer" and example is None else _numbers(low, high, [])
     if kind == "array":
         return _list_space(field, example)
     if kind == "object":
         found = {name: _space(child, (example or {}).get(name)) for name, child in field.get("properties", {}).items()}
         whole = {name: child for name, child in found.items() if child is not None}
         if found and len(whole) == len(found):
-            return spaces.Dict(whole)
+            return {"type": "Dict", "spaces": [[name, child] for name, child in whole.items()]}
     return None
 
 
-def _list_space(field: Schema, example: Json) -> Space | None:
+def _choice(count: int, start: int) -> SpaceJson:
+    return {"type": "Discrete", "n": count, "start": start}
+
+
+def _numbers(low: float, high: float, shape: list[int]) -> SpaceJson:
+    return {"type": "Box", "dtype": "float64", "shape": shape, "low": low, "high": high}
+
+
+def _list_space(field: Schema, example: Json) -> SpaceJson | None:
     """The space of a list of numbers, or of lists of lists; None if its lengths are not known."""
     shape: list[int] = []
     while field.get("type") == "array":
@@ -219,7 +293,7 @@ def _list_space(field: Schema, example: Json) -> Space | None:
     if field.get("type") not in ("integer", "number"):
         return None
     low, high = _bounds(field)
-    return spaces.Box(low, high, tuple(shape), np.float64)
+    return _numbers(low, high, shape)
 
 
 def _bounds(field: Schema) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymnasium import spaces
 
-from ...errors import MissingExtraError
+from ...errors import MissingExtraError, short
 from .spaces import Adapter
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Configuration = dict[str, Any]
 """The arguments of an algorithm and, beside them, ``algorithm``, ``n_envs``, ``net_arch`` and ``normalize``."""
 
+BESIDE = ("algorithm", "n_envs", "net_arch", "normalize")
+LAYERS, WIDTH = 8, 4096  # most hidden layers, and units of one, that are read from a file
+LANES, MOST = 1024, 10**7  # most environments in lock step, and the largest other number of a configuration
 PPO: Configuration = {
     "n_steps": 256,
     "batch_size": 256,
@@ -92,6 +95,36 @@ def vary(trial: optuna.Trial, base: Configuration) -> Configuration:
     return base | varied
 
 
+def check_configuration(configuration: Configuration) -> None:
+    """Checks a configuration that was read from a file, before memory is taken for it.
+
+    Raises:
+        ValueError: if it has other fields than its algorithm's defaults, or an impossible size.
+        TypeError: if it is no dictionary.
+        KeyError: if it lacks a field.
+    """
+    algorithm = configuration["algorithm"]
+    if algorithm not in SETTINGS or not set(configuration) <= {*BESIDE, *SETTINGS[algorithm], *PIXELS}:
+        raise ValueError(f"no configuration: {short(configuration)}")
+    check_widths(configuration["net_arch"])
+    for name, value in configuration.items():
+        most = LANES if name == "n_envs" else MOST
+        if name not in ("algorithm", "net_arch") and not (isinstance(value, int | float) and 0 <= value <= most):
+            raise ValueError(f"{name} is {short(value)}")
+
+
+def check_widths(widths: object) -> None:
+    """Checks the widths of hidden layers, before memory is taken for them.
+
+    Raises:
+        ValueError: if they are none, or too large.
+    """
+    if not isinstance(widths, list) or len(widths) > LAYERS:
+        raise ValueError(f"net_arch is {short(widths)}")
+    if not all(type(width) is int and 1 <= width <= WIDTH for width in widths):
+        raise ValueError(f"net_arch has widths that are not from 1 to {WIDTH}: {short(widths)}")
+
+
 def library_of(algorithm: str) -> ModuleType:
     """The library that contains the algorithm.
 
@@ -106,7 +139,14 @@ def library_of(algorithm: str) -> ModuleType:
 
 
 def policy_class(algorithm: str, image: bool) -> type[BasePolicy]:
-    """The class of an algorithm's networks."""
+    """The class of an algorithm's networks.
+
+    Raises:
+        ValueError: if there is no algorithm of this name.
+        MissingExtraError: if its library is not installed.
+    """
+    if algorithm not in SETTINGS:
+        raise ValueError(f"no algorithm {short(algorithm)}")
     library = library_of(algorithm)
     aliases: dict[str, type[BasePolicy]] = getattr(library, algorithm.upper()).policy_aliases
     return aliases["CnnPolicy" if image else "MlpPolicy"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from ...errors import CheckpointError, LDMError, MissingExtraError
 from ...spaces import Action, Info, Observation, describe_difference, space_from_json, space_to_json
-from ...utils.files import write_atomically
+from ...utils.files import read_json, unfinished_file, write_atomically, writing
 from ..base import Reference
 from ..records import TrainingRecord
-from .algorithms import policy_class
+from .algorithms import check_widths, policy_class
 from .spaces import Adapter
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class ReinforcementLearned(Reference):
             "net_arch": net_arch,
             "record": record,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(weights, folder / WEIGHTS)
+        with writing(folder / WEIGHTS), unfinished_file(folder / WEIGHTS) as unfinished:
+            save_file(weights, unfinished)
         write_atomically(
             folder / DESCRIPTION, json.dumps(data, indent=2) + "\n"
         )  # last: it marks the folder as complete
@@ -100,28 +101,29 @@ class ReinforcementLearned(Reference):
                 f"{name}: no reference policy in {folder}. Train it with: ldm reference --ids {name}"
             )
         try:
-            data = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+            data = read_json(folder / DESCRIPTION)
+            check_widths(data["net_arch"])
             observation_space, action_space = (
                 space_from_json(data[which]) for which in ("observation_space", "action_space")
             )
+            differences = describe_difference(observation_space, env.observation_space)
+            differences += describe_difference(action_space, env.action_space)
+            if differences:  # before memory is taken for networks of these sizes
+                raise CheckpointError(
+                    f"{name}: the reference policy was trained for other spaces: {'; '.join(differences)}"
+                )
             adapter = Adapter(observation_space, action_space)
             build = policy_class(data["record"]["algorithm"].lower(), adapter.image)
             policy = build(adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=data["net_arch"])
             weights = load_file(folder / WEIGHTS)
             statistics = {key: weights.pop(f"normalize.{key}", None) for key in ("mean", "deviation")}
             _acting(policy).load_state_dict(weights)
-        except MissingExtraError:
+        except (MissingExtraError, CheckpointError, MemoryError):
             raise
         except Exception as error:
             raise CheckpointError(
                 f"{name}: the reference policy in {folder} is damaged ({error}); remove the folder and train it again."
             ) from error
-        for saved, expected in ((observation_space, env.observation_space), (action_space, env.action_space)):
-            differences = describe_difference(saved, expected)
-            if differences:
-                raise CheckpointError(
-                    f"{name}: the reference policy was trained for other spaces: {'; '.join(differences)}"
-                )
         policy.eval()
         mean, deviation = (None if value is None else value.numpy() for value in statistics.values())
         return cls(policy, adapter, mean, deviation)
@@ -130,15 +132,15 @@ class ReinforcementLearned(Reference):
 def training_record(folder: Path) -> TrainingRecord | None:
     """How the policy in a folder came about; None if there is none, or none that can be read."""
     try:
-        record: TrainingRecord = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["record"]
-        return record
-    except (OSError, ValueError, KeyError, LDMError):
+        record: TrainingRecord = read_json(folder / DESCRIPTION)["record"]
+        return record if math.isfinite(record["score"]) else None
+    except (OSError, ValueError, TypeError, KeyError, LDMError):
         return None
 
 
 def amend_record(folder: Path, fields: TrainingRecord) -> None:
     """Adds fields to the record of the policy in a folder."""
-    data = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    data = read_json(folder / DESCRIPTION)
     data["record"] |= fields
     write_atomically(folder / DESCRIPTION, json.dumps(data, indent=2) + "\n")
 

@@ -8,6 +8,7 @@ those that came as far.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from pathlib import Path
 from types import ModuleType
@@ -18,13 +19,14 @@ import numpy as np
 
 from ...environments import EnvironmentSpec, make
 from ...environments.making import opened, quiet
-from ...errors import MissingExtraError
+from ...errors import CheckpointError, MissingExtraError, short
 from ...rollouts import ReferencePolicy
 from ...rollouts.measuring import rollout
 from ...rollouts.returns import SELECTION_SEED
+from ...utils.files import LARGEST, check_writable
 from ...utils.guarding import close
 from ..records import TrainingRecord, Trial
-from .algorithms import Configuration, configurations, library_of, make_model, vary
+from .algorithms import Configuration, check_configuration, configurations, library_of, make_model, vary
 from .policy import ReinforcementLearned, amend_record, training_record
 from .spaces import Adapted, Adapter
 
@@ -63,6 +65,7 @@ def train_reference(
         MissingExtraError: without Stable-Baselines3, sb3-contrib or Optuna.
         UnsupportedSpaceError: if no algorithm fits the spaces.
         EnvironmentFailure: if the environment raises an error.
+        CheckpointError: if the journal of an interrupted training is damaged.
     """
     place = Path(folder) / spec.name
     journal, done = place / JOURNAL, training_record(place)
@@ -73,26 +76,59 @@ def train_reference(
     chosen = dict(spec.reference_kwargs) if spec.reference == "rl" else {}
     budget, target = min(budget, float(chosen.pop("seconds", budget))), chosen.pop("target", None)
     library_of("ppo")
-    optuna = _optuna()
     with opened(spec) as env:
         adapter = Adapter(env.observation_space, env.action_space)
         target = getattr(env.spec, "reward_threshold", None) if target is None else target
         fixed = configurations(adapter, chosen)
-        place.mkdir(parents=True, exist_ok=True)
-        study = optuna.create_study(
-            study_name=spec.name,
-            storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
-            load_if_exists=True,
-            direction="maximize",
-            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
-        )
-        study.sampler = optuna.samplers.RandomSampler(seed + len(study.trials))  # a resumed study samples others
+        study = open_study(spec.name, journal)
+        study.sampler = _optuna().samplers.RandomSampler(seed + len(study.trials))  # a resumed study samples others
         competition = _Competition(spec, place, adapter, env, fixed, budget, target, seed, study)
         competition.run()
     journal.unlink()
     record = training_record(place)
     assert record is not None  # the first evaluation of the first configuration has saved one
     return record
+
+
+def open_study(name: str, journal: Path) -> optuna.Study:
+    """The competition in a journal, begun if there is none; its configurations are checked before they are used.
+
+    Raises:
+        CheckpointError: if the journal is damaged.
+        LDMError: if it cannot be written.
+        MissingExtraError: without Optuna.
+    """
+    optuna = _optuna()
+    check_writable(journal)
+    try:
+        if journal.exists() and journal.stat().st_size > LARGEST:
+            raise ValueError(f"it has more than {LARGEST:,} bytes")
+        study: optuna.Study = optuna.create_study(
+            study_name=name,
+            storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
+            load_if_exists=True,
+            direction="maximize",
+            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
+        )
+        for trial in study.trials:
+            _check_trial(trial)
+        return study
+    except MemoryError:
+        raise
+    except Exception as error:  # Optuna raises whatever a damaged journal makes it raise
+        raise CheckpointError(
+            f"{journal} is damaged ({short(error)}); remove it, and the training begins anew."
+        ) from error
+
+
+def _check_trial(trial: optuna.trial.FrozenTrial) -> None:
+    """Raises a `ValueError` or the like unless what was recorded of a trial can be used."""
+    configuration, seconds = trial.user_attrs.get("configuration"), trial.user_attrs.get("seconds", 0.0)
+    values = [seconds, *trial.intermediate_values.values(), *(trial.values or ())]
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in values) or seconds < 0:
+        raise ValueError(f"trial {trial.number} has impossible numbers")
+    if configuration is not None:
+        check_configuration(configuration)
 
 
 def _optuna() -> ModuleType:
