@@ -14,6 +14,12 @@ from .spaces import Json
 
 SINGLE = 8 * float(np.finfo(np.float32).eps)  # relative: what may be rounding noise in float32
 FLOOR = 1e-8
+LARGEST = 1e100  # numbers beyond count as this: their squares, and sums of these, stay finite
+
+
+def tame(x: np.ndarray) -> np.ndarray:
+    """Numbers whose moments can be computed in double precision: those beyond `LARGEST` are brought to it."""
+    return x if not x.size or max(x.max(), -x.min()) <= LARGEST else x.clip(-LARGEST, LARGEST)
 
 
 def spread(mean: np.ndarray, std: np.ndarray, precision: np.ndarray | float = SINGLE) -> np.ndarray:
@@ -24,8 +30,9 @@ def spread(mean: np.ndarray, std: np.ndarray, precision: np.ndarray | float = SI
 
 def standardise(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Computes ``(x - mean) / deviation`` in float64, 0 for constants; the deviation comes from `spread`."""
-    centred: np.ndarray = x - mean
-    centred /= deviation
+    with np.errstate(over="ignore"):  # what is infinitely far off is clipped by those who read it
+        centred: np.ndarray = x - mean
+        centred /= deviation
     return centred
 
 
@@ -39,6 +46,7 @@ def to_lists(statistics: Json) -> Json:
 def prefix_standardise(x: np.ndarray, precision: np.ndarray | float = SINGLE, first: int = 0) -> np.ndarray:
     """Standardises the steps of ``(T, n)`` from ``first`` on, each by mean and deviation of all steps up to itself."""
     count = np.arange(first + 1, len(x) + 1)[:, None]
+    x = tame(x)
     shifted = x - x[:1]  # sums of squares of far-off values would cancel
     before, rest = shifted[:first], shifted[first:]
     mean = (before.sum(0) + rest.cumsum(0)) / count
@@ -77,7 +85,7 @@ class RunningStatistics:
 
     def observe(self, x: np.ndarray, active: np.ndarray) -> np.ndarray:
         """Takes in observations ``(B, n)`` of the active lanes and standardises them."""
-        fresh = active & (self.count == 0)
+        fresh, x = active & (self.count == 0), tame(x)
         self.origin[fresh] = x[fresh]
         shifted = x - self.origin
         self.count += active

@@ -21,6 +21,7 @@ import pyarrow as pa
 from ..errors import DatasetError, UnsupportedSpaceError
 from ..observations_ldm import leaf_kind
 from ..spaces import Statistics, Steps, describe_difference, space_from_json
+from ..statistics_ldm import tame
 from ..utils.files import cache_folder, unfinished_folder
 from .images import decode_files, holds_files
 from .schema import ROLES, Column, EnvironmentInfo, columns
@@ -132,7 +133,7 @@ class EnvironmentTrajectories:
         observation = {}
         for column in self._columns:
             if column.role == "observation" and column.space is not None and leaf_kind(column.space) == "numeric":
-                values = np.asarray(self._arrays[column.name][::stride], np.float64).reshape(-1, column.size)
+                values = tame(np.asarray(self._arrays[column.name][::stride], np.float64).reshape(-1, column.size))
                 observation[column.path] = {"mean": values.mean(0), "std": values.std(0)}
         reward = np.asarray(self._arrays["reward"], np.float64)
         return {"observation": observation, "reward": {"mean": reward.mean(), "std": reward.std()}}

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import gymnasium
 import numpy as np
 import pyarrow.parquet as pq
-from gymnasium import spaces
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError
 from ..spaces import Steps
+from .membership import outside
 from .reader import EnvironmentTrajectories
 from .schema import PER_STEP, ROLES
 from .writer import read_table, shards
@@ -234,34 +233,6 @@ def _columns(stream: EnvironmentTrajectories) -> Found:
     foreign = sorted({name for path in shards(stream.folder) for name in pq.read_schema(path).names} - known)
     if foreign:
         yield "columns", f"the columns {foreign} are unknown and will not be read", WARNING
-
-
-def outside(space: gymnasium.Space[object], values: np.ndarray) -> np.ndarray:
-    """Whether each of N values of a leaf is no member of its space; NaN and infinities never are.
-
-    Args:
-        space: a primitive space.
-        values: ``(N, *shape)``, Text as objects.
-
-    Returns:
-        ``(N,)`` bool.
-    """
-    if isinstance(space, spaces.Text):
-        return np.array([not space.contains(str(text)) for text in values], bool)
-    low: np.ndarray | np.integer | int
-    high: np.ndarray | np.integer | int
-    if isinstance(space, spaces.Box):
-        low, high = space.low, space.high
-    elif isinstance(space, spaces.Discrete):
-        low, high = space.start, space.start + space.n - 1
-    elif isinstance(space, spaces.MultiDiscrete):
-        low, high = space.start, space.start + space.nvec - 1
-    else:
-        low, high = 0, 1  # MultiBinary
-    wrong: np.ndarray = (values < low) | (values > high)
-    if np.issubdtype(values.dtype, np.floating):
-        wrong |= ~np.isfinite(values)
-    return np.asarray(wrong.reshape(len(values), -1).any(axis=1))
 
 
 def digest(steps: Mapping[str, Any]) -> bytes:
