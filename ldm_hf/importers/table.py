@@ -105,7 +105,7 @@ class TableSource(Source):
             "licence": layout.licence,
         }
         content = {path.name: file_digest(path) for path in files.paths} or {
-            "table": value_identity([[column.texts().to_pylist(), column.empty] for column in cells.values()])
+            "table": value_identity([[column.content(), column.empty] for column in cells.values()])
         }
         self.origin = {"files": content, "rows": len(cells[layout.used[0]]), "columns": _plain(asdict(layout))}
 

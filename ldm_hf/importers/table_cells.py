@@ -40,6 +40,7 @@ LIKE_NUMBERS = "|".join(
     )
 )
 MOST_WHOLE = 2**63 - 1
+MOST_DIGITS = 17
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Notation:
             )
             texts = pc.if_else(grouped, pc.replace_substring_regex(texts, group, ""), texts)
         return texts
+
+    def too_long(self, texts: pa.Array) -> int:
+        """How many numbers have more digits than double precision tells apart."""
+        digits = pc.replace_substring_regex(self.bare(texts), r"^[+-]?0*|[eE].*$|\D", "")
+        return int(pc.sum(pc.greater(pc.utf8_length(digits), MOST_DIGITS)).as_py() or 0)
 
     def numbers(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Reads cells.
@@ -224,6 +230,10 @@ class Cells:
         values = self.values.to_pandas() if self.kind == TEXT else pd.Series(self.values)
         codes: np.ndarray = pd.factorize(values)[0]
         return codes
+
+    def content(self) -> np.ndarray | str:
+        """The cells as one value that can be hashed."""
+        return "\x00".join(self.values.to_pylist()) if self.kind == TEXT else np.asarray(self.values)
 
     def texts(self) -> pa.Array:
         """The cells as texts; whole real numbers without a point."""

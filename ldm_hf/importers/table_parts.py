@@ -257,6 +257,10 @@ class Part:
     def _numbers(self, column: Cells, report: ColumnReport) -> np.ndarray:
         """The numbers of a column, whole or real, empty cells filled."""
         numbers = self._typed(column) if column.kind != TEXT else self._parsed(column)
+        if column.kind == TEXT and numbers.dtype != np.int64:
+            long = self.notation.too_long(column.texts())
+            if long:
+                report.notes.append(f"{long:,} numbers have more than 17 digits and were rounded to double precision")
         rows = self._fill_order(column, report)
         if self.entry.missing in (REFUSE, PREVIOUS):
             return numbers[rows]

@@ -7,17 +7,22 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from gymnasium import spaces
 from PIL import Image
+from typer.testing import CliRunner
 
+from ldm_hf import LDMAgent
+from ldm_hf.cli.app import app
 from ldm_hf.errors import DatasetError
 from ldm_hf.importers import Report, import_trajectories, open_source, preview
 from ldm_hf.importers.identity import hub_commits, sorted_text
 from ldm_hf.spaces import space_to_json
-from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter
+from ldm_hf.training import SegmentDataset, processor_for
+from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, WindowSampler, open_dataset
 from ldm_hf.trajectories.writer import stored
 
 from .exactly import brought, episodes_of
@@ -182,7 +187,7 @@ def test_ends_in_the_middle_of_step_lists_are_refused(flags, message):
 
 def test_the_last_step_of_rlds_is_kept_on_request_and_otherwise_noted(tmp_path):
     steps = [step(i, reward=float(i == 3), is_last=i == 3, is_terminal=i == 3) for i in range(4)]
-    stream = brought("rlds", [steps], tmp_path / "kept", last_step="action", name=None)
+    stream = brought("rlds", [steps], tmp_path / "kept", last_step="action")
     (episode,) = episodes_of(stream)
     assert episode["reward"].tolist() == [0, 0, 0, 1] and episode["terminated"][-1]
     report = preview(open_source("rlds", [steps, steps]), progress=False)
@@ -364,7 +369,7 @@ def test_groups_of_arrays_and_encoded_pictures_are_read(tmp_path):
     stream = brought("d4rl", path, tmp_path / "out")
     assert stream.slice(0, 20)["observation"]["position"].tolist() == position.tolist()
     picture = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
-    stream = brought("rlds", [[step(0, observation={"image": png(picture)})] * 2], tmp_path / "rlds", name=None)
+    stream = brought("rlds", [[step(0, observation={"image": png(picture)})] * 2], tmp_path / "rlds")
     assert np.array_equal(stream.slice(1, 2)["observation"]["image"][0], picture)
 
 
@@ -395,7 +400,7 @@ def test_features_under_other_names_and_grey_cameras(demos, tmp_path):
 
     change_meta(demos, "info.json", renamed)
     with pytest.raises(
-        DatasetError, match="has no feature action; it has .*--observation image,state --action actions"
+        DatasetError, match=r"has no feature action; it has .*--observation image,state --action actions"
     ):
         open_source("lerobot", str(demos))
     options = {"observation": "state,observation.images.top", "action": "actions"}
@@ -407,7 +412,7 @@ def test_features_under_other_names_and_grey_cameras(demos, tmp_path):
     ("change", "message"),
     [
         (lambda folder: change_meta(folder, "info.json", lambda data: data.pop("fps")), "has fps None"),
-        (lambda folder: change_frames(folder, lambda t: t.drop(["observation.state"])), "lacks the feature observation.state"),
+        (lambda folder: change_frames(folder, lambda t: t.drop(["observation.state"])), "lacks the feature obs"),
         (lambda folder: change_frames(folder, lambda t: t.drop(["action"])), "lacks the feature action"),
         (lambda folder: change_frames(folder, lambda t: replaced(t, "frame_index", [0] * t.num_rows)), "frame_index"),
         (lambda folder: change_meta(folder, "info.json", lambda data: data.pop("features")), "has no features"),
@@ -438,10 +443,6 @@ def test_depth_keeps_its_sixteen_bits(tmp_path):
 
 
 def test_a_dry_run_tells_all_and_writes_nothing(tmp_path):
-    from typer.testing import CliRunner
-
-    from ldm_hf.cli import app
-
     path = carts(tmp_path / "carts.hdf5")
     arguments = ["import", path, "--from", "d4rl", "--to", str(tmp_path / "out")]
     told = CliRunner().invoke(app, [*arguments, "--dry-run"])
@@ -450,3 +451,26 @@ def test_a_dry_run_tells_all_and_writes_nothing(tmp_path):
     report = Report.load(tmp_path / "out/carts")
     assert (report.episodes, report.steps, report.terminated, report.returns["mean"]) == (2, 20, 2, 10.0)
     assert [column.name for column in report.columns] == ["observation", "action", "reward"]
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_largest_double_spoils_neither_statistics_nor_loss_nor_action(tmp_path, model):
+    largest = np.finfo(np.float64).max
+    level = np.arange(64.0)
+    level[[3, 9, 11]] = largest, -1e200, 1e154
+    log = pd.DataFrame({"level": level, "valve": np.linspace(0, 1, 64)})
+    columns = {"name": "T-v0", "observation": {"level": {}}, "action": {"valve": {}}}
+    stream = brought("table", log, tmp_path, columns=columns)
+    assert np.array_equal(stream.slice(0, 64)["observation"][""][:, 0], level)
+    assert all(np.isfinite(values).all() for values in stream.statistics()["observation"][""].values())
+    data = open_dataset(tmp_path)
+    processor = processor_for(model.config, data)
+    sampler = WindowSampler({"T-v0": 64}, segment=32, batch_size=2)
+    for batch in SegmentDataset(data, processor, sampler, num_batches=3):
+        assert np.isfinite(float(model(**batch).loss.detach()))
+    for known in ("T-v0", None):
+        agent = LDMAgent(model, processor, (stream.observation_space, stream.action_space), environment=known)
+        for value in (1.0, largest, -largest, 1e154):
+            assert stream.action_space.contains(agent.act(np.array([value])))
