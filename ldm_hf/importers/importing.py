@@ -210,7 +210,7 @@ class _Run:
 
     def _leave_out(self, number: int, error: DatasetError) -> None:
         """Notes why an episode is left out."""
-        self.report.skipped[number] = str(error)
+        self.report.skipped.setdefault(number, str(error))
 
     def _widen(self) -> None:
         """Gives the Boxes of the source's spaces room for all numbers, and says by how much."""

@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import DatasetError
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # no others are decoded
 SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 KEPT = ("L", "RGB", "RGBA", "LA", "I;16", "I", "F")  # modes whose numbers are those of the file
 
@@ -40,7 +41,7 @@ def decode(value: object, folder: Path | None, where: str) -> Image.Image:
         value = content if content is not None else _file(path, folder, where)
     if isinstance(value, bytes):
         try:
-            value = Image.open(io.BytesIO(value))
+            value = Image.open(io.BytesIO(value), formats=FORMATS)
             value.load()
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DatasetError(

@@ -16,7 +16,7 @@ from .base import LoggedEpisode, Source
 from .identity import file_digest, value_identity
 from .report import ColumnReport
 from .table_cells import Cells, Notation
-from .table_columns import DROP, EACH, REFUSE, SAME, Layout, Yaml, load_columns, read_layout
+from .table_columns import DROP, EACH, REFUSE, SAME, Layout, Yaml, load_columns, read_layout, signs_of
 from .table_files import Dialect, TableFiles
 from .table_parts import Part, read_end
 from .table_times import Times
@@ -46,7 +46,8 @@ class TableSource(Source):
         self, source: str | Path | Sequence[str | Path] | pd.DataFrame, columns: str | Path | Mapping[str, object]
     ) -> None:
         data, place = load_columns(columns)
-        files = TableFiles(source, Dialect(*(_said(data, key) for key in ("separator", "encoding"))))
+        signs = signs_of(data, place)
+        files = TableFiles(source, Dialect(signs.get("separator"), signs.get("encoding")))
         layout = read_layout(data, place, files.names)
         raw, places = files.read(layout.used)
         if not len(next(iter(raw.values()))):
@@ -144,12 +145,6 @@ class TableSource(Source):
                 "terminated": self.terminated[part],
                 "truncated": self.truncated[part],
             }
-
-
-def _said(data: Mapping[str, Yaml], key: str) -> str | None:
-    """What the YAML says about the files, before anything else of it is checked."""
-    value = data.get(key)
-    return {"\\t": "\t", "tab": "\t"}.get(value, value) if isinstance(value, str) and value else None
 
 
 def _codes(columns: Sequence[Cells]) -> np.ndarray:

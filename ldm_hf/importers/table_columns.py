@@ -212,10 +212,10 @@ def read_layout(data: dict[str, Yaml], place: str, known: list[str]) -> Layout:
         raise DatasetError(f"{place} does not say {', '.join(missing)}.")
     given: dict[str, Yaml] = {
         key: _word(data[key], f"{place}: {key}")
-        for key in ("name", "step", "separator", "encoding", "decimal", "thousands", "task", "domain", "licence")
+        for key in ("name", "step", "task", "domain", "licence")
         if data.get(key)
     }
-    given |= _dialect(given, place)
+    given |= signs_of(data, place)
     given["empty"] = _words(data.get("empty", []), f"{place}: empty")
     for role in ("observation", "action"):
         if not isinstance(data[role], dict):
@@ -255,12 +255,18 @@ def read_layout(data: dict[str, Yaml], place: str, known: list[str]) -> Layout:
     return layout
 
 
-def _dialect(given: Mapping[str, str], place: str) -> dict[str, str]:
-    """The signs of a CSV file, of one character each; a tab may be written as ``tab`` or with a backslash."""
-    signs = {key: given[key] for key in ("separator", "decimal", "thousands") if key in given}
+def signs_of(data: Mapping[str, Yaml], place: str) -> dict[str, str]:
+    """How files and numbers are written: separator, decimal, thousands (one sign each) and encoding, if they are said.
+
+    Raises:
+        DatasetError: if one is no sign; a tab may be written as ``tab`` or with a backslash.
+    """
+    keys = ("separator", "decimal", "thousands", "encoding")
+    signs = {key: _word(data[key], f"{place}: {key}") for key in keys if data.get(key)}
     if signs.get("separator") in ("\\t", "tab"):
         signs["separator"] = "\t"
-    for key, sign in signs.items():
+    for key in keys[:3]:
+        sign = signs.get(key, ".")
         if len(sign) != 1 or not sign.isascii() or sign.isalnum() or sign in '"\r\n+-':
             raise DatasetError(f"{place}: {key} should be one sign, is {sign!r}.")
     if signs.get("thousands") == signs.get("decimal", "."):

@@ -231,7 +231,8 @@ class _Texts:
     def _refuse_first(self, fields: int) -> NoReturn:
         """Names the first row that has another number of cells."""
         for number, row in enumerate(self._rows(), 1):
-            if len(row) != fields and not (len(row) == fields + 1 and not row[-1].strip()):
+            closed = self.closed_by_separator and len(row) == len(self.header) + 1 and not row[-1].strip()
+            if len(row) != fields and not closed:
                 shown = self.separator.join(row)
                 raise DatasetError(
                     f"{self.path}: row {number} has {len(row)} cells, the header has {len(self.header)}: "

@@ -196,11 +196,8 @@ def test_the_last_step_of_rlds_is_kept_on_request_and_otherwise_noted(tmp_path):
 
 
 def test_timeouts_that_are_marked_incompletely_are_found_by_what_follows(tmp_path):
-    observations = np.arange(6.0)[:, None]
-    following = np.float32(observations + 1)  # in another precision
-    observations[3:] += 10.1  # an episode begins
-    following[3:] += np.float32(10.1)
-    observations[1] = following[0] = np.nan
+    observations = np.array([[0.1], [np.nan], [2.1], [13.1], [14.1], [15.1]])  # the fourth begins an episode
+    following = np.float32([[np.nan], [2.1], [3.1], [14.1], [15.1], [16.1]])  # in another precision
     arrays = {"observations": observations, "next_observations": following, "timeouts": np.arange(6) == 5}
     source = open_source(
         "d4rl",
