@@ -228,35 +228,6 @@ def _plain(value: object) -> np.ndarray | None:
     return array if array.dtype.kind in "biuf" else None
 
 
-def outside(space: Space, values: np.ndarray) -> np.ndarray:
-    """Whether each of N values of a leaf is no member of its space; NaN and infinities never are.
-
-    Args:
-        space: a primitive space.
-        values: ``(N, *shape)``, Text as objects.
-
-    Returns:
-        ``(N,)`` bool.
-    """
-    if isinstance(space, spaces.Text):
-        wrong_texts = {text for text in set(values) if not space.contains(str(text))}
-        return np.array([text in wrong_texts for text in values], bool)
-    low: np.ndarray | np.integer | int
-    high: np.ndarray | np.integer | int
-    if isinstance(space, spaces.Box):
-        low, high = space.low, space.high
-    elif isinstance(space, spaces.Discrete):
-        low, high = space.start, space.start + space.n - 1
-    elif isinstance(space, spaces.MultiDiscrete):
-        low, high = space.start, space.start + space.nvec - 1
-    else:
-        low, high = 0, 1  # MultiBinary
-    wrong: np.ndarray = ~((values >= low) & (values <= high))
-    if np.issubdtype(values.dtype, np.floating):
-        wrong |= ~np.isfinite(values)
-    return np.asarray(wrong.reshape(len(values), -1).any(axis=1))
-
-
 def holds_all(space: Space) -> bool:
     """Whether a leaf has no value but members: its bounds are those of its integer type."""
     if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.integer):

@@ -15,7 +15,7 @@ from .spaces import Json
 
 SINGLE = 8 * float(np.finfo(np.float32).eps)  # relative: what may be rounding noise in float32
 FLOOR = 1e-8
-LARGEST = 1e150  # numbers beyond count as this: the squares of larger ones overflow
+LARGEST = 1e100  # numbers beyond count as this: their squares, and sums of these, stay finite
 
 
 def spread(mean: np.ndarray, std: np.ndarray, precision: np.ndarray | float = SINGLE) -> np.ndarray:
@@ -25,14 +25,15 @@ def spread(mean: np.ndarray, std: np.ndarray, precision: np.ndarray | float = SI
 
 
 def bounded(x: np.ndarray) -> np.ndarray:
-    """Takes numbers beyond ±1e150 for these: the square of one near the largest double would be infinite for ever."""
-    return x.clip(-LARGEST, LARGEST)
+    """Takes numbers beyond ±1e100 for these: the square of one near the largest double would be infinite for ever."""
+    return x if not x.size or max(x.max(), -x.min()) <= LARGEST else x.clip(-LARGEST, LARGEST)
 
 
 def standardise(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """Computes ``(x - mean) / deviation`` in float64, 0 for constants; the deviation comes from `spread`."""
     centred: np.ndarray = bounded(x) - mean
-    centred /= deviation
+    with np.errstate(over="ignore"):  # what is infinitely far off is clipped by those who read it
+        centred /= deviation
     return centred
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
+from rich.markup import escape
 from rich.table import Table
 
 from ..errors import DatasetError, LDMError, SpaceMismatchError
@@ -16,6 +17,7 @@ from .options import Ids, console, names_of
 if TYPE_CHECKING:
     import gymnasium
 
+    from ..importers import Report
     from ..spaces import Action, Observation
 
 dataset_app = typer.Typer(help="Checks, describes and documents a trajectory dataset.", no_args_is_help=True)
@@ -56,15 +58,36 @@ def import_data(
     image_size: Annotated[
         int | None, typer.Option(min=8, help="For lerobot: width and height of stored images in pixels.")
     ] = None,
+    observation: Annotated[
+        str | None, typer.Option(help="For lerobot: features that are the observation, separated by commas.")
+    ] = None,
+    action: Annotated[str | None, typer.Option(help="For lerobot: feature that is the action.")] = None,
+    last_step: Annotated[
+        str | None,
+        typer.Option(help="For rlds: drop the step with is_last (default), or keep its action and reward: action."),
+    ] = None,
+    repeated_ends: Annotated[
+        str | None,
+        typer.Option(help="For d4rl: terminals behind a terminal are each an episode, or a rest to drop."),
+    ] = None,
+    out_of_bounds: Annotated[
+        str, typer.Option(help="Numbers outside of declared bounds: refuse, clip, widen (the bounds) or skip.")
+    ] = "refuse",
+    bad_episodes: Annotated[str, typer.Option(help="Episodes that cannot be used: refuse or skip.")] = "refuse",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print how the data would be read, and write nothing.")
+    ] = False,
 ) -> None:
     """Imports trajectories of another tool, or a log of decisions; the label of a step is the action that was taken."""
-    from ..importers import import_trajectories, open_source
-    from ..importers.formats import takes_spaces
+    from ..importers import Report, import_trajectories, open_source, preview
+    from ..importers.formats import takes, takes_spaces
     from ..spaces import describe_difference
 
     described: dict[str, Any] = {"name": name, "task": task, "domain": domain, "licence": licence}
     options: dict[str, object] = {"columns": columns, "config": config, "split": split, "image_size": image_size}
+    options |= {"observation": observation, "action": action, "last_step": last_step, "repeated_ends": repeated_ends}
     options["shifted_rewards"] = shifted_rewards or None
+    options["bad_episodes"] = bad_episodes if takes(kind, "bad_episodes") else None
     if not env:
         opened = open_source(kind, source, **options)
     else:
@@ -79,8 +102,34 @@ def import_data(
                 raise SpaceMismatchError(
                     f"{source} has a different {which} space than {env} ({'; '.join(differences)}); leave --env out."
                 )
-    info = import_trajectories(opened, to, **described)
+    decided = {"out_of_bounds": out_of_bounds, "bad_episodes": bad_episodes}
+    if dry_run:
+        _show(preview(opened, **decided, **described))
+        return
+    info = import_trajectories(opened, to, **decided, **described)
+    _show(Report.load(to / info.name))
     console.print(f"{info.name} is in {to / info.name}; check it with: ldm dataset validate {to}", highlight=False)
+
+
+def _show(report: Report) -> None:
+    """Prints the report of an import."""
+    from ..importers.report import MOST_DISTINCT
+
+    title = f"{report.name}: {report.episodes:,} episodes, {report.steps:,} steps"
+    ends = f"{report.terminated:,} terminated, {report.truncated:,} truncated"
+    returns = ", ".join(f"{name} {value:.6g}" for name, value in report.returns.items())
+    table = Table(title=title, caption=f"{ends}; returns: {returns}")
+    for header in ("column", "is", "read as", "unit", "first", "last", "missing", "different"):
+        table.add_column(header, overflow="fold")
+    for column in report.columns:
+        cells = (column.name, column.role, column.how, column.unit, str(column.first), str(column.last))
+        different = f"{column.distinct:,}{'+' if column.distinct >= MOST_DISTINCT else ''}" if column.distinct else ""
+        table.add_row(*map(escape, cells), f"{column.missing:.1%}" if column.missing else "", different)
+    console.print(table)
+    notes = report.notes + [f"{column.name}: {note}" for column in report.columns for note in column.notes]
+    skipped = [f"episode {number} is left out: {reason}" for number, reason in report.skipped.items()]
+    for note in notes + skipped:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _environment(name: str) -> tuple[dict[str, object], tuple[gymnasium.Space[Observation], gymnasium.Space[Action]]]:

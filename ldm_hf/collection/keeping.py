@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import DatasetError, EnvironmentFailure, LDMError, NotAMemberError
-from ..spaces import holds_all, outside
+from ..spaces import holds_all
 from ..trajectories import TrajectoryWriter
 from ..trajectories.schema import Column, Episode
 from ..utils.files import save_json
+from ..utils.membership import outside
 from .journal import Journal, recover
 from .recording import CALLS, RECORDING
 

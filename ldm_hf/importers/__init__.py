@@ -2,6 +2,7 @@
 
 from .base import Source
 from .formats import open_source
-from .importing import import_trajectories
+from .importing import import_trajectories, preview
+from .report import Report
 
-__all__ = ["Source", "import_trajectories", "open_source"]
+__all__ = ["Report", "Source", "import_trajectories", "open_source", "preview"]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
 import gymnasium
 import numpy as np
 
-from ..errors import DatasetError
+from ..errors import DatasetError, LDMError
 from ..spaces import Action, Observation
 from ..trajectories.schema import Facts
+from .arrays import flags
+from .report import Report
 
 Spaces = tuple[gymnasium.Space[object], gymnasium.Space[object]]
 """Observation and action space."""
@@ -48,7 +52,7 @@ class Source(ABC):
         action_space: action space of the environment.
         num_episodes: number of episodes that `episodes` yields from 0 on.
         description: what the format says about the environment, at least its ``name``.
-        origin: JSON values that identify the data; an import is only continued with the same.
+        origin: JSON values that identify the data by their content; an import is only continued with the same.
     """
 
     observation_space: gymnasium.Space[object]
@@ -57,6 +61,11 @@ class Source(ABC):
     description: Facts
     origin: dict[str, object]
 
+    @cached_property
+    def report(self) -> Report:
+        """How the data were read."""
+        return Report()
+
     @abstractmethod
     def episodes(self, start: int = 0) -> Iterator[LoggedEpisode]:
         """Yields the episodes from number ``start`` on.
@@ -64,11 +73,6 @@ class Source(ABC):
         Raises:
             DatasetError: if the source is damaged; names the episode.
         """
-
-
-def file_sizes(paths: Iterable[Path]) -> dict[str, int]:
-    """Names and bytes of files, for `Source.origin`."""
-    return {path.name: path.stat().st_size for path in paths}
 
 
 def existing(path: str | Path) -> Path:
@@ -83,6 +87,24 @@ def existing(path: str | Path) -> Path:
     return found
 
 
+@contextmanager
+def reading(place: str) -> Iterator[None]:
+    """Turns what libraries raise for damaged data into one sentence that names the place.
+
+    Raises:
+        DatasetError: for any error of a library that reads.
+    """
+    try:
+        yield
+    except (LDMError, MemoryError):
+        raise
+    except Exception as error:
+        problem = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no reason given"
+        raise DatasetError(
+            f"{place} cannot be read ({type(error).__name__}: {problem}); is it whole, and of this format?"
+        ) from error
+
+
 def logged_episode(observation: Observation, action: Action, reward: np.ndarray, terminated: bool) -> LoggedEpisode:
     """An episode that ends with its last step; if it is not ``terminated``, it counts as truncated."""
     last = np.arange(len(reward)) == len(reward) - 1
@@ -95,7 +117,7 @@ def logged_episode(observation: Observation, action: Action, reward: np.ndarray,
     }
 
 
-def done_at_the_end(done: np.ndarray, where: str) -> bool:
+def done_at_the_end(done: object, where: str) -> bool:
     """Whether the last step of an episode is done.
 
     Args:
@@ -105,10 +127,10 @@ def done_at_the_end(done: np.ndarray, where: str) -> bool:
     Raises:
         DatasetError: if an earlier step is done, which would be two episodes in one.
     """
-    done = np.asarray(done, bool).reshape(-1)
-    if done[:-1].any():
+    known = flags(done, where)
+    if known[:-1].any():
         raise DatasetError(
-            f"{where}: step {int(np.flatnonzero(done)[0])} of {len(done)} is done already, and the episode goes on; "
+            f"{where}: step {int(np.flatnonzero(known)[0])} of {len(known)} is done already, and the episode goes on; "
             "cut it there."
         )
-    return bool(len(done) and done[-1])
+    return bool(len(known) and known[-1])

@@ -5,6 +5,7 @@ Their columns are ``observations``, ``actions``, ``rewards``, ``dones``.
 
 from __future__ import annotations
 
+from .arrays import vector
 from .base import LoggedEpisode, done_at_the_end, logged_episode
 from .rows import RowSource
 
@@ -16,6 +17,6 @@ class DecisionTransformerSource(RowSource):
 
     def read(self, number: int) -> LoggedEpisode:
         """One episode."""
-        rewards = self.column(number, "rewards").reshape(-1)
+        rewards = vector(self.column(number, "rewards"), f"{self._where(number)}: rewards")
         done = done_at_the_end(self.column(number, "dones"), self._where(number))
         return logged_episode(self.column(number, "observations"), self.column(number, "actions"), rewards, done)

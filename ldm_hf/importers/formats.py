@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import cast
 
 from ..errors import DatasetError, MissingExtraError
-from .base import Source
+from .base import Source, reading
 
 FORMATS = {
     "minari": "minari:MinariSource",
@@ -44,7 +45,12 @@ def _options(importer: type[Source]) -> list[str]:
 
 def takes_spaces(kind: str) -> bool:
     """Whether a format comes without spaces, so that those of an environment can be given."""
-    return "spaces" in _options(source_class(kind))
+    return takes(kind, "spaces")
+
+
+def takes(kind: str, option: str) -> bool:
+    """Whether the importer of a format has an option."""
+    return option in _options(source_class(kind))
 
 
 def open_source(kind: str, source: object, **options: object) -> Source:
@@ -66,4 +72,6 @@ def open_source(kind: str, source: object, **options: object) -> Source:
             raise DatasetError(f"{kind} has no option {name!r}; it has: {', '.join(known) or 'none'}.")
     if kind == "table" and "columns" not in given:
         raise DatasetError("a table needs `columns`: a YAML file that says which column is what.")
-    return cast(Callable[..., Source], importer)(source, **given)
+    place = str(source) if isinstance(source, str | Path) else "the source"
+    with reading(place):
+        return cast(Callable[..., Source], importer)(source, **given)

@@ -12,17 +12,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Callable
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from tqdm.auto import tqdm
 
 from ..errors import DatasetError
 from ..spaces import Action, Observation
-from .base import LoggedEpisode, Spaces
+from .arrays import as_array
+from .base import LoggedEpisode, Spaces, reading
+from .precision import single_suffices
 
 CHOICES = {"observation": 256, "action": 1000}  # whole numbers below these are choices
+SHOWN = 50  # fewer episodes need no bar
 
 
 class SeenLeaf:
@@ -36,6 +41,7 @@ class SeenLeaf:
         self.place = place
         self.shape: tuple[int, ...] | None = None
         self.dtype: np.dtype = np.dtype(bool)
+        self.double = False
         self.low: np.ndarray | None = None
         self.high: np.ndarray | None = None
         self.characters: set[str] = set()
@@ -47,8 +53,16 @@ class SeenLeaf:
         Raises:
             DatasetError: if they have another shape or kind than those before, or are not finite.
         """
+        if not len(values):
+            raise DatasetError(f"{where} has no steps; drop it.")
         shape = values.shape[1:]
         text = values.dtype.kind in "OU"
+        if not text and (values.dtype.kind not in "biuf" or not values.size):
+            raise DatasetError(
+                f"{where}: {self.place} holds {values.dtype} of shape {shape}, no numbers; leave it out."
+            )
+        if text and (shape or not all(isinstance(value, str) for value in values)):
+            raise DatasetError(f"{where}: {self.place} holds neither numbers nor one text a step; repair or drop it.")
         if self.shape is None:
             self.shape, self.dtype = shape, np.dtype(object) if text else values.dtype
         if shape != self.shape or text != (self.dtype == object):
@@ -63,7 +77,13 @@ class SeenLeaf:
         if not np.isfinite(values).all():
             step = int(np.argwhere(~np.isfinite(values))[0][0])
             raise DatasetError(f"{where}, step {step}: {self.place} is NaN or infinite; repair or drop this episode.")
+        if values.dtype.kind == "u" and values.dtype.itemsize == 8 and values.max() > np.iinfo(np.int64).max:
+            raise DatasetError(f"{where}: {self.place} has whole numbers beyond 63 bits, which no space can hold.")
         self.dtype = np.promote_types(self.dtype, values.dtype)
+        if values.dtype.kind == "f" and values.dtype.itemsize > 4 and not self.double:
+            self.double = not single_suffices(values)
+        elif values.dtype.kind in "iu":  # beside real numbers in other episodes
+            self.double = self.double or max(abs(int(values.min())), abs(int(values.max()))) >= 2**24
         low, high = values.min(axis=0), values.max(axis=0)
         self.low = low if self.low is None else np.minimum(self.low, low)
         self.high = high if self.high is None else np.maximum(self.high, high)
@@ -79,8 +99,7 @@ class SeenLeaf:
             return spaces.MultiBinary(self.shape) if self.shape else spaces.Discrete(2)
         assert self.low is not None and self.high is not None
         if np.issubdtype(self.dtype, np.floating):
-            double = self.dtype == np.float64 and _needs_double(self.low, self.high)
-            dtype: type[np.floating] = np.float64 if double else np.float32
+            dtype: type[np.floating] = np.float64 if self.double else np.float32
             if role == "observation":
                 return spaces.Box(-np.inf, np.inf, self.shape, dtype)
             return spaces.Box(np.asarray(self.low, dtype), np.asarray(self.high, dtype), self.shape, dtype)
@@ -95,31 +114,41 @@ class SeenLeaf:
         return spaces.Box(np.asarray(self.low, np.int64), np.asarray(self.high, np.int64), self.shape, np.int64)
 
 
-def _needs_double(low: np.ndarray, high: np.ndarray) -> bool:
-    """Whether numbers are so large (from 2^24 on) that single precision rounds whole numbers."""
-    return bool(max(np.abs(low).max(), np.abs(high).max()) >= 2**24)
-
-
 Seen = SeenLeaf | dict[str, "Seen"]
 """One leaf, or the parts of a Dict."""
 
 
-def infer_spaces(episodes: Iterable[tuple[str, LoggedEpisode]]) -> Spaces:
+def infer_spaces(
+    read: Callable[[int], LoggedEpisode], count: int, name: str, skipped: dict[int, str] | None = None
+) -> Spaces:
     """Infers observation and action space from all episodes.
 
     Args:
-        episodes: pairs of the name of an episode, for messages, and the episode.
+        read: reads an episode by its number.
+        count: number of episodes.
+        name: name of the source, for messages.
+        skipped: takes the reasons why episodes were left out; by default they are refused.
 
     Raises:
         DatasetError: if there are none, or they differ in shape.
     """
     observation: Seen | None = None
     action: Seen | None = None
-    for where, episode in episodes:
-        observation = _see(observation, episode["observation"], "observation", where)
-        action = _see(action, episode["action"], "action", where)
+    for number in tqdm(range(count), desc="look for the spaces", unit=" episodes", leave=False, disable=count < SHOWN):
+        where = f"{name}, episode {number}"
+        try:
+            with reading(where):
+                episode = read(number)
+            if skipped is not None:  # an episode that is left out must not leave anything
+                observation, action = copy.deepcopy((observation, action))
+            seen = _see(observation, episode["observation"], "observation", where)
+            observation, action = seen, _see(action, episode["action"], "action", where)
+        except DatasetError as error:
+            if skipped is None:
+                raise
+            skipped[number] = str(error)
     if observation is None or action is None:
-        raise DatasetError("there is no episode to import.")
+        raise DatasetError(f"{name}: there is no episode to import.")
     return _build(observation, "observation"), _build(action, "action")
 
 
@@ -133,7 +162,7 @@ def _see(seen: Seen | None, values: Observation | Action, place: str, where: str
             raise DatasetError(f"{where}: {place} has the parts {sorted(values)}, earlier ones have {sorted(parts)}.")
         return {key: _see(parts.get(key), value, f"{place}.{key}", where) for key, value in values.items()}
     leaf = seen if isinstance(seen, SeenLeaf) else SeenLeaf(place)
-    leaf.see(values, where)
+    leaf.see(as_array(values, f"{where}: {place}"), where)
     return leaf
 
 

@@ -8,16 +8,15 @@ Each task is a config, each row an episode. A row has ``continuous_observations`
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from ..errors import DatasetError
 from ..spaces import Action, Observation
-from ..trajectories.images import FORMATS
+from ..utils.membership import changed_by_cast
+from .arrays import vector
 from .base import LoggedEpisode, Spaces, logged_episode
+from .pictures import stack_pictures
 from .rows import RowSource
 
 KINDS = ("continuous", "discrete", "text", "image")
@@ -33,6 +32,7 @@ class JATSource(RowSource):
         spaces: observation and action space; found in the data by default.
         shifted_rewards: rewards are one step late, as in what JAT trains on; the last step of each episode, whose
             reward is lost, is left out.
+        bad_episodes: ``refuse`` an episode that cannot be read while the spaces are looked for, or ``skip`` it.
     """
 
     needed = ("rewards",)
@@ -44,14 +44,15 @@ class JATSource(RowSource):
         split: str = "train",
         spaces: Spaces | None = None,
         shifted_rewards: bool = False,
+        bad_episodes: str = "refuse",
     ) -> None:
         self.shifted = shifted_rewards
-        super().__init__(source, config, split, spaces)
+        super().__init__(source, config, split, spaces, bad_episodes)
         self.origin["shifted_rewards"] = shifted_rewards
 
     def read(self, number: int) -> LoggedEpisode:
         """One episode."""
-        rewards = self.column(number, "rewards").reshape(-1)
+        rewards = vector(self.column(number, "rewards"), f"{self._where(number)}: rewards")
         observation, action = (self._parts(number, role) for role in ("observations", "actions"))
         if self.shifted:
             if len(rewards) < 2:
@@ -73,12 +74,22 @@ class JATSource(RowSource):
 
     def _images(self, number: int) -> np.ndarray:
         """The images of one episode, which are encoded files or nested lists."""
-        cell = self.rows[number : number + 1]["image_observations"].combine_chunks().flatten()
-        if not pa.types.is_struct(cell.type):
-            return self.column(number, "image_observations").astype(np.uint8)
-        return np.stack(
-            [np.asarray(Image.open(io.BytesIO(image["bytes"]), formats=FORMATS)) for image in cell.to_pylist()]
+        name = "image_observations"
+        cell = self.rows[number : number + 1][name].combine_chunks().flatten()
+        if pa.types.is_struct(cell.type) or pa.types.is_binary(cell.type) or pa.types.is_large_binary(cell.type):
+            return stack_pictures(cell.to_pylist(), self.folder, f"{self._where(number)}: {name}")
+        values = self.column(number, name)
+        wrong = (
+            changed_by_cast(values, np.dtype(np.uint8)) if values.dtype.kind in "biuf" else np.ones(len(values), bool)
         )
+        if wrong.any():
+            step = int(np.argmax(wrong))
+            extreme = values[step].max() if values.dtype.kind in "biuf" else values.dtype
+            raise DatasetError(
+                f"{self._where(number)}: {name}: step {step} has pixels such as {extreme}, no members of "
+                "Box(0, 255, uint8); scale them to whole numbers from 0 to 255, or name it continuous_observations."
+            )
+        return values.astype(np.uint8)
 
 
 def _without_last(part: Observation | Action) -> Observation | Action:

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import DatasetError, MissingExtraError
 from ..spaces import Observation
 from .base import LoggedEpisode, Source
+from .identity import folder_identity, sorted_text
 
 
 class MinariSource(Source):
@@ -38,7 +39,7 @@ class MinariSource(Source):
                 self.dataset = minari.load_dataset(source)
         except ImportError as error:  # its storage format needs a library
             raise MissingExtraError("h5py", "import") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # whatever the libraries raise that read its files
             raise DatasetError(
                 f"{source} is no Minari dataset that can be read ({error}); download it first: minari download {source}"
             ) from error
@@ -51,10 +52,11 @@ class MinariSource(Source):
             "env_id": spec.id if spec else name,
             "kwargs": dict(spec.kwargs) if spec else {},
         }
-        self.behaviour = str(metadata.get("algorithm_name") or "logged")
+        self.behaviour = sorted_text(metadata.get("algorithm_name") or "logged")
         kept = ("author", "author_email", "code_permalink", "description", "minari_version")
         self.origin = {"dataset": self.dataset.id, "episodes": self.num_episodes, "steps": self.dataset.total_steps}
-        self.origin |= {key: str(metadata[key]) for key in kept if metadata.get(key)}
+        self.origin |= {key: sorted_text(metadata[key]) for key in kept if metadata.get(key)}
+        self.origin["content"] = folder_identity(Path(self.dataset.storage.data_path))
 
     def episodes(self, start: int = 0) -> Iterator[LoggedEpisode]:
         """Yields the episodes from number ``start`` on."""
@@ -66,8 +68,8 @@ class MinariSource(Source):
                     "observation": _first(episode.observations, len(episode.rewards)),
                     "action": episode.actions,
                     "reward": np.asarray(episode.rewards),
-                    "terminated": np.asarray(episode.terminations, bool),
-                    "truncated": np.asarray(episode.truncations, bool),
+                    "terminated": np.asarray(episode.terminations),
+                    "truncated": np.asarray(episode.truncations),
                     "seed": int(described.get("seed") or 0),
                     "behaviour": self.behaviour,
                 }

@@ -1,36 +1,40 @@
-"""Operational logs: a CSV, a Parquet file or a pandas table, and a small YAML that says which column is what."""
+"""Operational logs: files of rows or a pandas table, and a small YAML that says which column is what."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from gymnasium import spaces
 
 from ..errors import DatasetError
-from .base import LoggedEpisode, Source, existing, file_sizes
-from .table_cells import read_end, read_entry, refuse
-from .table_columns import REFUSE, Entry, Layout, Yaml, load_columns, read_layout
+from .base import LoggedEpisode, Source
+from .identity import file_digest, value_identity
+from .report import ColumnReport
+from .table_cells import Cells, Notation
+from .table_columns import DROP, EACH, REFUSE, SAME, Layout, Yaml, load_columns, read_layout, signs_of
+from .table_files import Dialect, TableFiles
+from .table_parts import Part, read_end
+from .table_times import Times
 
 Values = np.ndarray | dict[str, np.ndarray]
 """The values of all rows ``(N, *shape)``, or of each part of a Dict."""
 
 
 class TableSource(Source):
-    """A table with one row a step. It is read into memory as a whole.
+    """A table with one row a step. Its columns that are used are read into memory.
 
     Rows of several entities may be mixed, and in any order if there is a time. One column that is the whole action (or
     observation) is the space itself; several make a Dict. A number is a Box of one element, a string or truth value a
     Discrete whose numbers follow the order of ``values``, which ``environment.json`` records.
 
     Args:
-        source: ``.csv`` (also ``.csv.gz``), ``.parquet``, or a table.
+        source: ``.csv``, ``.tsv``, ``.txt`` (also with ``.gz``) or ``.parquet``; a folder, pattern or list of such
+            files with the same columns; or a pandas table.
         columns: YAML file that says which column is what, see `Layout`, or its content.
 
     Raises:
@@ -38,52 +42,97 @@ class TableSource(Source):
             the header.
     """
 
-    def __init__(self, source: str | Path | pd.DataFrame, columns: str | Path | Mapping[str, object]) -> None:
-        table, layout, sizes = _read(source, columns)
-        if not len(table):
-            raise DatasetError(f"{layout.place}: the table has no rows.")
+    def __init__(
+        self, source: str | Path | Sequence[str | Path] | pd.DataFrame, columns: str | Path | Mapping[str, object]
+    ) -> None:
+        data, place = load_columns(columns)
+        signs = signs_of(data, place)
+        files = TableFiles(source, Dialect(signs.get("separator"), signs.get("encoding")))
+        layout = read_layout(data, place, files.names)
+        raw, places = files.read(layout.used)
+        if not len(next(iter(raw.values()))):
+            raise DatasetError(f"{place}: the table has no rows.")
         try:
-            fingerprint = f"{pd.util.hash_pandas_object(table, index=False).sum():016x}"
-        except TypeError as error:
-            raise DatasetError(f"{layout.place}: a cell should be one number, word or date ({error}).") from error
-        table = _ordered(table, layout)
-        terminated, truncated = (
-            read_end(end, table[end.column], layout.place) if end else np.zeros(len(table), bool)
+            cells = {name: Cells(name, values, places, layout.decimal) for name, values in raw.items()}
+            table, times = _ordered(cells, layout, self)
+        except DatasetError as error:
+            raise DatasetError(f"{place}: {error}") from error
+        notation = Notation(layout.decimal, layout.thousands)
+        self.terminated, self.truncated = (
+            read_end(end, table[end.column], place, notation) if end else np.zeros(len(self.groups), bool)
             for end in (layout.terminated, layout.truncated)
         )
-        keys = _keys(layout)
-        groups = table.groupby(keys, sort=False).ngroup().to_numpy() if keys else np.zeros(len(table), int)
-        begins = _begins(table, layout, groups, terminated | truncated)
-        self.starts = np.append(np.flatnonzero(begins), len(table))
+        kept = self._without_repeats(layout, table)
+        if not kept.all():
+            rows = np.flatnonzero(kept)
+            table = {name: column.take(rows) for name, column in table.items()}
+            times = times[rows] if times is not None else None
+            self.groups, self.terminated, self.truncated = (
+                values[kept] for values in (self.groups, self.terminated, self.truncated)
+            )
+        begins = _begins(table, times, layout, self.groups, self.terminated | self.truncated, self.dated)
+        self.starts = np.append(np.flatnonzero(begins), len(begins))
         self.num_episodes = len(self.starts) - 1
-        last = np.append(begins[1:], True)
-        self.terminated, self.truncated = terminated, truncated | (last & ~terminated)
-        numbers = np.cumsum(begins) - 1
-        self.observation_space, self.observation, observation = _parts(
-            layout.observation, table, numbers, "observation", layout.place
-        )
-        self.action_space, self.action, action = _parts(layout.action, table, numbers, "action", layout.place)
-        self.reward, reward = np.zeros(len(table), np.float32), None
+        self.truncated |= np.append(begins[1:], True) & ~self.terminated
+        episodes = np.cumsum(begins) - 1
+        read = {
+            role: {
+                name: Part(
+                    entry, [table[c] for c in entry.columns], episodes, role, f"{place}: {role}.{name}", notation
+                )
+                for name, entry in entries.items()
+            }
+            for role, entries in (("observation", layout.observation), ("action", layout.action))
+        }
+        self.observation_space, self.observation = _joined(read["observation"])
+        self.action_space, self.action = _joined(read["action"])
+        self.reward = np.zeros(len(begins), np.float32)
+        parts = [part for role in read.values() for part in role.values()]
         if layout.reward:
             if len(layout.reward.columns) != 1:
-                raise DatasetError(f"{layout.place}: the reward comes from one column.")
-            _, values, reward = read_entry(layout.reward, table, numbers, "reward", f"{layout.place}: reward")
-            if reward.values is not None:
-                raise DatasetError(f"{layout.place}: the reward column {reward.columns[0]} holds no numbers.")
-            self.reward = values[:, 0]
-        layout = replace(layout, observation=observation, action=action, reward=reward)
+                raise DatasetError(f"{place}: the reward comes from one column.")
+            column = table[layout.reward.columns[0]]
+            reward = Part(layout.reward, [column], episodes, "reward", f"{place}: reward", notation)
+            parts.append(reward)
+            self.reward = reward.values[:, 0]
+        self.report.columns += [report for part in parts for report in part.reports]
+        self.report.notes += files.notes
+        found = {role: {name: part.entry for name, part in found.items()} for role, found in read.items()}
+        layout = replace(layout, observation=found["observation"], action=found["action"])
         self.description = {
             "name": layout.name,
             "task": layout.task,
             "domain": layout.domain,
             "licence": layout.licence,
         }
-        self.origin = {
-            "files": sizes,
-            "rows": len(table),
-            "fingerprint": fingerprint,
-            "columns": _plain(asdict(layout)),
+        content = {path.name: file_digest(path) for path in files.paths} or {
+            "table": value_identity([[column.content(), column.empty] for column in cells.values()])
         }
+        self.origin = {"files": content, "rows": len(cells[layout.used[0]]), "columns": _plain(asdict(layout))}
+
+    def _without_repeats(self, layout: Layout, table: Mapping[str, Cells]) -> np.ndarray:
+        """The rows that stay ``(N,)``, where a flag of an end stays on in the rows behind it.
+
+        Raises:
+            DatasetError: unless the YAML says what such rows are.
+        """
+        kept = np.ones(len(self.groups), bool)
+        for end, flags in ((layout.terminated, self.terminated), (layout.truncated, self.truncated)):
+            repeated = np.zeros(len(flags), bool)
+            repeated[1:] = flags[1:] & flags[:-1] & (self.groups[1:] == self.groups[:-1])
+            if end is None or end.repeated == EACH or not repeated.any() or flags.all():
+                continue
+            if end.repeated == REFUSE:
+                column, row = table[end.column], int(np.argmax(repeated))
+                raise DatasetError(
+                    f"{layout.place}: column {end.column}: {column.places(row)} is an end again, right behind one "
+                    f"({int(repeated.sum())} such rows); say whether each is an episode of one step or a rest to leave "
+                    f"out (end: {{terminated: {{column: {end.column}, repeated: each}}}}, or repeated: drop)."
+                )
+            assert end.repeated == DROP
+            kept &= ~repeated
+            self.report.notes.append(f"{end.column} stays on: {int(repeated.sum()):,} rows behind an end are left out")
+        return kept
 
     def episodes(self, start: int = 0) -> Iterator[LoggedEpisode]:
         """Yields the episodes from number ``start`` on."""
@@ -98,149 +147,132 @@ class TableSource(Source):
             }
 
 
-def _read(
-    source: str | Path | pd.DataFrame, columns: str | Path | Mapping[str, object]
-) -> tuple[pd.DataFrame, Layout, dict[str, int]]:
-    """The columns that are used, what the YAML says of them, and the bytes of the file."""
-    data, place = load_columns(columns)
-    if isinstance(source, pd.DataFrame):
-        layout = read_layout(data, place, [str(name) for name in source.columns])
-        return source[layout.used].reset_index(drop=True), layout, {}
-    path = existing(source)
-    try:
-        if path.suffix == ".parquet":
-            layout = read_layout(data, place, pq.read_schema(path).names)
-            table = pq.read_table(path, columns=layout.used).to_pandas()
-        elif ".csv" in path.suffixes:
-            separator = str(data.get("separator", ","))
-            layout = read_layout(data, place, list(pd.read_csv(path, nrows=0, sep=separator).columns))
-            table = pd.read_csv(path, usecols=layout.used, sep=separator, decimal=layout.decimal, low_memory=False)
+def _codes(columns: Sequence[Cells]) -> np.ndarray:
+    """A number for each different combination of cells ``(N,)``, in the order in which they appear."""
+    for column in columns:
+        column.refuse_first(column.empty, "the cell is empty; it says where the row belongs")
+    keys = np.stack([column.keys() for column in columns], axis=1)
+    codes: np.ndarray = pd.DataFrame(keys).groupby(list(range(keys.shape[1])), sort=False).ngroup().to_numpy()
+    return codes
+
+
+def _ordered(
+    cells: dict[str, Cells], layout: Layout, source: TableSource
+) -> tuple[dict[str, Cells], np.ndarray | None]:
+    """Sorts the rows by entity, episode and time; returns the columns and the times in that order."""
+    count = len(next(iter(cells.values())))
+    entity = _codes([cells[name] for name in layout.entity]) if layout.entity else np.zeros(count, np.int64)
+    times = Times([cells[name] for name in layout.time], layout) if layout.time else None
+    source.dated = times is not None and times.dated
+    values = times.values if times is not None else np.arange(count)
+    source.report.columns += [times.report] if times is not None else []
+    source.report.columns += [_listed(cells[name], "entity") for name in layout.entity]
+    order = np.lexsort((np.arange(count), values, entity))
+    episode = np.zeros(count, np.int64)
+    if layout.episode:
+        column = cells[layout.episode]
+        source.report.columns.append(_listed(column, "episode"))
+        episode = _codes([column])
+        pairs = pd.DataFrame({"entity": entity, "episode": episode})
+        if layout.again == SAME:  # by their beginning: an episode is one piece even if another began meanwhile
+            began = pd.Series(values).groupby([entity, episode], sort=False).transform("min").to_numpy()
+            order = np.lexsort((np.arange(count), values, episode, began, entity))
+            episode = pairs.groupby(["entity", "episode"], sort=False).ngroup().to_numpy()
         else:
-            raise DatasetError(f"{path} is neither .csv nor .parquet.")
-    except (OSError, ValueError, pa.ArrowException) as error:  # pandas' errors of parsing are ValueErrors
-        raise DatasetError(
-            f"{path} cannot be read ({str(error).strip()}); is it whole, and is the separator right?"
-        ) from error
-    return table.reset_index(drop=True), layout, file_sizes([path])
+            sorted_pairs = pairs.iloc[order]
+            changed = np.append(True, (sorted_pairs.to_numpy()[1:] != sorted_pairs.to_numpy()[:-1]).any(axis=1))
+            again = changed & sorted_pairs.duplicated().to_numpy()
+            if layout.again == REFUSE and again.any():
+                row = int(order[int(np.argmax(again))])
+                column.refuse(
+                    row,
+                    f"episode {column.shown(row)} comes again behind another ({int(again.sum())} such rows); name the "
+                    "column that tells the runs apart (entity), or say what such a number is "
+                    f"(episode: {{column: {layout.episode}, again: new}}, or again: same)",
+                )
+            episode = np.cumsum(changed)[np.argsort(order)]
+    groups = pd.DataFrame({"entity": entity[order], "episode": episode[order]}).groupby(
+        ["entity", "episode"], sort=False
+    )
+    source.groups = groups.ngroup().to_numpy()
+    return {name: column.take(order) for name, column in cells.items()}, None if times is None else values[order]
 
 
-def _time(table: pd.DataFrame, layout: Layout) -> pd.Series:
-    """The time column as numbers or dates."""
-    column = table[layout.time]
-    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
-        times = column
-    else:
-        times = pd.to_datetime(column, errors="coerce", utc=True, format=layout.time_format)
-    for row in np.flatnonzero(times.isna()):
-        refuse(
-            f"{layout.place}: column {layout.time}",
-            int(table.index[row]),
-            f"{column.iloc[row]!r} is no time like {column.iloc[0]!r}; give the format "
-            f"(time: {{column: {layout.time}, format: '%d.%m.%Y %H:%M'}})",
-        )
-    return times
+def _listed(column: Cells, role: str) -> ColumnReport:
+    """The report of a column that says where rows belong."""
+    report = ColumnReport(column.name, role, "words" if column.kind == "text" else column.kind)
+    report.see(np.array(column.texts().to_pylist(), dtype=object))
+    return report
 
 
-def _keys(layout: Layout) -> list[str]:
-    """Columns whose values change from episode to episode."""
-    return [*layout.entity, *([layout.episode] if layout.episode else [])]
-
-
-def _ordered(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Sorts the rows by entity, episode and time; the index keeps their numbers in the file."""
-    keys = _keys(layout)
-    for name in keys:
-        for row in np.flatnonzero(table[name].isna()):
-            refuse(f"{layout.place}: column {name}", int(row), "the cell is empty; it says where the row belongs")
-    order = pd.DataFrame(index=table.index)
-    if layout.entity:
-        order["entity"] = table.groupby(list(layout.entity), sort=False).ngroup()
-    if layout.episode and not layout.time:
-        order["episode"] = table.groupby(keys, sort=False).ngroup()
-    if layout.time:
-        order["time"] = _time(table, layout)
-        if layout.episode:  # by their beginning: an episode is one piece even if another began before it was over
-            order["began"] = order["time"].groupby([table[name] for name in keys], sort=False).transform("min")
-            order["episode"] = table.groupby(keys, sort=False).ngroup()
-            order = order[[*(["entity"] if layout.entity else []), "began", "episode", "time"]]
-    if not len(order.columns):
-        return table
-    table = table.assign(**{"\x00time": order["time"]}) if layout.time else table
-    return table.loc[order.sort_values(list(order.columns), kind="stable").index]
-
-
-def _begins(table: pd.DataFrame, layout: Layout, groups: np.ndarray, over: np.ndarray) -> np.ndarray:
+def _begins(
+    table: Mapping[str, Cells],
+    times: np.ndarray | None,
+    layout: Layout,
+    groups: np.ndarray,
+    over: np.ndarray,
+    dated: bool,
+) -> np.ndarray:
     """Whether an episode begins with each row ``(N,)``.
 
     Args:
-        table: rows in the order of the steps.
+        table: columns, rows in the order of the steps.
+        times: time of each row ``(N,)``.
         layout: what the YAML says.
         groups: number of the entity and episode of each row.
         over: whether an episode ends with each row.
+        dated: whether times are nanoseconds.
     """
     changed = groups[1:] != groups[:-1]
     begins = changed | over[:-1]
-    if layout.time:
-        place, times, rows = f"{layout.place}: column {layout.time}", table["\x00time"], table.index.to_numpy()
-        distance = times.diff().iloc[1:]
-        zero = pd.Timedelta(0) if pd.api.types.is_timedelta64_dtype(distance) else 0.0
-        for row in np.flatnonzero((distance == zero).to_numpy() & ~changed):
-            refuse(
-                place,
-                int(rows[row + 1]),
-                f"the same time as in row {rows[row] + 1}; name the entity column, or remove one of them",
+    if times is not None:
+        column = table[layout.time[0]]
+        place = f"{layout.place}: column {', '.join(layout.time)}: "
+        distance = np.diff(times)
+        same = (distance == 0) & ~changed
+        if same.any():
+            row = int(np.argmax(same))
+            raise DatasetError(
+                f"{place}{column.places(row + 1)}: the same time as in {column.places(row)}; name the entity column, "
+                "or remove one of them (in local times an hour comes twice in autumn: name the zone)."
             )
         if layout.step:
-            gaps = (distance > 1.5 * _step(layout, distance)).to_numpy() & ~begins
+            gaps = (distance > 1.5 * _step(layout, dated)) & ~begins
             if layout.gaps == REFUSE and gaps.any():
-                first = int(np.flatnonzero(gaps)[0])
-                refuse(
-                    place,
-                    int(rows[first + 1]),
-                    f"{distance.iloc[first]} after row {rows[first] + 1}, the step is {layout.step} "
-                    f"({int(gaps.sum())} such gaps); `gaps: split` makes two episodes of it",
+                row = int(np.argmax(gaps))
+                long = pd.Timedelta(int(distance[row])) if dated else distance[row]
+                raise DatasetError(
+                    f"{place}{column.places(row + 1)}: {long} after {column.places(row)}, the step is {layout.step} "
+                    f"({int(gaps.sum())} such gaps); `gaps: split` makes two episodes of it."
                 )
             begins |= gaps
-    return np.concatenate([[True], begins])
+    return np.append(True, begins)
 
 
-def _step(layout: Layout, distance: pd.Series) -> pd.Timedelta | float:
-    """The regular distance of two rows, in the type of the distances found."""
-    assert layout.step is not None
-    dated = pd.api.types.is_timedelta64_dtype(distance)
+def _step(layout: Layout, dated: bool) -> float:
+    """The regular distance of two rows, in the unit of the times."""
+    text = layout.step or ""
+    kind = "a length of time like 15min" if dated else "a number, as the time is"
     try:
-        return pd.Timedelta(layout.step) if dated else float(layout.step)
+        if dated and text.strip("0123456789.-+ ") == "":
+            raise ValueError("without a unit")
+        step = float(pd.Timedelta(text).value) if dated else float(text)
     except ValueError as error:
-        kind = "a length of time like 15min" if dated else "a number, as the time is"
-        raise DatasetError(f"{layout.place}: step should be {kind}, is {layout.step!r}.") from error
+        cure = "" if dated else "; if the time is a date in digits, give its format"
+        raise DatasetError(f"{layout.place}: step should be {kind}, is {text!r}{cure}.") from error
+    if not 0 < step < np.inf:
+        raise DatasetError(f"{layout.place}: step should be above 0, is {text!r}.")
+    return step
 
 
-def _parts(
-    entries: Mapping[str, Entry], table: pd.DataFrame, episodes: np.ndarray, role: str, place: str
-) -> tuple[gymnasium.Space[object], Values, dict[str, Entry]]:
-    """Reads the parts of the observation or the action.
-
-    Args:
-        entries: what the YAML says of each part.
-        table: rows in the order of the steps.
-        episodes: number of the episode of each row ``(N,)``.
-        role: observation or action.
-        place: name of the YAML, for messages.
-
-    Returns:
-        The space, the values, and the entries with what was found out about their values.
-    """
-    read = {
-        name: read_entry(entry, table, episodes, role, f"{place}: {role}.{name}") for name, entry in entries.items()
-    }
-    understood = {name: entry for name, (_, _, entry) in read.items()}
-    if len(read) == 1:
-        ((space, values, _),) = read.values()
-        return space, values, understood
+def _joined(parts: Mapping[str, Part]) -> tuple[gymnasium.Space[object], Values]:
+    """The space and the values of all parts; a single part is the space itself."""
+    if len(parts) == 1:
+        (part,) = parts.values()
+        return part.space, part.values
     return (
-        spaces.Dict({name: space for name, (space, _, _) in read.items()}),
-        {name: values for name, (_, values, _) in read.items()},
-        understood,
+        spaces.Dict({name: part.space for name, part in parts.items()}),
+        {name: part.values for name, part in parts.items()},
     )
 
 

@@ -1,214 +1,271 @@
-"""Cells of a log as numbers, choices and texts; a cell that cannot be read is an error that names its row.
+"""Cells of a table, read exactly: as numbers, choices or texts, or refused with their row.
 
-Rows are counted from 1, without the header.
+What a column is taken for follows from the keys of the YAML; without any, from its cells:
+
+| cells | are |
+| --- | --- |
+| all written as plain numbers | numbers |
+| all words, none of which reads like a number in another notation | choices, in the order of the alphabet |
+| anything else: numbers among words, ``1,5``, ``10 %``, ``3 kW``, ``007``, dates, durations | refused; a key decides |
+
+Words such as ``NA`` and ``null`` are empty cells in columns of numbers, and words everywhere else.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import NoReturn
 
-import gymnasium
 import numpy as np
 import pandas as pd
-from gymnasium import spaces
+import pyarrow as pa
+import pyarrow.compute as pc
+from pandas._libs.parsers import STR_NA_VALUES
+from pandas.api import types
 
 from ..errors import DatasetError
-from .table_columns import PREVIOUS, REFUSE, End, Entry
+from .table_files import Places, Raw
 
-MOST_VALUES = 1000  # more different strings are no choice
-SINGLE = 2**24  # from here on, single precision rounds whole numbers
-TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "1.0": True, "0.0": False}
+TEXT, WHOLE, REAL, TRUTH, DATE, DURATION = "text", "whole", "real", "truth", "date", "duration"
+NO_NUMBER = sorted(STR_NA_VALUES - {""})  # what pandas takes for an empty cell, too
+LEADING_ZERO = r"^[+-]?0\d"
+LIKE_NUMBERS = "|".join(
+    (
+        r"^[^\p{L}\p{N}]*\p{N}",  # 1,5; 10 %; € 3; (4); <0.1; ½; 3rd
+        r"^[A-Z]{3}\s?[-+]?\d",  # EUR 5
+        r"^-?P(\d|T\d)",  # ISO 8601's durations
+        r"(?i)^[+-]?inf(inity)?$",
+        r"(?i)^(\p{L}+\.?,? )?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\p{L}*\.? \d",  # Mar 5, 2026
+    )
+)
+MOST_WHOLE = 2**63 - 1
+MOST_DIGITS = 17
 
 
-def refuse(place: str, row: int, problem: str) -> NoReturn:
-    """Raises the error about a cell; ``row`` counts from 0."""
-    raise DatasetError(f"{place}: row {row + 1}: {problem}")
-
-
-def read_entry(
-    entry: Entry, table: pd.DataFrame, episodes: np.ndarray, role: str, place: str
-) -> tuple[gymnasium.Space[object], np.ndarray, Entry]:
-    """The space and the values of one part.
+@dataclass(frozen=True)
+class Notation:
+    """How numbers are written as text.
 
     Args:
-        entry: what the YAML says of the part.
-        table: rows in the order of the steps; their index is their number in the file.
-        episodes: number of the episode of each row ``(N,)``, increasing.
-        role: observation, action or reward.
-        place: name of the part, for messages.
+        decimal: decimal sign.
+        thousands: sign between groups of three digits, where there is one.
+        unit: what may stand before or behind a number.
+    """
 
-    Returns:
-        The space, values ``(N, *shape)`` (Text as objects), and the entry with what was found out about its values.
+    decimal: str = "."
+    thousands: str | None = None
+    unit: str | None = None
+
+    @property
+    def pattern(self) -> str:
+        """The regular expression of a number in this notation, without thousands and unit."""
+        sign = re.escape(self.decimal)
+        return rf"^[+-]?(\d+({sign}\d*)?|{sign}\d+)([eE][+-]?\d+)?$"
+
+    def bare(self, texts: pa.Array) -> pa.Array:
+        """Cells without unit and thousands, and with a minus that computers know."""
+        texts = pc.replace_substring(texts, "\N{MINUS SIGN}", "-")
+        if self.unit:
+            unit = re.escape(self.unit)
+            texts = pc.replace_substring_regex(texts, rf"^{unit}\s*|\s*{unit}$", "")
+        if self.thousands:
+            group = r"[ \x{a0}\x{2009}\x{202f}]" if self.thousands == " " else re.escape(self.thousands)
+            grouped = pc.match_substring_regex(
+                texts, rf"^[+-]?\d{{1,3}}({group}\d{{3}})+($|{re.escape(self.decimal)})"
+            )
+            texts = pc.if_else(grouped, pc.replace_substring_regex(texts, group, ""), texts)
+        return texts
+
+    def too_long(self, texts: pa.Array) -> int:
+        """How many numbers have more digits than double precision tells apart."""
+        digits = pc.replace_substring_regex(self.bare(texts), r"^[+-]?0*|[eE].*$|\D", "")
+        return int(pc.sum(pc.greater(pc.utf8_length(digits), MOST_DIGITS)).as_py() or 0)
+
+    def numbers(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """Reads cells.
+
+        Returns:
+            The numbers, int64 where all are whole, otherwise float64; and whether each cell is one ``(N,)``.
+
+        Raises:
+            DatasetError: if a whole number has more than 64 bits.
+        """
+        bare = self.bare(texts)
+        valid = pc.match_substring_regex(bare, self.pattern)
+        plain = pc.if_else(valid, pc.replace_substring_regex(bare, r"^\+", ""), "0")
+        if pc.all(pc.match_substring_regex(plain, r"^-?\d+$")).as_py() is not False:
+            try:
+                return plain.cast(pa.int64()).to_numpy(zero_copy_only=False), _mask(valid)
+            except pa.ArrowInvalid as error:
+                raise DatasetError(
+                    f"a whole number has more than 64 bits ({str(error).rpartition(chr(10))[2]}); "
+                    "say that the cells are words (words: true) or texts (text: true)"
+                ) from error
+        points = plain if self.decimal == "." else pc.replace_substring(plain, self.decimal, ".")
+        return points.cast(pa.float64()).to_numpy(zero_copy_only=False), _mask(valid)
+
+
+class Cells:
+    """The cells of one column with their type.
+
+    Args:
+        name: name of the column.
+        raw: texts of a CSV file, or typed values.
+        places: places of the rows, for messages.
+        decimal: decimal sign of numbers among texts.
+
+    Attributes:
+        kind: text, whole, real, truth, date or duration.
+        values: the cells ``(N,)``: an array of NumPy, for texts of pyarrow (blanks around them are left out).
+        empty: whether a cell holds nothing ``(N,)``.
+        single: whether real numbers come in single precision.
 
     Raises:
-        DatasetError: names the row.
+        DatasetError: if a cell is a list, a dict or bytes.
     """
-    filled = [_filled(table[name], entry, episodes, f"{place}: column {name}") for name in entry.columns]
-    if entry.text:
-        if len(filled) > 1:
-            raise DatasetError(f"{place}: text comes from one column, not {len(filled)}.")
-        texts = filled[0].astype(str).to_numpy(dtype=object)
-        characters = "".join(sorted(set().union(*texts)))
-        return spaces.Text(max(1, *map(len, texts)), min_length=0, charset=characters or " "), texts, entry
-    if entry.values is None:
-        entry = replace(entry, values=_found_values(filled, entry, place))
-    if entry.values is not None:
-        codes = np.stack([_codes(column, entry.values, place) for column in filled], axis=1)
-        if len(filled) == 1:
-            return spaces.Discrete(len(entry.values)), codes[:, 0], entry
-        return spaces.MultiDiscrete([len(entry.values)] * len(filled)), codes, entry
-    numbers = np.stack([_numbers(column, entry, place) for column in filled], axis=1)
-    whole = all(pd.api.types.is_integer_dtype(column) for column in filled) and entry.scale == 1 and entry.offset == 0
-    return (*_box(numbers, whole, table.index.to_numpy(), entry, role, place), entry)
+
+    values: np.ndarray | pa.Array
+
+    def __init__(self, name: str, raw: Raw, places: Places, decimal: str = ".") -> None:
+        self.name, self.places, self.single = name, places, False
+        if isinstance(raw, pa.Array):
+            self._take_texts(raw)
+            return
+        if isinstance(raw.dtype, pd.CategoricalDtype):
+            categories = raw.cat.categories
+            kind = object if raw.isna().any() and categories.dtype.kind not in "f" else categories.dtype
+            raw = pd.Series(raw.to_numpy(dtype=object, na_value=None), dtype=object).astype(kind)
+        self.empty = raw.isna().to_numpy(bool)
+        if raw.dtype == object:
+            raw = self._homogeneous(raw, decimal)
+        dtype = raw.dtype
+        if types.is_bool_dtype(dtype):
+            self.kind, self.values = TRUTH, raw.to_numpy(bool, na_value=False)
+        elif types.is_integer_dtype(dtype):
+            self.kind, self.values = WHOLE, self._whole(raw)
+        elif types.is_float_dtype(dtype):
+            self.kind, self.values = REAL, np.where(self.empty, 0.0, raw.to_numpy(np.float64, na_value=0.0))
+            self.single = getattr(dtype, "itemsize", 8) < 8
+        elif types.is_datetime64_any_dtype(dtype):
+            self.kind, self.values = DATE, raw.array
+        elif types.is_timedelta64_dtype(dtype):
+            self.kind, self.values = DURATION, raw.array
+        else:
+            self._take_texts(pa.array(raw.to_numpy(object, na_value=None), pa.large_string(), from_pandas=True))
+
+    def _take_texts(self, texts: pa.Array) -> None:
+        """Keeps texts, without the blanks around them."""
+        self.kind = TEXT
+        self.values = pc.utf8_trim_whitespace(pc.fill_null(texts.cast(pa.large_string()), ""))
+        self.empty = _mask(pc.equal(self.values, ""))
+
+    def _whole(self, raw: pd.Series) -> np.ndarray:
+        """Whole numbers as int64, without a detour through real ones."""
+        filled = raw.mask(raw.isna(), 0) if self.empty.any() else raw
+        if len(filled) and int(filled.max()) > MOST_WHOLE:
+            self.refuse(int(np.argmax(filled.to_numpy(np.uint64))), "the number has more than 63 bits; make it a text")
+        return filled.to_numpy(np.int64)
+
+    def _homogeneous(self, raw: pd.Series, decimal: str) -> pd.Series:
+        """Python objects as a column of one type; mixed ones become texts, exactly as Python writes them."""
+        found = types.infer_dtype(raw, skipna=True)
+        if found == "boolean":
+            return raw.mask(self.empty, False).astype(bool)
+        if found == "integer":
+            if any(not -MOST_WHOLE <= value <= MOST_WHOLE for value in raw[~self.empty]):
+                return raw.astype("string")
+            return raw.mask(self.empty, 0).astype(np.int64)
+        large = any(isinstance(value, int) and abs(value) > 2**53 for value in raw[~self.empty])
+        if found in ("floating", "mixed-integer-float") and not large:
+            return raw.astype(np.float64)
+        if found in ("datetime", "datetime64"):
+            return pd.Series(pd.to_datetime(raw, utc=any(getattr(value, "tzinfo", None) for value in raw)))
+        if found in ("timedelta", "timedelta64"):
+            return pd.Series(pd.to_timedelta(raw))
+        texts = raw.copy()
+        for row in np.flatnonzero(~self.empty):
+            value = raw.iloc[row]
+            if isinstance(value, list | tuple | dict | set | bytes | np.ndarray):
+                self.refuse(int(row), f"a cell should be one number, word or date, this is {value!r:.60}")
+            number = isinstance(value, float | int | np.number) and not isinstance(value, bool | np.bool_)
+            if type(value).__name__ == "Decimal" or number:
+                texts.iloc[row] = str(value).replace(".", decimal)
+            else:
+                texts.iloc[row] = str(value)
+        return texts.astype("string")
+
+    def __len__(self) -> int:
+        return len(self.empty)
+
+    def take(self, order: np.ndarray) -> Cells:
+        """The cells in another order; their places stay those of the source."""
+        other = object.__new__(Cells)
+        other.name, other.kind, other.single = self.name, self.kind, self.single
+        other.values = self.values.take(pa.array(order)) if self.kind == TEXT else self.values[order]
+        other.empty = self.empty[order]
+        other.places = self.places.take(order)
+        return other
+
+    def shown(self, row: int) -> str:
+        """A cell as messages quote it."""
+        if self.empty[row]:
+            return "''"
+        value = self.values[row]
+        return repr(value.as_py())[:82] if self.kind == TEXT else str(value)
+
+    def refuse(self, row: int, problem: str) -> NoReturn:
+        """Raises the error about a cell; ``row`` counts from 0."""
+        raise DatasetError(f"column {self.name}: {self.places(row)}: {problem}")
+
+    def refuse_first(self, wrong: np.ndarray, problem: str) -> None:
+        """Raises the error about the first cell that is ``wrong``, if one is; ``{}`` in the problem is that cell."""
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            number = int(wrong.sum())
+            self.refuse(row, problem.replace("{}", self.shown(row)) + (f" ({number} such rows)" if number > 1 else ""))
+
+    def keys(self) -> np.ndarray:
+        """A number for each different cell ``(N,)``, in the order in which they appear."""
+        values = self.values.to_pandas() if self.kind == TEXT else pd.Series(self.values)
+        codes: np.ndarray = pd.factorize(values)[0]
+        return codes
+
+    def content(self) -> np.ndarray | str:
+        """The cells as one value that can be hashed."""
+        return "\x00".join(self.values.to_pylist()) if self.kind == TEXT else np.asarray(self.values)
+
+    def texts(self) -> pa.Array:
+        """The cells as texts; whole real numbers without a point."""
+        if self.kind == TEXT:
+            return self.values
+        if self.kind == TRUTH:
+            return pa.array(np.where(self.values, "true", "false"), pa.large_string())
+        if self.kind == REAL:
+            written = [str(int(x)) if x == int(x) else repr(float(x)) for x in np.nan_to_num(self.values)]
+            return pa.array(written, pa.large_string())
+        return pa.array([str(value) for value in self.values], pa.large_string())
 
 
-def read_end(end: End, column: pd.Series, place: str) -> np.ndarray:
-    """Whether an episode ends with each row ``(N,)``; an empty cell says no."""
-    texts = _texts(column)
-    if end.values is not None:
-        return np.isin(texts, np.array(end.values, dtype=object))
-    empty = column.isna().to_numpy() | (texts == "")
-    for row in np.flatnonzero(
-        [not gone and text.lower() not in TRUTH for text, gone in zip(texts, empty, strict=True)]
-    ):
-        refuse(
-            f"{place}: column {end.column}",
-            int(column.index[row]),
-            f"{texts[row]!r} is neither true nor false; "
-            f"say which values end an episode: {{column: {end.column}, values: [...]}}",
-        )
-    return np.array([not gone and TRUTH[text.lower()] for text, gone in zip(texts, empty, strict=True)], bool)
+def _mask(values: pa.Array) -> np.ndarray:
+    """A Boolean array of pyarrow as one of NumPy."""
+    mask: np.ndarray = np.asarray(values.to_numpy(zero_copy_only=False), bool)
+    return mask
 
 
-def _texts(column: pd.Series) -> np.ndarray:
-    """Cells as stripped strings, whole numbers without a decimal point, truth values in small letters."""
-    if pd.api.types.is_bool_dtype(column):
-        texts: np.ndarray = column.map({True: "true", False: "false"}).to_numpy(dtype=object)
-        return texts
-    if pd.api.types.is_float_dtype(column):
-        return np.array([str(int(x)) if np.isfinite(x) and x == int(x) else str(x) for x in column], dtype=object)
-    # with empty cells among them, truth values are objects
-    return np.array([str(x).lower() if isinstance(x, bool) else str(x).strip() for x in column], dtype=object)
-
-
-def _filled(column: pd.Series, entry: Entry, episodes: np.ndarray, place: str) -> pd.Series:
-    """The column without empty cells: they are filled by what the YAML says they mean, or refused."""
-    empty = column.isna() | (
-        column.astype(str).str.strip() == ""
-        if column.dtype == object or pd.api.types.is_string_dtype(column)
-        else False
-    )
-    if not empty.any():
-        return column
-    if entry.missing == PREVIOUS:
-        column = column.mask(empty).groupby(episodes).ffill()
-        empty = column.isna()
-    elif entry.missing != REFUSE:
-        value: str | float = entry.missing
-        if pd.api.types.is_numeric_dtype(column):
-            try:
-                value = float(value)
-            except ValueError as error:
-                raise DatasetError(f"{place} holds numbers; missing: {value!r} is none.") from error
-        return column.mask(empty, value)
-    if empty.any():
-        first = " at the beginning of an episode" if entry.missing == PREVIOUS else ""
-        refuse(
-            place,
-            int(column.index[empty.to_numpy()][0]),
-            f"the cell is empty{first} ({int(empty.sum())} such rows). "
-            "Say what that means (missing: previous, or a value), or remove these rows",
-        )
-    return column
-
-
-def _found_values(columns: list[pd.Series], entry: Entry, place: str) -> tuple[str, ...] | None:
-    """The values of a choice, sorted; None if the cells could be numbers."""
-    if entry.unit or not all(_is_choice(column) for column in columns):
+def lookalike(texts: pa.Array) -> str | None:
+    """What notation a text seems to be in that is no plain number, with the key that reads it; None for a word."""
+    if not _mask(pc.match_substring_regex(texts, LIKE_NUMBERS)).any():
         return None
-    found = sorted(set().union(*(_texts(column) for column in columns)))
-    if len(found) > MOST_VALUES:
-        raise DatasetError(
-            f"{place} has {len(found):,} different strings; say `text: true` if they are texts, "
-            "or leave the column out."
-        )
-    return tuple(found)
-
-
-def _is_choice(column: pd.Series) -> bool:
-    """Whether a column is a choice: it holds truth values, or strings of which none is a number."""
-    if pd.api.types.is_bool_dtype(column):
-        return True
-    if pd.api.types.is_numeric_dtype(column):
-        return False
-    return bool(pd.to_numeric(pd.Series(_texts(column)), errors="coerce").isna().all())
-
-
-def _codes(column: pd.Series, values: tuple[str, ...], place: str) -> np.ndarray:
-    """The number of each cell among the values of a choice."""
-    texts, wanted = _texts(column), values
-    if pd.api.types.is_bool_dtype(column):
-        wanted = tuple(value.lower() for value in values)
-    codes: np.ndarray = pd.Categorical(texts, categories=pd.Index(wanted, dtype=object)).codes.astype(np.int64)
-    for row in np.flatnonzero(codes < 0):
-        refuse(
-            f"{place}: column {column.name}", int(column.index[row]), f"{texts[row]!r} is none of {', '.join(values)}"
-        )
-    return codes
-
-
-def _numbers(column: pd.Series, entry: Entry, place: str) -> np.ndarray:
-    """The numbers of a column as float64, converted by scale and offset."""
-    if pd.api.types.is_numeric_dtype(column):
-        numbers: np.ndarray = column.to_numpy(np.float64)
-        texts = None
-    else:
-        texts = pd.Series(_texts(column))
-        bare = texts.str.replace(rf"\s*{re.escape(entry.unit)}$", "", regex=True) if entry.unit else texts
-        numbers = pd.to_numeric(bare, errors="coerce").to_numpy(np.float64)
-    for row in np.flatnonzero(~np.isfinite(numbers)):
-        cell = repr(texts[row]) if texts is not None else str(numbers[row])
-        cure = (
-            f"; numbers may be written with the unit {entry.unit} only"
-            if entry.unit
-            else "; if it has a unit, name it (unit: kW), if it is a choice, list the values"
-        )
-        refuse(f"{place}: column {column.name}", int(column.index[row]), f"{cell} is no finite number{cure}")
-    return numbers * entry.scale + entry.offset
-
-
-def _box(
-    numbers: np.ndarray, whole: bool, rows: np.ndarray, entry: Entry, role: str, place: str
-) -> tuple[spaces.Box, np.ndarray]:
-    """A Box for numbers, and the numbers in its type.
-
-    Args:
-        numbers: values ``(N, columns)``.
-        whole: whether they are whole numbers.
-        rows: numbers of the rows in the file ``(N,)``.
-        entry: what the YAML says of the part.
-        role: observation, action or reward.
-        place: name of the part, for messages.
-    """
-    dtype: type[np.number]
-    low = -np.inf if entry.low is None else entry.low
-    high = np.inf if entry.high is None else entry.high
-    for row, column in np.argwhere((numbers < low) | (numbers > high)):
-        refuse(
-            f"{place}: column {entry.columns[column]}",
-            int(rows[row]),
-            f"{numbers[row, column]:g} is outside of {low:g} to {high:g}",
-        )
-    if role == "action":
-        if whole and (entry.low is None or entry.high is None):
-            raise DatasetError(
-                f"{place} holds whole numbers: are they choices (values: [0, 1, 2]) or an amount (low: 0, high: 2)?"
-            )
-        lows = numbers.min(axis=0) if entry.low is None else np.full(numbers.shape[1], entry.low)
-        highs = numbers.max(axis=0) if entry.high is None else np.full(numbers.shape[1], entry.high)
-        dtype = np.int64 if whole else np.float32
-        return spaces.Box(lows.astype(dtype), highs.astype(dtype), (numbers.shape[1],), dtype), numbers.astype(dtype)
-    dtype = np.float64 if np.abs(numbers).max() >= SINGLE else np.float32
-    return spaces.Box(low, high, (numbers.shape[1],), dtype), numbers.astype(dtype)
+    text = texts[0].as_py()
+    for pattern, cure in (
+        (r"^[+-]?\d+,\d+$", "decimal: ',' or thousands: ','"),
+        (r"^[+-]?\d{1,3}([.,' ]\d{3})+([.,]\d+)?$", "decimal: ',' and thousands: '.', or thousands: ','"),
+        (r"%$", "unit: '%'"),
+        (r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d:\d\d", "a date or time can only be the time: column; leave it out here"),
+        (r"^[+-]?\d*[.,]?\d+\s*[^\d\s,.:/-]+$", "unit: "),
+    ):
+        if re.search(pattern, text):
+            unit = re.sub(r"^[+-]?[\d.,]+\s*", "", text)
+            return cure + unit if cure == "unit: " else cure
+    return "unit, decimal, thousands"

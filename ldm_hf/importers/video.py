@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -35,7 +36,7 @@ def frames_between(path: Path, begin: float, count: int, fps: float) -> list[Ima
             for frame in container.decode(stream):
                 number = round((float(frame.time) - begin) * fps)
                 if 0 <= number < count:
-                    found[number] = frame.to_image()
+                    found[number] = _picture(frame)
                 if number >= count - 1:
                     break
     except (av.FFmpegError, OSError, IndexError) as error:
@@ -46,3 +47,11 @@ def frames_between(path: Path, begin: float, count: int, fps: float) -> list[Ima
             f"{path} has no picture at second {begin + missing[0] / fps:.3f} ({len(missing)} of {count} are missing)."
         )
     return [found[number] for number in range(count)]
+
+
+def _picture(frame: Any) -> Image.Image:
+    """A frame as a picture; depth keeps its 16 bits."""
+    if frame.format.name.startswith("gray") and frame.format.components[0].bits > 8:
+        return Image.fromarray(frame.to_ndarray(format="gray16le"))
+    picture: Image.Image = frame.to_image()
+    return picture

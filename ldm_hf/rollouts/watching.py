@@ -10,7 +10,8 @@ import numpy as np
 from gymnasium import spaces
 
 from ..errors import EnvironmentFailure, NotAMemberError, UnsupportedSpaceError
-from ..spaces import Leaf, Observation, Space, flatten, holds_all, leaves, members_array, outside
+from ..spaces import Leaf, Observation, Space, flatten, holds_all, leaves, members_array
+from ..utils.membership import outside
 
 STEPS = 256  # observations that are compared in one go
 BYTES = 2**22  # fewer, if they are larger than this in all

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError
-from ..spaces import Steps, outside
+from ..spaces import Steps
+from ..utils.membership import outside
 from .reader import EnvironmentTrajectories
 from .schema import PER_STEP, ROLES
 from .writer import read_table, shards

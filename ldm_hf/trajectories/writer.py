@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from ..errors import DatasetError
 from ..spaces import describe_difference
 from ..utils.files import unfinished_file
+from ..utils.membership import changed_by_cast
 from ..utils.names import check_name
 from .schema import Column, EnvironmentInfo, Episode, columns
 
@@ -84,19 +85,40 @@ class TrajectoryWriter:
         return list(self._episodes)
 
     def _check(self, episode: Episode) -> None:
-        """Raises a `DatasetError` unless the episode has steps and every column has their number."""
+        """Raises a `DatasetError` unless the episode has steps and every column can hold its values unchanged."""
         length = len(episode["reward"])
         if not length:
             raise DatasetError(f"{self.info.name}: an episode without steps cannot be written.")
         for column in self.columns:
             values: Any = episode.get(column.role)
-            values = values if column.space is None else (values or {}).get(column.path)
+            if column.space is not None:
+                values = values.get(column.path) if isinstance(values, Mapping) else None
             found = None if values is None else np.shape(values)
             if found != (length, *column.shape):
                 raise DatasetError(
                     f"{self.info.name}: {column.name} of an episode of {length} steps has shape {found}, "
                     f"expected {(length, *column.shape)}."
                 )
+            self._check_values(column, np.asarray(values))
+        seed = episode.get("seed", 0)
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise DatasetError(f"{self.info.name}: the seed of an episode should be a whole number, is {seed!r}.")
+
+    def _check_values(self, column: Column, values: np.ndarray) -> None:
+        """Raises a `DatasetError` for a value that would be stored as another one; `validate` finds others."""
+        if column.is_text:
+            wrong = np.array([not isinstance(text, str) for text in values], bool)
+        elif values.dtype.kind not in "biuf":
+            wrong = np.ones(len(values), bool)
+        else:
+            wrong = changed_by_cast(values, column.dtype)
+        if wrong.any():
+            step = int(np.argmax(wrong))
+            kind = column.space if column.space is not None else column.dtype
+            raise DatasetError(
+                f"{self.info.name}: {column.name}: step {step} is {str(values[step])[:80]}, no member of {kind} "
+                f"({int(wrong.sum())} such steps); round or scale the values, or describe the space that they are in."
+            )
 
     def flush(self) -> None:
         """Writes the episodes held so far as one shard."""

@@ -130,7 +130,14 @@ def test_gaps_in_time_cut_episodes_or_are_refused():
 def test_an_episode_column_cuts_too():
     table = TABLE.assign(batch=[1, 1, 1, 1, 2, 1, 1, 2])
     assert [len(episode["reward"]) for episode in episodes_of(table, episode="batch")] == [3, 3, 2]
-    assert [len(e["reward"]) for e in episodes_of(table, episode="batch", entity=None, time=None)] == [6, 2]
+    alone = {"entity": None, "time": None}
+    with pytest.raises(
+        DatasetError, match=r"column batch: row 6: episode 1 comes again behind another \(2 such rows\)"
+    ):
+        episodes_of(table, episode="batch", **alone)
+    for again, lengths in (("same", [6, 2]), ("new", [4, 1, 2, 1])):
+        told = {"column": "batch", "again": again}
+        assert [len(e["reward"]) for e in episodes_of(table, episode=told, **alone)] == lengths
 
 
 def test_without_time_the_order_of_the_file_counts():

@@ -1,0 +1,37 @@
+"""Which type of number keeps what a source says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+SAMPLE = 4096  # numbers that are looked at before all others
+TEN_DIGITS = 1e-9
+
+
+def single_suffices(numbers: np.ndarray) -> bool:
+    """Whether single precision keeps numbers to the precision they are given with, and different ones different.
+
+    It does if each number is the shortest decimal that names its neighbour in single precision (0.1 and 151.2093 are,
+    151.209301 is not), or that neighbour written with ten digits or more, as programs write single precision.
+
+    Args:
+        numbers: any shape, float64 or whole (finite).
+    """
+    flat = numbers.reshape(-1)
+    return all(_kept(part) for part in (flat[:: max(1, flat.size // SAMPLE)][:SAMPLE], flat) if part.size)
+
+
+def _kept(numbers: np.ndarray) -> bool:
+    """The same for all numbers at once."""
+    with np.errstate(over="ignore"):
+        single = numbers.astype(np.float32)
+    double = single.astype(np.float64)
+    rounded = double != numbers
+    numbers, single, double = numbers[rounded], single[rounded], double[rounded]
+    if not numbers.size:
+        return True
+    if not np.isfinite(double).all() or len(np.unique(single)) < len(np.unique(numbers)):
+        return False
+    far = np.abs(double - numbers) > TEN_DIGITS * np.abs(numbers)
+    named, place = np.unique(single[far], return_inverse=True)
+    return bool((named.astype(str).astype(np.float64)[place] == numbers[far]).all())
