@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 
-from .cache_ldm import RingBufferCache
-from .compiling import CompiledModel
 from .errors import CheckpointError, SpaceMismatchError
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Previous
-from .modeling_ldm import LDMForActionPrediction
 from .observations_ldm import as_parts
-from .processing_ldm import LDMProcessor
 from .spaces import (
     Action,
     Arrays,
@@ -37,6 +31,14 @@ from .spaces import (
     unflatten,
 )
 from .statistics_ldm import RunningStatistics, standardise
+
+if TYPE_CHECKING:  # an agent that runs by onnxruntime needs neither torch nor transformers
+    import torch
+
+    from .cache_ldm import RingBufferCache
+    from .compiled.running import OnnxCache
+    from .modeling_ldm import LDMForActionPrediction
+    from .processing_ldm import LDMProcessor
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class LDMState:
         reward_known: False where an episode was broken off before its last reward was passed, ``(B,)``.
     """
 
-    cache: RingBufferCache
+    cache: RingBufferCache | OnnxCache
     positions: np.ndarray
     reward: np.ndarray
     terminated: np.ndarray
@@ -75,7 +77,7 @@ class LDMState:
 
     def clear(self, lanes: np.ndarray) -> None:
         """Forgets the history of the lanes where ``lanes``, ``(B,)`` bool, is True."""
-        self.cache.reset(torch.from_numpy(lanes).to(self.cache.lengths.device))
+        self.cache.reset(lanes)
         self.has_previous[lanes] = self.terminated[lanes] = self.truncated[lanes] = False
         self.statistics.reset(lanes)
 
@@ -86,6 +88,12 @@ def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMPro
     Raises:
         CheckpointError: if there is no usable model; says why.
     """
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    from .modeling_ldm import LDMForActionPrediction
+    from .processing_ldm import LDMProcessor
+
     try:
         loaded: Any = LDMForActionPrediction.from_pretrained(path_or_repo, output_loading_info=True)
         (model, loading), processor = loaded, LDMProcessor.from_pretrained(path_or_repo)
@@ -117,11 +125,11 @@ class LDMAgent:
         deterministic: take the most likely action; otherwise actions are sampled.
         temperature: sampling temperature.
         seed: seed of the sampling.
-        compile: compile the model with `torch.compile`. The second action waits for it (half a minute with twelve
-            layers; less once torch's cache on the disk has it); later actions are faster: a fifth less time with one
-            lane on a CPU; nine tenths less on NVIDIA GPUs, where the third action records a CUDA graph. Needs a C++
-            compiler. Do not cast or change the model afterwards. One history at a time: for another `LDMState`, the
-            graph is recorded again.
+        compile: make a faster form of the model; do not cast or change the model afterwards. On a CPU, where the extra
+            ``onnx`` is installed, it is exported to onnxruntime (ten seconds). Otherwise `torch.compile` compiles it,
+            which needs a C++ compiler: the second action waits for it (half a minute with twelve layers; less once
+            torch's cache on the disk has it). On NVIDIA GPUs, the third action records a CUDA graph, which happens
+            again for another `LDMState`. docs/benchmarks.md says what each brings.
 
     Raises:
         SpaceMismatchError: if ``environment`` is known with other spaces; lists the differences.
@@ -153,9 +161,28 @@ class LDMAgent:
         seed: int | None = None,
         compile: bool = False,
     ) -> None:
+        from .processing_ldm import ModelStep
+
         processor.check_model(model.config)
         self.model, self.processor = model.eval(), processor
-        self._call: Callable[..., Any] = CompiledModel(model) if compile else model
+        self._run: Any = ModelStep(model, processor)
+        self._set_up(env, environment, task, num_envs, deterministic, temperature, seed)
+        if compile:
+            compiling = import_module("ldm_hf.compiled.compiling")  # does not travel with a checkpoint's code
+            self._run = compiling.compile_step(model, processor, self.layout, self.task_ids)
+            self.reset()
+
+    def _set_up(
+        self,
+        env: EnvironmentOrSpaces,
+        environment: str | None,
+        task: str | None,
+        num_envs: int | None,
+        deterministic: bool,
+        temperature: float,
+        seed: int | None,
+    ) -> None:
+        """Reads the arguments that have nothing to do with how a step is computed."""
         self.deterministic, self.temperature = deterministic, temperature
         self.rng = np.random.default_rng(seed)
         self.batched = num_envs is not None
@@ -224,7 +251,7 @@ class LDMAgent:
         """An empty history for every lane."""
         lanes = lanes or self.num_envs
         return LDMState(
-            cache=RingBufferCache.from_config(self.model.config, lanes, self.model.device),
+            cache=self._run.new_cache(lanes),
             positions=np.zeros((lanes, len(self.layout.actions.sizes)), np.float32),
             reward=np.zeros(lanes),
             terminated=np.zeros(lanes, bool),
@@ -332,7 +359,6 @@ class LDMAgent:
             for value, leaf_shape in zip(flatten(space, observation).values(), _leaf_shapes(space), strict=True)
         )
 
-    @torch.inference_mode()
     def _step(
         self,
         state: LDMState,
@@ -352,13 +378,8 @@ class LDMAgent:
         self._check_lanes(parts, state.lanes)
         parts = self._repair_pixels(parts)
         encoded = self._encode(state, parts, active, reward_known)
-        inputs = self.processor(encoded).to(self.model.device)
-        output = self._call(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
         mask = None if mask is None else _batch_mask(mask, state.lanes)
-        logits, means, deviations = (
-            tensor.view(state.lanes, len(layout.actions.sizes), *tensor.shape[2:]).cpu().numpy()
-            for tensor in (output.logits, output.means, output.deviations)
-        )
+        logits, means, deviations = self._run(encoded, state.cache, active)
         positions = layout.actions.choose(logits, means, deviations, deterministic, self.temperature, self.rng, mask)
         state.positions = np.where(active[:, None], positions, state.positions)
         state.has_previous = state.has_previous | active

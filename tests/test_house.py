@@ -12,11 +12,12 @@ PACKAGE = ROOT / "ldm_hf"
 FLOORS = (  # whatever is in a line may be imported by the lines below it, and by its own folder
     {"errors", "hashing"},
     {"spaces", "configuration_ldm", "utils"},
-    {"actions_ldm", "observations_ldm", "statistics_ldm", "cache_ldm", "rollouts", "environments"},
+    {"actions_ldm", "observations_ldm", "statistics_ldm", "known_ldm", "cache_ldm", "rollouts", "environments"},
     {"layout_ldm", "modeling_ldm", "references", "trajectories"},
-    {"processing_ldm", "compiling", "importers", "libraries"},
-    {"agent", "auto", "training"},
-    {"collection", "evaluation"},
+    {"processing_ldm", "importers", "libraries"},
+    {"compiled", "auto"},
+    {"agent", "training"},
+    {"collection", "evaluation", "onnx"},
     {"hub"},
     {"cli"},
 )

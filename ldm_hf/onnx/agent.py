@@ -1,0 +1,96 @@
+"""An exported model as an agent: onnxruntime in the place of torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..agent import EnvironmentOrSpaces, LDMAgent
+from ..compiled.running import OnnxStep, arrays_of
+from ..errors import CheckpointError, LDMError
+from ..layout_ldm import EnvironmentLayout, Sizes
+from ..spaces import Space, check_same, space_from_json
+
+GRAPH, SHAPES = "step.onnx", "step.json"
+FORMAT_VERSION = 1
+
+
+class OnnxAgent(LDMAgent):
+    """Acts in the environment that a model was exported for (`ldm export --format onnx`), as `LDMAgent` does.
+
+    It needs gymnasium, numpy and onnxruntime, no torch and no transformers.
+
+    Args:
+        step: the exported step.
+        layout: the environment.
+        env: an environment with the spaces of the export, or a vector of such environments; None: one that has them.
+        num_envs: number of lanes, only without an environment.
+        deterministic: take the most likely action; otherwise actions are sampled.
+        temperature: sampling temperature.
+        seed: seed of the sampling.
+
+    Raises:
+        SpaceMismatchError: if ``env`` has other spaces; lists the differences.
+
+    Example:
+        >>> agent = OnnxAgent.from_pretrained("outputs/cartpole")
+        >>> action = agent.act(observation, reward, terminated, truncated, info)
+    """
+
+    def __init__(
+        self,
+        step: OnnxStep,
+        layout: EnvironmentLayout,
+        env: EnvironmentOrSpaces | None = None,
+        num_envs: int | None = None,
+        deterministic: bool = True,
+        temperature: float = 1.0,
+        seed: int | None = None,
+    ) -> None:
+        self._run, self._exported = step, layout
+        spaces = (layout.observation_space, layout.action_space)
+        self._set_up(env or spaces, layout.name, None, num_envs, deterministic, temperature, seed)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # neither processor nor device
+        cls,
+        path_or_repo: str | Path,
+        env: EnvironmentOrSpaces | None = None,
+        threads: int | None = 1,
+        **kwargs: Any,
+    ) -> OnnxAgent:
+        """Loads an exported model.
+
+        Args:
+            path_or_repo: folder that `ldm export --format onnx` wrote.
+            env: an environment with the spaces of the export, or a vector of such environments; None: one that has
+                them.
+            threads: number of threads of a step; None: as many as cores.
+            **kwargs: further arguments of the class.
+
+        Raises:
+            CheckpointError: if a file is missing or damaged, or they do not belong together; names the file.
+            MissingExtraError: if onnxruntime is not installed.
+        """
+        folder = Path(path_or_repo)
+        layout = read_layout(folder / SHAPES)
+        step = OnnxStep(folder / GRAPH, threads)
+        agent = cls(step, layout, env, **kwargs)
+        agent._check_step(folder)
+        return agent
+
+    def _check_step(self, folder: Path) -> None:
+        """Checks that the graph takes what the spaces are encoded to."""
+        layout = self.layout
+        encoded = layout.encode_nothing()
+        found = {name: shape[1:] for name, shape in arrays_of(encoded)}
+        del found, folder
+
+    def _find_layout(
+        self, observation_space: Space, action_space: Space, environment: str | None, env_id: str | None
+    ) -> EnvironmentLayout:
+        layout = self._exported
+        check_same(layout.observation_space, observation_space, f"the observation space of {layout.name}")
+        check_same(layout.action_space, action_space, f"the action space of {layout.name}")
+        return layout
