@@ -28,7 +28,16 @@ _MODULES = {
     "LDMState": "agent",
     "OnnxAgent": "onnx",
 }
-__all__ = [*_MODULES]
+__all__ = [
+    "LDMAgent",
+    "LDMConfig",
+    "LDMForActionPrediction",
+    "LDMModel",
+    "LDMOutput",
+    "LDMProcessor",
+    "LDMState",
+    "OnnxAgent",
+]
 
 
 def __getattr__(name: str) -> object:

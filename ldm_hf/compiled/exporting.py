@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import importlib.util
 import math
+import tempfile
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +18,9 @@ from torch import nn
 
 from ..cache_ldm import RingBufferCache
 from ..errors import CheckpointError, MissingExtraError
-from ..layout_ldm import EncodedSteps, EnvironmentLayout, Previous
+from ..layout_ldm import EnvironmentLayout
 from ..modeling_ldm import LDMBag, LDMForActionPrediction
-from ..spaces import leaves, stack
-from .running import HISTORY, OUTPUTS, arrays_of
+from .running import HISTORY, OUTPUTS, arrays_of, example
 
 OPSET = 23  # the first with operators for attention, rotary positions and root mean squares
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -56,7 +58,7 @@ def export_step(model: LDMForActionPrediction, layout: EnvironmentLayout, task: 
         )
     step = Step(model, layout, task).eval()
     lanes = 2  # a dimension of 1 would be taken for fixed
-    arrays = {name: torch.from_numpy(array) for name, array in arrays_of(_example(layout, lanes)).items()}
+    arrays = {name: torch.from_numpy(array) for name, array in arrays_of(example(layout, lanes)).items()}
     decoder: Any = model.config.backbone_config
     heads = getattr(decoder, "num_key_value_heads", None) or decoder.num_attention_heads
     width = getattr(decoder, "head_dim", None) or decoder.hidden_size // decoder.num_attention_heads
@@ -83,19 +85,26 @@ def export_step(model: LDMForActionPrediction, layout: EnvironmentLayout, task: 
     return program.model_proto
 
 
-def _example(layout: EnvironmentLayout, lanes: int) -> EncodedSteps:
-    """A step of any members of the spaces, as an agent encodes it."""
-    members = [layout.observation_space.sample() for _ in range(lanes)]
-    parts = stack(layout.observation_space, members)
-    for leaf in leaves(layout.observation_space):
-        if parts[leaf.path].dtype.kind == "f":
-            parts[leaf.path] = np.zeros_like(parts[leaf.path])
-    numbers = layout.observations.numbers(parts, lanes)
-    nothing, flags = np.zeros(lanes), np.zeros(lanes, bool)
-    previous = Previous(
-        np.zeros((lanes, len(layout.actions.sizes)), np.float32), nothing, 1.0, flags, flags, np.ones(lanes, bool)
-    )
-    return layout.encode_step(parts, numbers, np.zeros_like(numbers), previous, layout.task_ids)
+def quantised(graph: Any) -> Any:
+    """A graph that multiplies by weights of 8 bits, with one scale per column, and scales its inputs as it runs."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "step.onnx"
+        quantize_dynamic(graph, path, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
+        return importlib.import_module("onnx").load(path)
+
+
+def shapes(values: Any) -> dict[str, dict[str, object]]:
+    """Shapes and types of inputs or outputs of a graph by name; the number of lanes is called "lanes"."""
+    onnx = importlib.import_module("onnx")
+    return {
+        value.name: {
+            "shape": [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim],
+            "type": onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+        }
+        for value in values
+    }
 
 
 class Step(nn.Module):

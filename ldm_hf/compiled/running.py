@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, MissingExtraError
-from ..layout_ldm import EncodedSteps
+from ..layout_ldm import EncodedSteps, EnvironmentLayout, Previous
+from ..spaces import Arrays, leaf_array, leaves
 
 HISTORY = ("keys", "values")
 OUTPUTS = ("logits", "means", "deviations")
@@ -53,7 +54,7 @@ class OnnxStep:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # errors only
-        name = "the graph" if isinstance(graph, bytes) else str(graph)
+        self._name = name = "the graph" if isinstance(graph, bytes) else str(graph)
         try:
             source = graph if isinstance(graph, bytes) else graph.read_bytes()
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -75,6 +76,19 @@ class OnnxStep:
     def new_cache(self, lanes: int) -> OnnxCache:
         """An empty history."""
         return OnnxCache(self._shapes, lanes)
+
+    def check(self, layout: EnvironmentLayout) -> None:
+        """Checks, by a step of nothing, that it belongs to an environment.
+
+        Raises:
+            CheckpointError: if it does not; names the file.
+        """
+        try:
+            logits, *_ = self(example(layout, 1), self.new_cache(1), np.ones(1, bool))
+        except Exception as error:  # onnxruntime has a class of its own for each reason
+            raise CheckpointError(f"{self._name} does not take what {layout.name} gives: {error!s:.300}") from error
+        if logits.shape != (1, len(layout.actions.sizes), layout.sizes.num_choices):
+            raise CheckpointError(f"{self._name} does not choose actions of {layout.name}; export both files again.")
 
     def __call__(
         self, encoded: EncodedSteps, cache: OnnxCache, active: np.ndarray
@@ -111,3 +125,18 @@ def arrays_of(encoded: EncodedSteps) -> dict[str, np.ndarray]:
         "pixels": observation.pixels,
     }
     return {name: array for name, array in arrays.items() if array is not None and array.shape[1]}
+
+
+def example(layout: EnvironmentLayout, lanes: int) -> EncodedSteps:
+    """A step of an environment in which everything is zero, as an agent encodes it."""
+    parts: Arrays = {}
+    for leaf in leaves(layout.observation_space):
+        zero = (
+            "" if leaf.space.shape is None or leaf.space.dtype is str else np.zeros(leaf.space.shape, leaf.space.dtype)
+        )
+        parts[leaf.path] = leaf_array(leaf.space, [zero] * lanes)
+    numbers = layout.observations.numbers(parts, lanes)
+    nothing, no = np.zeros(lanes), np.zeros(lanes, bool)
+    positions = np.zeros((lanes, len(layout.actions.sizes)), np.float32)
+    previous = Previous(positions, nothing, 1.0, no, no, ~no)
+    return layout.encode_step(parts, numbers, np.zeros_like(numbers), previous, layout.task_ids)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..agent import EnvironmentOrSpaces, LDMAgent
-from ..compiled.running import OnnxStep, arrays_of
-from ..errors import CheckpointError, LDMError
-from ..layout_ldm import EnvironmentLayout, Sizes
-from ..spaces import Space, check_same, space_from_json
-
-GRAPH, SHAPES = "step.onnx", "step.json"
-FORMAT_VERSION = 1
+from ..compiled.running import OnnxStep
+from ..layout_ldm import EnvironmentLayout
+from ..spaces import Space, check_same
+from .files import GRAPH, SHAPES, read_layout
 
 
 class OnnxAgent(LDMAgent):
@@ -55,7 +51,7 @@ class OnnxAgent(LDMAgent):
     @classmethod
     def from_pretrained(  # type: ignore[override]  # neither processor nor device
         cls,
-        path_or_repo: str | Path,
+        folder: str | Path,
         env: EnvironmentOrSpaces | None = None,
         threads: int | None = 1,
         **kwargs: Any,
@@ -63,7 +59,7 @@ class OnnxAgent(LDMAgent):
         """Loads an exported model.
 
         Args:
-            path_or_repo: folder that `ldm export --format onnx` wrote.
+            folder: folder that `ldm export --format onnx` wrote.
             env: an environment with the spaces of the export, or a vector of such environments; None: one that has
                 them.
             threads: number of threads of a step; None: as many as cores.
@@ -73,19 +69,9 @@ class OnnxAgent(LDMAgent):
             CheckpointError: if a file is missing or damaged, or they do not belong together; names the file.
             MissingExtraError: if onnxruntime is not installed.
         """
-        folder = Path(path_or_repo)
-        layout = read_layout(folder / SHAPES)
-        step = OnnxStep(folder / GRAPH, threads)
-        agent = cls(step, layout, env, **kwargs)
-        agent._check_step(folder)
-        return agent
-
-    def _check_step(self, folder: Path) -> None:
-        """Checks that the graph takes what the spaces are encoded to."""
-        layout = self.layout
-        encoded = layout.encode_nothing()
-        found = {name: shape[1:] for name, shape in arrays_of(encoded)}
-        del found, folder
+        layout, step = read_layout(Path(folder) / SHAPES), OnnxStep(Path(folder) / GRAPH, threads)
+        step.check(layout)
+        return cls(step, layout, env, **kwargs)
 
     def _find_layout(
         self, observation_space: Space, action_space: Space, environment: str | None, env_id: str | None
