@@ -35,8 +35,6 @@ from .statistics_ldm import RunningStatistics, standardise
 if TYPE_CHECKING:  # an agent that runs by onnxruntime needs neither torch nor transformers
     import torch
 
-    from .cache_ldm import RingBufferCache
-    from .compiled.running import OnnxCache
     from .modeling_ldm import LDMForActionPrediction
     from .processing_ldm import LDMProcessor
 
@@ -51,7 +49,7 @@ class LDMState:
     """The history of ``B`` lanes. It belongs to the caller that steps the environments; the model keeps nothing.
 
     Args:
-        cache: keys and values of the last window.
+        cache: keys and values of the last window, a `RingBufferCache` or what an exported step keeps.
         positions: positions of the previous action's elements, ``(B, E)``.
         reward: rewards of the previous step, ``(B,)``.
         terminated: termination flags of the previous step, ``(B,)``.
@@ -61,7 +59,7 @@ class LDMState:
         reward_known: False where an episode was broken off before its last reward was passed, ``(B,)``.
     """
 
-    cache: RingBufferCache | OnnxCache
+    cache: Any
     positions: np.ndarray
     reward: np.ndarray
     terminated: np.ndarray
