@@ -60,7 +60,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--model", type=Path, default=Path("model_cards/ldm-nano"), help="folder of a model")
     made.add_argument("--counts", type=int, nargs="+", default=[1, 500, 3000], help="numbers of environments")
-    made.add_argument("--repeats", type=int, default=9, help="loads of each model")
+    made.add_argument("--repeats", type=int, default=5, help="loads of each model")
     args = made.parse_args()
     seconds: dict[tuple[int, str], list[float]] = {(count, form): [] for form in FORMS for count in args.counts}
     with tempfile.TemporaryDirectory() as scratch:

@@ -28,10 +28,6 @@ class OnnxAgent(LDMAgent):
 
     Raises:
         SpaceMismatchError: if ``env`` has other spaces; lists the differences.
-
-    Example:
-        >>> agent = OnnxAgent.from_pretrained("outputs/cartpole")
-        >>> action = agent.act(observation, reward, terminated, truncated, info)
     """
 
     def __init__(
@@ -46,7 +42,7 @@ class OnnxAgent(LDMAgent):
     ) -> None:
         self._run, self._exported = step, layout
         spaces = (layout.observation_space, layout.action_space)
-        self._set_up(env or spaces, layout.name, None, num_envs, deterministic, temperature, seed)
+        self._set_up(spaces if env is None else env, layout.name, None, num_envs, deterministic, temperature, seed)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # neither processor nor device

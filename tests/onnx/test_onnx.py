@@ -18,7 +18,7 @@ from ldm_hf import LDMAgent, LDMConfig, LDMForActionPrediction, LDMProcessor, On
 from ldm_hf.agent import load_model
 from ldm_hf.cli.app import app
 from ldm_hf.compiled import compiling
-from ldm_hf.compiled.exporting import export_step
+from ldm_hf.compiled.exporting import export_step, quantised
 from ldm_hf.compiled.running import OnnxStep
 from ldm_hf.errors import CheckpointError, LDMError, SpaceMismatchError
 from ldm_hf.layout_ldm import EnvironmentLayout
@@ -30,6 +30,7 @@ from ..conftest import TINY
 from ..toys import ACTION, NEXT_STEP, OBSERVATION, STATISTICS, Toy, assert_same_actions, play, toys
 
 pytest.importorskip("onnxscript")
+onnx = pytest.importorskip("onnx")
 PUBLISHED = Path(__file__).parents[2] / "model_cards" / "ldm-nano"
 RICH_OBSERVATION = spaces.Dict(
     {
@@ -198,6 +199,17 @@ def test_images_are_resized_as_torch_does(channels):
             torch.from_numpy(images), (size, size), mode="bilinear", antialias=True
         )
         assert np.array_equal(resize_by_numpy(images, size), expected.numpy()), (height, width, size)
+
+
+def test_weights_of_8_bits_change_the_actions_little(toy, tmp_path):
+    graph = quantised(onnx.load(toy / GRAPH))
+    (tmp_path / GRAPH).write_bytes(graph.SerializeToString())
+    (tmp_path / SHAPES).write_bytes((toy / SHAPES).read_bytes())
+    full, small = (OnnxAgent.from_pretrained(folder) for folder in (toy, tmp_path))
+    assert "MatMulInteger" in {node.op_type for node in graph.graph.node}
+    observation = Toy().reset()[0]
+    forces = [[agent.act(observation)["force"] for _ in range(20)] for agent in (full, small)]
+    assert 0 < np.abs(np.subtract(*forces)).max() < 0.3
 
 
 def test_what_is_exported_says_what_goes_in(toy):
