@@ -393,7 +393,9 @@ class LDMAgent:
             standardised = standardise(numbers, layout.mean, layout.spread)
         else:
             standardised = state.statistics.observe(numbers, active)
-        reward = np.nan_to_num(np.asarray(state.reward, np.float64), posinf=0.0, neginf=0.0)
+        reward = np.asarray(state.reward, np.float64)
+        if not np.isfinite(reward).all():
+            reward = np.nan_to_num(reward, posinf=0.0, neginf=0.0)
         scale = (
             layout.reward_rms
             if layout.reward_rms is not None

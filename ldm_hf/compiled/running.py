@@ -54,6 +54,7 @@ class OnnxStep:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # errors only
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # threads wait asleep
         self._name = name = "the graph" if isinstance(graph, bytes) else str(graph)
         try:
             source = graph if isinstance(graph, bytes) else graph.read_bytes()
