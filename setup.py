@@ -55,6 +55,8 @@ extras = {
     "eval": ["scipy>=1.13", "matplotlib>=3.8", "imageio[ffmpeg]>=2.34"],
     # Trajectories in the formats of other tools: Minari, D4RL's HDF5 files, LeRobot's videos.
     "import": ["minari>=0.5.4", "h5py>=3.8", "av>=12", "pillow>=10"],
+    # Models exported to ONNX, and agents that run them.
+    "onnx": ["onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5"],
     "tracking": ["tensorboard>=2.16"],
     # Trajectories whose images are stored as PNG or JPEG.
     "images": ["pillow>=10"],

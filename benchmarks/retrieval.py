@@ -51,7 +51,7 @@ class Retrieval:
         pixels = (
             []
             if encoded.pixels is None
-            else [encoded.pixels.numpy().swapaxes(0, 1).reshape(count, -1) / np.float32(255)]
+            else [encoded.pixels.swapaxes(0, 1).reshape(count, -1) / np.float32(255)]
         )
         grids = [] if encoded.grid is None else [encoded.grid.swapaxes(0, 1).reshape(count, -1)]
         return (

@@ -43,7 +43,7 @@ from transformers import DecisionTransformerConfig, DecisionTransformerModel, Dy
 
 from ldm_hf import LDMConfig, LDMForActionPrediction
 from ldm_hf.cache_ldm import RingBufferCache
-from ldm_hf.compiling import CompiledModel
+from ldm_hf.compiled.compiling import CompiledModel
 
 PER_STEP = ("feedback", "numeric", "raw_numeric", "categorical", "action_numeric")
 OURS, COMPILED, HEAVY = "ring buffer", "ring buffer, compiled", ("re-encoding", "Decision Transformer")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .agent import LDMAgent, LDMState
     from .configuration_ldm import LDMConfig
     from .modeling_ldm import LDMForActionPrediction, LDMModel, LDMOutput
+    from .onnx import OnnxAgent
     from .processing_ldm import LDMProcessor
 
 __version__ = "0.1.0"
@@ -25,14 +26,25 @@ _MODULES = {
     "LDMOutput": "modeling_ldm",
     "LDMProcessor": "processing_ldm",
     "LDMState": "agent",
+    "OnnxAgent": "onnx",
 }
-__all__ = ["LDMAgent", "LDMConfig", "LDMForActionPrediction", "LDMModel", "LDMOutput", "LDMProcessor", "LDMState"]
+__all__ = [
+    "LDMAgent",
+    "LDMConfig",
+    "LDMForActionPrediction",
+    "LDMModel",
+    "LDMOutput",
+    "LDMProcessor",
+    "LDMState",
+    "OnnxAgent",
+]
 
 
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import_module(".auto", __name__)  # AutoConfig, AutoModel and AutoProcessor learn about LDM
+    if _MODULES[name] != "onnx":  # which runs without transformers
+        import_module(".auto", __name__)  # AutoConfig, AutoModel and AutoProcessor learn about LDM
     return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 

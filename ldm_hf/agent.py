@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import gymnasium
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from .cache_ldm import RingBufferCache
-from .compiling import CompiledModel
-from .configuration_ldm import LDMConfig
 from .errors import ArgumentError, CheckpointError, NonFiniteError
 from .interfaces_ldm import by_agent, on_host, read_environment, read_flags, read_step
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Previous
-from .modeling_ldm import LDMForActionPrediction
-from .processing_ldm import LDMProcessor
 from .spaces import (
     Action,
     Arrays,
@@ -35,7 +30,12 @@ from .spaces import (
     unflatten,
 )
 from .statistics_ldm import RunningStatistics, standardise
-from .utils.weights import check_weights
+
+if TYPE_CHECKING:  # an agent that runs by onnxruntime needs neither torch nor transformers
+    import torch
+
+    from .modeling_ldm import LDMForActionPrediction
+    from .processing_ldm import LDMProcessor
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class LDMState:
     """The history of ``B`` lanes. It belongs to the caller that steps the environments; the model keeps nothing.
 
     Args:
-        cache: keys and values of the last window.
+        cache: keys and values of the last window, a `RingBufferCache` or what an exported step keeps.
         positions: positions of the previous action's elements, ``(B, E)``.
         reward: rewards of the previous step, ``(B,)``.
         terminated: termination flags of the previous step, ``(B,)``.
@@ -59,7 +59,7 @@ class LDMState:
         reward_known: False where an episode was broken off before its last reward was passed, ``(B,)``.
     """
 
-    cache: RingBufferCache
+    cache: Any
     positions: np.ndarray
     reward: np.ndarray
     terminated: np.ndarray
@@ -75,7 +75,7 @@ class LDMState:
 
     def clear(self, lanes: np.ndarray) -> None:
         """Forgets the history of the lanes where ``lanes``, ``(B,)`` bool, is True."""
-        self.cache.reset(torch.from_numpy(lanes).to(self.cache.lengths.device))
+        self.cache.reset(lanes)
         self.has_previous[lanes] = self.terminated[lanes] = self.truncated[lanes] = False
         self.statistics.reset(lanes)
 
@@ -86,6 +86,10 @@ def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMPro
     Raises:
         CheckpointError: if there is no usable model; says why.
     """
+    from .configuration_ldm import LDMConfig, check_weights
+    from .modeling_ldm import LDMForActionPrediction
+    from .processing_ldm import LDMProcessor
+
     try:
         config = LDMConfig.from_pretrained(path_or_repo)
         check_weights(path_or_repo, config.num_parameters)
@@ -124,11 +128,11 @@ class LDMAgent:
         deterministic: take the most likely action; otherwise actions are sampled.
         temperature: sampling temperature, above 0.
         seed: seed of the sampling.
-        compile: compile the model with `torch.compile`. The second action waits for it (half a minute with twelve
-            layers; less once torch's cache on the disk has it); later actions are faster: a fifth less time with one
-            lane on a CPU; nine tenths less on NVIDIA GPUs, where the third action records a CUDA graph. Needs a C++
-            compiler. Do not cast or change the model afterwards. One history at a time: for another `LDMState`, the
-            graph is recorded again.
+        compile: make a faster form of the model; do not cast or change the model afterwards. On a CPU, where the extra
+            ``onnx`` is installed, it is exported to onnxruntime (ten seconds). Otherwise `torch.compile` compiles it,
+            which needs a C++ compiler: the second action waits for it (half a minute with twelve layers; less once
+            torch's cache on the disk has it). On NVIDIA GPUs, the third action records a CUDA graph, which happens
+            again for another `LDMState`. docs/benchmarks.md says what each brings.
 
     Raises:
         ArgumentError: if ``env`` is no environment or a number is out of its range; says what to pass instead.
@@ -162,9 +166,28 @@ class LDMAgent:
         seed: int | None = None,
         compile: bool = False,
     ) -> None:
+        from .processing_ldm import ModelStep
+
         processor.check_model(model.config)
         self.model, self.processor = model.eval(), processor
-        self._call: Callable[..., Any] = CompiledModel(model) if compile else model
+        self._run: Any = ModelStep(model, processor)
+        self._set_up(env, environment, task, num_envs, deterministic, temperature, seed)
+        if compile:
+            compiling = import_module("ldm_hf.compiled.compiling")  # does not travel with a checkpoint's code
+            self._run = compiling.compile_step(model, processor, self.layout, self.task_ids)
+            self.reset()
+
+    def _set_up(
+        self,
+        env: EnvironmentOrSpaces,
+        environment: str | None,
+        task: str | None,
+        num_envs: int | None,
+        deterministic: bool,
+        temperature: float,
+        seed: int | None,
+    ) -> None:
+        """Reads the arguments that have nothing to do with how a step is computed."""
         if not (isinstance(temperature, SupportsFloat) and 0 < float(temperature) < np.inf):
             raise ArgumentError(
                 f"temperature is {temperature!r}; it must be a number above 0 (deterministic=True takes the most "
@@ -232,7 +255,7 @@ class LDMAgent:
         """An empty history for every lane."""
         lanes = self.num_envs if lanes is None else lanes
         return LDMState(
-            cache=RingBufferCache.from_config(self.model.config, lanes, self.model.device),
+            cache=self._run.new_cache(lanes),
             positions=np.zeros((lanes, len(self.layout.actions.sizes)), np.float32),
             reward=np.zeros(lanes),
             terminated=np.zeros(lanes, bool),
@@ -354,7 +377,6 @@ class LDMAgent:
         positions = self._step(state, observation, active, False, deterministic, None, batched)
         return self._to_actions(positions, batched), state
 
-    @torch.inference_mode()
     def _step(
         self,
         state: LDMState,
@@ -372,13 +394,8 @@ class LDMAgent:
             values = {path: [value] for path, value in values.items()}
         parts = self._repair_pixels(layout.observations.parts(values, state.lanes, layout.name))
         encoded = self._encode(state, parts, active, reward_known)
-        inputs = self.processor(encoded).to(self.model.device)
-        output = self._call(**inputs, cache=state.cache, active=torch.from_numpy(active).to(self.model.device))
         legal = None if mask is None else layout.actions.read_mask(mask, state.lanes)
-        logits, means, deviations = (
-            tensor.view(state.lanes, len(layout.actions.sizes), *tensor.shape[2:]).cpu().numpy()
-            for tensor in (output.logits, output.means, output.deviations)
-        )
+        logits, means, deviations = self._run(encoded, state.cache, active)
         if np.isnan(logits).any() or not (np.isfinite(means).all() and np.isfinite(deviations).all()):
             raise NonFiniteError(
                 f"{layout.name}: the model computes NaN or infinity; its weights are damaged or its training diverged: "
@@ -399,7 +416,9 @@ class LDMAgent:
             standardised = standardise(numbers, layout.mean, layout.spread)
         else:
             standardised = state.statistics.observe(numbers, active)
-        reward = np.nan_to_num(np.asarray(state.reward, np.float64), posinf=0.0, neginf=0.0)
+        reward = np.asarray(state.reward, np.float64)
+        if not np.isfinite(reward).all():
+            reward = np.nan_to_num(reward, posinf=0.0, neginf=0.0)
         scale = (
             layout.reward_rms
             if layout.reward_rms is not None

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
@@ -126,6 +127,26 @@ class RingBufferCache(Cache):
         """An empty cache for a model of this configuration."""
         return cls(config.window, config.layer_kinds, lanes, device)
 
+    def take(self, lengths: torch.Tensor, history: Sequence[torch.Tensor]) -> None:
+        """Takes over a history of its own size.
+
+        Args:
+            lengths: steps that each lane has kept, ``(B,)``.
+            history: keys of all layers that attend, then their values, ``(B, H, W, d)`` each.
+        """
+        self.lengths.copy_(lengths)
+        for layer, keys, values in zip(
+            self._attending, history[: len(history) // 2], history[len(history) // 2 :], strict=True
+        ):
+            layer.lazy_initialization(keys, values)
+            layer.keys.copy_(keys)
+            layer.values.copy_(values)
+
+    @property
+    def history(self) -> list[torch.Tensor]:
+        """Keys of all layers that attend, then their values, ``(B, H, W, d)`` each."""
+        return [*(layer.keys for layer in self._attending), *(layer.values for layer in self._attending)]
+
     @property
     def has_begun(self) -> bool:
         """Whether it has taken in a step, and so made its buffers."""
@@ -181,9 +202,9 @@ class RingBufferCache(Cache):
             turned = torch.cat([keys[..., half:], -keys[..., :half]], dim=-1)
             keys.copy_(keys * cos + turned * sin)
 
-    def reset(self, lanes: torch.Tensor | None = None) -> None:
+    def reset(self, lanes: torch.Tensor | np.ndarray | None = None) -> None:
         """Empties all lanes, or those where ``lanes``, ``(B,)`` bool, is True."""
-        chosen = slice(None) if lanes is None else lanes
+        chosen = slice(None) if lanes is None else torch.as_tensor(lanes, device=self.lengths.device)
         self.lengths[chosen] = 0
         for layer in self._recurrent:
             layer.clear(chosen)

@@ -2,13 +2,17 @@
 
 # No postponed annotations here: transformers validates the types of the fields and would see strings.
 
+import json
 import math
 from copy import deepcopy
 from dataclasses import field
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig, Qwen3Config
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
+from transformers.utils.hub import cached_file, get_checkpoint_shard_files
 
 from .errors import CheckpointError, short
 
@@ -22,6 +26,8 @@ NO_LABEL = -100.0  # label of a step without one, as everywhere in transformers
 LARGEST = 2**24  # of any single size; larger ones are damage, and would take memory before anybody notices
 LAYERS = 2**10
 PARAMETERS = 2**36
+PER_BYTE = 8  # parameters of a model for each byte of its weights; more would be made up, and take memory
+INDEX_BYTES = 2**26  # of the list of the files of weights
 LIMITS = {
     "num_choices": 2**16,
     "max_numeric": 2**20,
@@ -300,6 +306,43 @@ def _qwen3(sizes: Fields, initializer_range: float) -> Qwen3Config:
         initializer_range=initializer_range,
         max_position_embeddings=8192,
     )
+
+
+def check_weights(path_or_repo: str | Path, parameters: int) -> None:
+    """Checks that there are weights for a model before memory is taken for it.
+
+    Args:
+        path_or_repo: folder or Hub id of the model.
+        parameters: number of parameters that its configuration describes.
+
+    Raises:
+        OSError: if there are no weights in safetensors.
+        ValueError: if they are by far too few.
+    """
+    size = weight_bytes(path_or_repo)
+    if parameters > PER_BYTE * size:
+        raise ValueError(f"config.json describes about {parameters:,} parameters, but the weights have {size:,} bytes")
+
+
+def weight_bytes(path_or_repo: str | Path) -> int:
+    """Size of the weights of a model, in a folder or on the Hub, whence they are fetched.
+
+    Raises:
+        OSError: if there are none in safetensors.
+        ValueError: if their index is damaged.
+    """
+    place = str(path_or_repo)
+    whole = cached_file(place, SAFE_WEIGHTS_NAME, _raise_exceptions_for_missing_entries=False)
+    if whole is not None:
+        return Path(whole).stat().st_size
+    index = cached_file(place, SAFE_WEIGHTS_INDEX_NAME, _raise_exceptions_for_missing_entries=False)
+    if index is None:
+        raise OSError(f"it has no {SAFE_WEIGHTS_NAME}; weights in other formats are not read")
+    names = set(json.loads(Path(index).read_bytes()[:INDEX_BYTES])["weight_map"].values())
+    if outside := [name for name in names if Path(name).name != name]:
+        raise ValueError(f"{SAFE_WEIGHTS_INDEX_NAME} names the file {short(outside[0])}")
+    parts, _ = get_checkpoint_shard_files(place, index)
+    return sum(Path(part).stat().st_size for part in parts)
 
 
 __all__ = ["BACKBONES", "PRESETS", "LDMConfig"]

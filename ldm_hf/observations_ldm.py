@@ -16,11 +16,11 @@ pixels       image-like Box (uint8 or bounded float, both sides >= 16)    uint8 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
-import torch
 from gymnasium import spaces
 
 from .errors import SpaceMismatchError, UnsupportedSpaceError
@@ -104,7 +104,7 @@ class Encoded:
     raw_numeric: np.ndarray
     categorical: np.ndarray
     grid: np.ndarray | None = None
-    pixels: torch.Tensor | None = None
+    pixels: np.ndarray | None = None
     grid_slots: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     pixel_slots: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -208,7 +208,7 @@ class _PixelLeaf:
         self.images = -(-channels // 3)
         self.slots = np.array([key("image", leaf.path, index) for index in range(self.images)], np.int64)
 
-    def encode(self, values: np.ndarray) -> torch.Tensor:
+    def encode(self, values: np.ndarray) -> np.ndarray:
         """Encodes ``(N, *shape)`` as ``(images, N, 3, size, size)`` uint8."""
         if not self.uint8:
             with np.errstate(over="ignore"):  # infinity is clipped as well
@@ -217,16 +217,63 @@ class _PixelLeaf:
                 ).astype(np.uint8)
         spatial = [axis + 1 for axis in self.axes]
         images = np.moveaxis(values, spatial, [-2, -1])
-        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).reshape(
-            len(values), -1, *images.shape[-2:]
-        )
+        pixels = images.reshape(len(values), -1, *images.shape[-2:])
         if pixels.shape[-2:] != (self.size, self.size):
-            # torch resizes uint8 natively (antialiased), without a detour through float
-            pixels = torch.nn.functional.interpolate(pixels, (self.size, self.size), mode="bilinear", antialias=True)
+            pixels = _resize()(pixels, self.size)
         lacking = self.images * 3 - pixels.shape[1]
         if lacking:  # grey becomes three equal channels
-            pixels = torch.cat([pixels, pixels[:, -1:].expand(-1, lacking, -1, -1)], dim=1)
-        return pixels.reshape(len(values), self.images, 3, self.size, self.size).transpose(0, 1)
+            pixels = np.concatenate([pixels, np.repeat(pixels[:, -1:], lacking, axis=1)], axis=1)
+        return pixels.reshape(len(values), self.images, 3, self.size, self.size).swapaxes(0, 1)
+
+
+@lru_cache(maxsize=1)
+def _resize() -> Callable[[np.ndarray, int], np.ndarray]:
+    """Resizes images ``(N, C, H, W)`` uint8 to a square, smoothed: by torch, which is fast, or else by NumPy."""
+    try:
+        import torch
+    except ImportError:  # an agent that runs by onnxruntime needs no torch
+        return resize_by_numpy
+
+    def resize(images: np.ndarray, size: int) -> np.ndarray:
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        resized: np.ndarray = torch.nn.functional.interpolate(
+            pixels, (size, size), mode="bilinear", antialias=True
+        ).numpy()
+        return resized
+
+    return resize
+
+
+def resize_by_numpy(images: np.ndarray, size: int) -> np.ndarray:
+    """Resizes images ``(N, C, H, W)`` uint8 to a square as torch does (bilinear, antialias), equal in every bit.
+
+    Like torch (and Pillow), it multiplies by whole numbers and rounds to bytes after each of the two axes.
+    """
+    pixels = images
+    for axis in (-1, -2):
+        if pixels.shape[axis] != size:
+            weights, bits = _resampling(pixels.shape[axis], size)
+            sums = pixels @ weights.T if axis == -1 else weights @ pixels
+            pixels = np.floor((sums + 2.0 ** (bits - 1)) / 2.0**bits).clip(0, 255)
+    return pixels.astype(np.uint8)
+
+
+@lru_cache(maxsize=32)
+def _resampling(before: int, after: int) -> tuple[np.ndarray, int]:
+    """Weights ``(after, before)``, whole numbers in float64, and how many bits of them are behind the point."""
+    scale = before / after
+    support = max(scale, 1.0)
+    weights = np.zeros((after, before))
+    for row in range(after):
+        centre = scale * (row + 0.5)
+        first, last = max(int(centre - support + 0.5), 0), min(int(centre + support + 0.5), before)
+        distances = np.abs((np.arange(first, last) - centre + 0.5) / support)
+        triangle = np.maximum(1 - distances, 0)
+        weights[row, first:last] = triangle / triangle.sum()
+    bits = 0
+    while bits < 22 and int(0.5 + weights.max() * 2 ** (bits + 1)) < 2**15:
+        bits += 1
+    return np.floor(0.5 + weights * 2.0**bits), bits
 
 
 def _precision(space: Space) -> np.ndarray:
@@ -324,7 +371,7 @@ class ObservationEncoder:
             raw_numeric=fold(np.arcsinh(numbers.astype(self._range)).astype(np.float32, copy=False), columns),
             categorical=np.concatenate(ids, axis=1) if ids else np.zeros((count, 0), np.int64),
             grid=np.concatenate(grids) if grids else None,
-            pixels=torch.cat([leaf.encode(parts[leaf.path]) for leaf in self.pixels]) if self.pixels else None,
+            pixels=np.concatenate([leaf.encode(parts[leaf.path]) for leaf in self.pixels]) if self.pixels else None,
             grid_slots=np.concatenate([leaf.slots for leaf in self.grids]) if self.grids else np.zeros(0, np.int64),
             pixel_slots=np.concatenate([leaf.slots for leaf in self.pixels]) if self.pixels else np.zeros(0, np.int64),
         )

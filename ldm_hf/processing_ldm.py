@@ -5,33 +5,27 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
+from transformers.utils import cached_file
 
+from .cache_ldm import RingBufferCache
 from .configuration_ldm import NO_LABEL, LDMConfig, check_sizes
-from .errors import CheckpointError, UnknownEnvironmentError, UnsupportedSpaceError, short
+from .errors import CheckpointError, UnknownEnvironmentError, UnsupportedSpaceError
+from .known_ldm import FILES, KnownEnvironment, KnownEnvironments
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Sizes
-from .spaces import Json, Space, SpaceJson, Statistics, space_from_json, space_to_json
+from .modeling_ldm import LDMForActionPrediction, LDMOutput
+from .spaces import Json, Space, Statistics, space_from_json, space_to_json
 from .statistics_ldm import to_lists
 
-
-class KnownEnvironment(TypedDict):
-    """What a processor keeps of an environment, as JSON.
-
-    Attributes:
-        observation_space: the observation space, see `spaces.space_to_json`.
-        action_space: the action space.
-        statistics: statistics of its data; None to standardise by each stream.
-        task: its task text, if any.
-    """
-
-    observation_space: SpaceJson
-    action_space: SpaceJson
-    statistics: Statistics | None
-    task: str | None
+# where a file of a repo comes from, as `from_pretrained` takes it
+PLACE = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
 class NoTokenizer:
@@ -94,7 +88,7 @@ class LDMProcessor(ProcessorMixin):
         grid_buckets: int = 8192,
         grid_size: int = 10,
         image_size: int = 56,
-        environments: dict[str, KnownEnvironment] | None = None,
+        environments: Mapping[str, KnownEnvironment] | None = None,
     ) -> None:
         self.num_choices = num_choices
         self.max_numeric = max_numeric
@@ -105,11 +99,11 @@ class LDMProcessor(ProcessorMixin):
         self.grid_buckets = grid_buckets
         self.grid_size = grid_size
         self.image_size = image_size
-        self.environments = environments or {}
-        if not isinstance(self.environments, dict):
-            raise TypeError(f"environments should be a dictionary by name, is {short(self.environments)}")
-        if wrong := [name for name in self.environments if not name.isprintable()]:  # it could change a terminal
+        if not isinstance(environments, KnownEnvironments):
+            environments = KnownEnvironments(environments or {})
+        if wrong := [name for name in environments if not name.isprintable()]:  # it could change a terminal
             raise ValueError(f"{wrong[0]!r} cannot be the name of an environment")
+        self.environments = environments
         check_sizes({name: getattr(self, name) for name in Sizes.names()})
         self._layouts: dict[str, EnvironmentLayout] = {}
         super().__init__()
@@ -120,7 +114,36 @@ class LDMProcessor(ProcessorMixin):
         return Sizes.of(self)
 
     def to_dict(self) -> dict[str, Json]:
-        return {name: value for name, value in super().to_dict().items() if not name.startswith("_")}
+        """The sizes and the number of environments, which are kept in files of their own (`known_ldm`)."""
+        told: dict[str, Json] = {name: getattr(self, name) for name in Sizes.names()}
+        told |= {"environments": len(self.environments), "processor_class": type(self).__name__}
+        return told | ({"auto_map": self.auto_map} if hasattr(self, "auto_map") else {})
+
+    # every way of saving, also straight to the Hub, comes through here
+    def to_json_file(self, json_file_path: str | os.PathLike[str]) -> None:
+        """Saves the sizes, and the environments beside them."""
+        self.environments.save(Path(json_file_path).parent)
+        super().to_json_file(json_file_path)
+
+    @classmethod
+    def get_processor_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Reads what a processor is made of, from a folder or the Hub.
+
+        Raises:
+            CheckpointError: if a file is damaged; names it.
+            OSError: if a file is missing; names it.
+        """
+        place = {name: value for name, value in kwargs.items() if name in PLACE}  # transformers removes them
+        told: tuple[dict[str, Any], dict[str, Any]] = super().get_processor_dict(
+            pretrained_model_name_or_path, **kwargs
+        )
+        count = told[0].get("environments")
+        if type(count) is int and count:  # formerly the environments themselves were there
+            found = [cached_file(pretrained_model_name_or_path, name, **place) for name in FILES]
+            told[0]["environments"] = KnownEnvironments.load(*map(Path, found), count)
+        return told
 
     @classmethod
     def get_possibly_dynamic_module(cls, module_name: str) -> type:
@@ -209,6 +232,47 @@ class LDMProcessor(ProcessorMixin):
         return BatchFeature(_lanes(segments) if isinstance(segments, EncodedSteps) else _batch(segments))
 
 
+class ModelStep:
+    """A step of the model, as an agent takes it.
+
+    Args:
+        model: the model.
+        processor: the processor saved with it.
+        call: what to call in the place of the model, with its arguments.
+    """
+
+    def __init__(
+        self, model: LDMForActionPrediction, processor: LDMProcessor, call: Callable[..., LDMOutput] | None = None
+    ) -> None:
+        self.model, self.processor, self._call = model, processor, call or model
+
+    def new_cache(self, lanes: int) -> RingBufferCache:
+        """An empty history of ``lanes`` environments."""
+        return RingBufferCache.from_config(self.model.config, lanes, self.model.device)
+
+    @torch.inference_mode()
+    def __call__(
+        self, encoded: EncodedSteps, cache: RingBufferCache, active: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Steps ``B`` lanes.
+
+        Args:
+            encoded: the step of each lane.
+            cache: the history, which takes in the step.
+            active: lanes that keep the step, ``(B,)`` bool.
+
+        Returns:
+            Logits ``(B, E, n)``, means and deviations ``(B, E)``.
+        """
+        inputs = self.processor(encoded).to(self.model.device)
+        output = self._call(**inputs, cache=cache, active=torch.from_numpy(active).to(self.model.device))
+        logits, means, deviations = (
+            tensor.view(len(active), len(encoded.layout.actions.sizes), *tensor.shape[2:]).cpu().numpy()
+            for tensor in (output.logits, output.means, output.deviations)
+        )
+        return logits, means, deviations
+
+
 def _pad(arrays: list[np.ndarray], shape: tuple[int, ...]) -> torch.Tensor | None:
     """Zero-padded stack ``(B, *shape)``; None where there is nothing in it."""
     if 0 in shape:
@@ -255,7 +319,7 @@ def _batch(rows: list[EncodedSteps]) -> dict[str, torch.Tensor]:
         channels = max(tile.shape[-1] for tile in tiles)
         batch["grid"] = _pad(tiles, (steps, *tiles[0].shape[1:-1], channels))
         batch |= _places("grid", [row.observation.grid_slots for row in rows])
-    images = [image.numpy() for row in rows if row.observation.pixels is not None for image in row.observation.pixels]
+    images = [image for row in rows if row.observation.pixels is not None for image in row.observation.pixels]
     if images:
         batch["pixels"] = _pad(images, (steps, *images[0].shape[1:]))
         batch |= _places("pixel", [row.observation.pixel_slots for row in rows])
@@ -288,15 +352,15 @@ def _lanes(encoded: EncodedSteps) -> dict[str, torch.Tensor]:
     batch["element_rows"] = torch.arange(lanes).repeat_interleave(len(actions.sizes))
     batch["element_ids"] = torch.from_numpy(actions.ids).repeat(lanes)
     batch["element_sizes"] = torch.from_numpy(actions.sizes).repeat(lanes)
-    for name, values, slots in (
-        ("grid", None if observation.grid is None else torch.from_numpy(observation.grid), observation.grid_slots),
+    for name, array, slots in (
+        ("grid", observation.grid, observation.grid_slots),
         ("pixel", observation.pixels, observation.pixel_slots),
     ):
-        if values is not None:
-            batch["pixels" if name == "pixel" else name] = values.flatten(0, 1)[:, None]
+        if array is not None:
+            batch["pixels" if name == "pixel" else name] = torch.from_numpy(array).flatten(0, 1)[:, None]
             batch[f"{name}_rows"] = torch.arange(lanes).repeat(len(slots))
             batch[f"{name}_slots"] = torch.from_numpy(slots).repeat_interleave(lanes)
     return batch
 
 
-__all__ = ["LDMProcessor"]
+__all__ = ["LDMProcessor", "ModelStep"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -96,11 +97,37 @@ def play(
         console.print(f"video in {video}")
 
 
+class Format(StrEnum):
+    """What `ldm export` writes."""
+
+    TRANSFORMERS = "transformers"
+    ONNX = "onnx"
+
+
 def export(
     model: Model,
     output: Annotated[Path, typer.Option(help="Folder to write; other files in it are kept.")],
+    format: Annotated[
+        Format,
+        typer.Option(help="A model repo for transformers, or one environment's step for onnxruntime, without torch."),
+    ] = Format.TRANSFORMERS,
+    env: Annotated[
+        str | None, typer.Option(help="With onnx: name that the model knows, name in the catalogue, or Gymnasium id.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="With onnx: task text; by default that of the environment, '' for none.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="With onnx: weights of 8 bits, a third of the size.")] = False,
 ) -> None:
-    """Writes a model repo: weights in bfloat16, configuration, processor, and code that runs without this package."""
+    """Writes a model repo (weights in bfloat16, configuration, processor, and code that runs without this package), or
+    the files of an OnnxAgent."""
+    if format == Format.ONNX:
+        if env is None:
+            raise LDMError("a model is exported to ONNX for one environment; name it: --env CartPole-v1")
+        from ..onnx.files import export_onnx
+
+        console.print(f"step.onnx and step.json in {export_onnx(model, output, env, task, int8)}")
+        return
     from ..hub import export_model
 
     console.print(f"model in {export_model(model, output)}")

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import os
 
-import psutil
-
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")  # whoever sets one of them has decided
 SPINS = 100_000  # of GNU's OpenMP, which torch brings on Linux; 300,000 by default
 SAMPLE_SECONDS = 0.2
@@ -42,6 +40,8 @@ def fair_threads(processes: int = 1) -> int:
     mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     if processes > 1:
         return max(1, len(mine) // processes)
+    import psutil
+
     used = psutil.cpu_percent(SAMPLE_SECONDS, percpu=True)
     busy = float(sum(used[core] for core in mine if core < len(used))) / 100
     return max(1, round(len(mine) ** 2 / (len(mine) + busy)))

@@ -176,6 +176,7 @@ def test_a_compiled_agent_acts_as_a_plain_one_and_is_compiled_once(tiny, monkeyp
         return graph.forward
 
     torch.compiler.reset()
+    monkeypatch.setattr("ldm_hf.compiled.compiling.can_export", lambda model: False)
     monkeypatch.setattr("ldm_hf.cache_ldm.REBASE_INTERVAL", 20)
     monkeypatch.setattr(
         torch, "compile", lambda model, dynamic, options: compile(model, dynamic=dynamic, backend=count)
@@ -187,6 +188,7 @@ def test_a_compiled_agent_acts_as_a_plain_one_and_is_compiled_once(tiny, monkeyp
 @pytest.mark.slow
 def test_what_the_compiler_makes_acts_as_the_plain_model(tiny, monkeypatch):
     torch.compiler.reset()
+    monkeypatch.setattr("ldm_hf.compiled.compiling.can_export", lambda model: False)
     monkeypatch.setattr("ldm_hf.cache_ldm.REBASE_INTERVAL", 20)
     compare_compiled(tiny, 70)
 

@@ -32,6 +32,8 @@ COMMANDS = {
         *("--ids", "CartPole-v1", "--steps", "300", "--lanes", "1", "--loads", "0", "1", "--rounds", "1"),
         *("--seconds", "0.01", "--settings", "ldm_hf's default"),
     ],
+    "loading": ["--counts", "1", "3", "--repeats", "1"],
+    "acting": [*RACE, "--ids", "CartPole-v1", "--steps", "20", "--without-compiler"],
     "int8": ["--ids", "CartPole-v1", "--episodes", "1"],
 }
 OURS = {"ring buffer", "DynamicCache", "re-encoding", "Decision Transformer"}

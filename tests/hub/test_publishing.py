@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-from ldm_hf import LDMAgent, LDMForActionPrediction
+from ldm_hf import LDMAgent, LDMForActionPrediction, LDMProcessor
 from ldm_hf.cli.app import app
 from ldm_hf.errors import CheckpointError
 from ldm_hf.evaluation import summarise
@@ -151,6 +151,5 @@ def test_the_published_repo_is_whole_and_small():
     domains = {entry["domain"] for entry in results["environments"].values()}
     assert {result.dataset_type for result in card.data.eval_results} == {"all", *domains}
     assert (PUBLISHED / "README.md").read_text().index("\n# ldm-nano") < 10_000  # the header does not bury the card
-    known = json.loads((PUBLISHED / "processor_config.json").read_text())["environments"]
-    assert set(known) == set(results["environments"])
+    assert set(LDMProcessor.from_pretrained(PUBLISHED).environments) == set(results["environments"])
     assert sum(path.stat().st_size for path in PUBLISHED.iterdir()) < 30e6

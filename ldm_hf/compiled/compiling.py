@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import torch
 
-from .cache_ldm import RingBufferCache
-from .modeling_ldm import LDMForActionPrediction, LDMOutput
+from ..cache_ldm import RingBufferCache
+from ..layout_ldm import EnvironmentLayout
+from ..modeling_ldm import LDMForActionPrediction, LDMOutput
+from ..processing_ldm import LDMProcessor, ModelStep
+from .exporting import can_export, export_step
+from .running import OnnxStep
 
 _recording = threading.Lock()  # a process records one CUDA graph at a time
 
@@ -19,6 +24,22 @@ Shapes = tuple[tuple[str, torch.Size], ...]
 """Names and shapes of the inputs of a step."""
 Recorded = tuple[torch.cuda.CUDAGraph, dict[str, torch.Tensor], LDMOutput]
 """The graph of a step, the inputs that it reads, and the output that it writes."""
+
+
+def compile_step(
+    model: LDMForActionPrediction, processor: LDMProcessor, layout: EnvironmentLayout, task: np.ndarray
+) -> OnnxStep | ModelStep:
+    """The fastest form of a model's step that this machine can make for an environment.
+
+    Args:
+        model: the model.
+        processor: the processor saved with it.
+        layout: the environment.
+        task: ids of the task text, ``(k,)``.
+    """
+    if model.device.type == "cpu" and model.dtype == torch.float32 and can_export(model):
+        return OnnxStep(export_step(model, layout, task).SerializeToString(), torch.get_num_threads())
+    return ModelStep(model, processor, CompiledModel(model))
 
 
 class CompiledModel:
