@@ -6,18 +6,21 @@ a step on a CPU, nine tenths of it on a GPU (docs/LOG.md).
 
 from __future__ import annotations
 
+import logging
 import threading
 
 import numpy as np
 import torch
 
 from ..cache_ldm import RingBufferCache
+from ..errors import CheckpointError
 from ..layout_ldm import EnvironmentLayout
 from ..modeling_ldm import LDMForActionPrediction, LDMOutput
 from ..processing_ldm import LDMProcessor, ModelStep
 from .exporting import can_export, export_step
 from .running import OnnxStep
 
+logger = logging.getLogger(__name__)
 _recording = threading.Lock()  # a process records one CUDA graph at a time
 
 Shapes = tuple[tuple[str, torch.Size], ...]
@@ -38,7 +41,10 @@ def compile_step(
         task: ids of the task text, ``(k,)``.
     """
     if model.device.type == "cpu" and model.dtype == torch.float32 and can_export(model):
-        return OnnxStep(export_step(model, layout, task).SerializeToString(), torch.get_num_threads())
+        try:
+            return OnnxStep(export_step(model, layout, task).SerializeToString(), torch.get_num_threads())
+        except CheckpointError as error:
+            logger.warning("%s It is compiled by torch instead.", error)
     return ModelStep(model, processor, CompiledModel(model))
 
 

@@ -45,21 +45,20 @@ def export_step(model: LDMForActionPrediction, layout: EnvironmentLayout, task: 
 
     Raises:
         MissingExtraError: if onnx, onnxruntime or onnxscript is not installed.
-        CheckpointError: if the model has layers without attention.
+        CheckpointError: if the model has layers without attention, or torch cannot export it.
     """
     for name in PACKAGES:
         if importlib.util.find_spec(name) is None:
             raise MissingExtraError(name, "onnx")
-    cache = RingBufferCache.from_config(model.config, 1)
+    cache, decoder = RingBufferCache.from_config(model.config, 1), _decoder(model)
     if cache.is_recurrent:
-        kind = model.config.backbone_config.model_type  # type: ignore[union-attr]
         raise CheckpointError(
-            f"a model with a {kind!r} backbone cannot be exported to ONNX: it has layers without attention."
+            f"a model with a {decoder.model_type!r} backbone cannot be exported to ONNX: "
+            "it has layers without attention."
         )
     step = Step(model, layout, task).eval()
     lanes = 2  # a dimension of 1 would be taken for fixed
     arrays = {name: torch.from_numpy(array) for name, array in arrays_of(example(layout, lanes)).items()}
-    decoder: Any = model.config.backbone_config
     heads = getattr(decoder, "num_key_value_heads", None) or decoder.num_attention_heads
     width = getattr(decoder, "head_dim", None) or decoder.hidden_size // decoder.num_attention_heads
     layers = range(decoder.num_hidden_layers)
@@ -68,21 +67,30 @@ def export_step(model: LDMForActionPrediction, layout: EnvironmentLayout, task: 
     }
     position = torch.zeros(lanes, dtype=torch.long)
     dimension = torch.export.Dim("lanes")
-    shapes = {name: {1 if name in ("grid", "pixels") else 0: dimension} for name in arrays}
+    variable = {name: {1 if name in ("grid", "pixels") else 0: dimension} for name in arrays}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, about itself
-        program = torch.onnx.export(
-            step,
-            (arrays, torch.ones(lanes, dtype=torch.bool), position, list(history.values())),
-            dynamic_shapes=(shapes, {0: dimension}, {0: dimension}, [{0: dimension}] * len(history)),
-            input_names=[*arrays, "active", "lengths", *history],
-            output_names=[*OUTPUTS, "next.lengths", *(f"next.{name}" for name in history)],
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                step,
+                (arrays, torch.ones(lanes, dtype=torch.bool), position, list(history.values())),
+                dynamic_shapes=(variable, {0: dimension}, {0: dimension}, [{0: dimension}] * len(history)),
+                input_names=[*arrays, "active", "lengths", *history],
+                output_names=[*OUTPUTS, "next.lengths", *(f"next.{name}" for name in history)],
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise CheckpointError(f"torch {torch.__version__} cannot export this model to ONNX: {reason}") from error
     assert program is not None
     return program.model_proto
+
+
+def _decoder(model: LDMForActionPrediction) -> Any:
+    """The backbone's configuration; its fields depend on its type."""
+    return model.config.backbone_config
 
 
 def quantised(graph: Any) -> Any:
@@ -189,21 +197,21 @@ class _Bag(nn.Module):
 class _Norm(nn.Module):
     """A decoder's normalisation by the root mean square."""
 
-    def __init__(self, norm: nn.Module) -> None:
+    def __init__(self, norm: Any) -> None:
         super().__init__()
-        self.weight, self.epsilon = norm.weight, float(norm.variance_epsilon)  # type: ignore[arg-type]
+        self.weight, self.epsilon = nn.Parameter(norm.weight), float(norm.variance_epsilon)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.rms_norm(x, list(self.weight.shape), self.weight, self.epsilon)  # type: ignore[union-attr, arg-type]
+        return F.rms_norm(x, list(self.weight.shape), self.weight, self.epsilon)
 
 
 class _Rotary(nn.Module):
     """A decoder's rotary positions, computed in double precision, so that they never have to be re-based."""
 
-    def __init__(self, rotary: nn.Module) -> None:
+    def __init__(self, rotary: Any) -> None:
         super().__init__()
-        self.scaling = float(rotary.attention_scaling)  # type: ignore[arg-type]
-        self.turns = nn.Buffer(rotary.inv_freq.detach().double() / (2 * math.pi), persistent=False)  # type: ignore
+        self.scaling = float(rotary.attention_scaling)
+        self.turns = nn.Buffer(rotary.inv_freq.detach().double() / (2 * math.pi), persistent=False)
 
     def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         turns = position_ids[..., None].double() * self.turns

@@ -270,6 +270,21 @@ def test_what_cannot_be_exported_says_why():
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("kind", ["qwen2", "llama", "mistral", "olmo2", "granite"])
+def test_every_backbone_that_attends_is_exported(kind, tmp_path):
+    backbone = {name: value for name, value in TINY["backbone_config"].items() if "layers" not in name}
+    sizes = backbone | {"model_type": kind, "num_hidden_layers": 2}
+    config = LDMConfig(**TINY | {"backbone_config": sizes, "window": 8})
+    model, processor = LDMForActionPrediction(config).eval(), LDMProcessor.from_config(config)
+    processor.add_environment("Toy-v0", OBSERVATION, ACTION)
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "model")
+    plain = LDMAgent(model, processor, (OBSERVATION, ACTION), "Toy-v0", num_envs=2)
+    exported = export_onnx(tmp_path / "model", tmp_path / "exported", "Toy-v0")
+    assert_same_path(plain, OnnxAgent.from_pretrained(exported, num_envs=2), 2, 50)
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("name", TEN)
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_the_published_model_acts_alike_for_two_thousand_steps(name, lanes, tmp_path):
