@@ -367,3 +367,18 @@ def test_agents_of_pettingzoo_are_named_in_errors(tiny):
         agent.act({"horse": HERE})
     with pytest.raises(SpaceMismatchError, match="is missing"):
         agent.act({"cow_0": HERE})
+
+
+def test_environments_of_pettingzoo_work(tiny):
+    pursuit = pytest.importorskip("pettingzoo.sisl.pursuit_v5")
+    herd = pursuit.parallel_env(max_cycles=6)
+    agent = LDMAgent(*tiny, herd)
+    observation, info = herd.reset(seed=0)
+    actions, steps = agent.act(observation, info=info), 0
+    while herd.agents:
+        assert list(actions) == herd.agents
+        observation, *feedback, info = herd.step(actions)
+        actions, steps = agent.act(observation, *feedback, info), steps + 1
+    assert steps == 6 and actions == {}
+    with pytest.raises(ArgumentError, match=r"act in turn \(AEC\).*aec_to_parallel"):
+        LDMAgent(*tiny, pursuit.env())
