@@ -99,6 +99,7 @@ class EnvironmentLayout:
 
     Raises:
         UnsupportedSpaceError: if a leaf of a space is not supported.
+        NonFiniteError: if the statistics are NaN or infinite.
         ValueError: if the statistics do not fit the spaces.
         TypeError: if they are no numbers.
         KeyError: if they lack a leaf.

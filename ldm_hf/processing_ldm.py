@@ -12,7 +12,7 @@ import torch
 from transformers import BatchFeature, ProcessorMixin
 
 from .configuration_ldm import NO_LABEL, LDMConfig, check_sizes
-from .errors import CheckpointError, UnknownEnvironmentError, UnsupportedSpaceError, short
+from .errors import CheckpointError, NonFiniteError, UnknownEnvironmentError, UnsupportedSpaceError, short
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Sizes
 from .spaces import Json, Space, SpaceJson, Statistics, space_from_json, space_to_json
 from .statistics_ldm import to_lists
@@ -152,6 +152,7 @@ class LDMProcessor(ProcessorMixin):
         Raises:
             UnknownEnvironmentError: if the processor does not know this name.
             CheckpointError: if what it keeps of the environment is damaged.
+            NonFiniteError: if the statistics of its data are NaN or infinite.
         """
         if name not in self._layouts:
             if name not in self.environments:
@@ -170,6 +171,8 @@ class LDMProcessor(ProcessorMixin):
                     statistics=entry["statistics"],
                     task=entry["task"],
                 )
+            except NonFiniteError as error:  # the data have such values
+                raise NonFiniteError(f"{name}: {error}; repair or drop such episodes before training.") from error
             except (UnsupportedSpaceError, LookupError, ValueError, TypeError, AttributeError) as error:
                 raise CheckpointError(
                     f"what the model keeps of {name} cannot be used ({error!r}); is it of a later version, or damaged?"
