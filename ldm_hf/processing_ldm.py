@@ -17,7 +17,7 @@ from transformers.utils import cached_file
 
 from .cache_ldm import RingBufferCache
 from .configuration_ldm import NO_LABEL, LDMConfig, check_sizes
-from .errors import CheckpointError, UnknownEnvironmentError, UnsupportedSpaceError
+from .errors import CheckpointError, NonFiniteError, UnknownEnvironmentError, UnsupportedSpaceError
 from .known_ldm import FILES, KnownEnvironment, KnownEnvironments
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Sizes
 from .modeling_ldm import LDMForActionPrediction, LDMOutput
@@ -192,6 +192,7 @@ class LDMProcessor(ProcessorMixin):
         Raises:
             UnknownEnvironmentError: if the processor does not know this name.
             CheckpointError: if what it keeps of the environment is damaged.
+            NonFiniteError: if the statistics of its data are NaN or infinite.
         """
         if name not in self._layouts:
             if name not in self.environments:
@@ -210,6 +211,8 @@ class LDMProcessor(ProcessorMixin):
                     statistics=entry["statistics"],
                     task=entry["task"],
                 )
+            except NonFiniteError as error:  # the data have such values
+                raise NonFiniteError(f"{name}: {error}; repair or drop such episodes before training.") from error
             except (UnsupportedSpaceError, LookupError, ValueError, TypeError, AttributeError) as error:
                 raise CheckpointError(
                     f"what the model keeps of {name} cannot be used ({error!r}); is it of a later version, or damaged?"

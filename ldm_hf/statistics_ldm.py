@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import NonFiniteError
 from .spaces import Json
 
 SINGLE = 8 * float(np.finfo(np.float32).eps)  # relative: what may be rounding noise in float32
@@ -48,7 +49,8 @@ def moments(given: Json, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Mean and deviation of stored statistics as arrays of the shape.
 
     Raises:
-        ValueError: if they are damaged: of another size, not finite, or with a negative deviation.
+        NonFiniteError: if a number is NaN or infinite.
+        ValueError: if they are damaged: of another size, or with a negative deviation.
         TypeError: if they are no numbers.
         KeyError: if one is missing.
     """
@@ -56,8 +58,10 @@ def moments(given: Json, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     for part, values in found.items():
         if values.size != math.prod(shape):
             raise ValueError(f"{part} of {values.size} numbers, expected {math.prod(shape)}")
-        if not np.isfinite(values).all() or (part == "std" and (values < 0).any()):
-            raise ValueError(f"{part} is not finite, or negative")
+        if not np.isfinite(values).all():
+            raise NonFiniteError(f"{part} in the statistics is NaN or infinite")
+        if part == "std" and (values < 0).any():
+            raise ValueError("a deviation is negative")
     return {part: values.reshape(shape) for part, values in found.items()}
 
 

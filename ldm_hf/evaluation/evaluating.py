@@ -145,10 +145,10 @@ def evaluate(
         LDMError: if ``output`` exists and holds something else, or cannot be written.
     """
     options = options or EvaluationOptions()
-    if output is not None:
-        check_writable(output)
     loaded_model.cache_clear()  # the folder may hold another model than at the last call
     model, processor = loaded_model(str(model_path))
+    if output is not None:
+        check_writable(output)  # before anything is measured
     asked = names is not None
     names = list(dict.fromkeys(processor.environments if names is None else names))
     if not names:
@@ -160,7 +160,9 @@ def evaluate(
     for name, result in done.items():
         on_result(name, result)
     due = [name for name in names if name not in done]
-    failures = {} if asked else {name: _distrust(name, effect) for name in due if (effect := what_runs(name))}
+    failures: dict[str, str] = {}
+    if not asked:
+        failures = {name: _distrust(name, effect) for name in due if (effect := what_runs(name))}
 
     def results(intervals: bool) -> Results:
         environments = {name: done[name] for name in names if name in done}

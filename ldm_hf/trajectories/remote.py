@@ -22,7 +22,7 @@ from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils.tqdm import tqdm as hub_tqdm
 from tqdm.auto import tqdm
 
-from ..errors import DatasetError, InvalidNameError, short
+from ..errors import DatasetError, InvalidNameError, NonFiniteError, short
 from ..observations_ldm import leaf_kind
 from ..spaces import Statistics, Steps, leaves
 from ..statistics_ldm import moments, to_lists
@@ -79,7 +79,7 @@ class RemoteTrajectories:
         self.num_episodes, self.num_steps = entry["episodes"], entry["steps"]
         try:
             self._statistics = self._checked(entry["statistics"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (NonFiniteError, ValueError, TypeError, KeyError) as error:
             raise _damaged(repo_id, f"statistics of {name}: {error!r}") from error
         self._here: EnvironmentTrajectories | None = None
 
@@ -231,8 +231,8 @@ def _check_entry(name: str, entry: IndexEntry) -> None:
     missing = IndexEntry.__required_keys__ - set(entry)
     if missing:
         raise ValueError(f"too little of {name}: no {', '.join(sorted(missing))}")
-    for field in ("episodes", "steps"):
-        number: object = entry[field]  # type: ignore[literal-required]
+    counts: dict[str, object] = {"episodes": entry["episodes"], "steps": entry["steps"]}
+    for field, number in counts.items():
         if type(number) is not int or not 1 <= number <= MOST_STEPS:
             raise ValueError(f"{name}: {field} is {short(number)}")
     files: object = entry["files"]

@@ -98,13 +98,12 @@ def test_a_folder_is_no_file(tmp_path):
         check_writable(tmp_path)
 
 
-def test_an_output_that_cannot_be_written_costs_no_measurement(blocked, monkeypatch):
-    def too_late(*_):
-        raise AssertionError("a model was loaded")
-
-    monkeypatch.setattr(evaluating, "loaded_model", SimpleNamespace(cache_clear=lambda: None, __call__=too_late))
+def test_an_output_that_cannot_be_written_costs_no_measurement(blocked, model, processor, tmp_path, monkeypatch):
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    monkeypatch.setattr(evaluating, "run_tasks", lambda *_: pytest.fail("something was measured"))
     with pytest.raises(LDMError, match="cannot be written"):
-        evaluate("model", output=blocked / "r.json")
+        evaluate(tmp_path / "model", ["CartPole-v1"], output=blocked / "r.json")
 
 
 def test_a_cache_that_cannot_be_made_is_an_error_with_a_cure(blocked, tmp_path, monkeypatch):

@@ -257,7 +257,7 @@ def test_parts_of_other_models_are_not_fetched_for_a_processor(saved, tmp_path):
         {"statistics": {}},
         {"statistics": MOMENTS | {"observation": {"": {"mean": [0, 0, 0], "std": [1, 1, 1]}}}},
         {"statistics": MOMENTS | {"observation": {"": {"mean": [0, "x"], "std": [1, 1]}}}},
-        {"statistics": MOMENTS | {"reward": {"mean": float("nan"), "std": 1}}},
+        {"statistics": MOMENTS | {"reward": {"mean": 0, "std": -1}}},
         {"task": 5},
         {"action_space": {"type": "Dict", "spaces": 3}},
     ],
