@@ -12,8 +12,6 @@ import warnings
 from collections.abc import Iterator
 from typing import Protocol
 
-import numpy as np
-
 logger = logging.getLogger(__name__)
 
 INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
@@ -52,6 +50,8 @@ def close(env: Closable, name: str) -> None:
 def undisturbed() -> Iterator[None]:
     """Restores at the end what environments may change: working directory, signal handlers, alarms, warnings, NumPy's
     error state and Python's output streams."""
+    import numpy as np  # late, since every command imports this module
+
     folder, streams = _working_directory(), (sys.stdout, sys.stderr)
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     errors, callback = np.geterr(), np.geterrcall()
