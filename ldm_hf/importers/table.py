@@ -42,6 +42,9 @@ class TableSource(Source):
             the header.
     """
 
+    groups: np.ndarray  # number of the entity and episode of each row, in the order of the steps
+    dated: bool  # whether times are nanoseconds
+
     def __init__(
         self, source: str | Path | Sequence[str | Path] | pd.DataFrame, columns: str | Path | Mapping[str, object]
     ) -> None:

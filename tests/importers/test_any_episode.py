@@ -177,10 +177,11 @@ def write(kind, logged, folder, last):
 def check_episodes(kind, logged, last, folder, whole_way=False):
     """Imports what was written and compares every value."""
     source, format = write(kind, logged, folder, last)
+    options = {"repeated_ends": "each"} if kind == "d4rl" else {}  # episodes of one step
     if whole_way:
-        found = episodes_of(brought(format, source, folder / "out"))
+        found = episodes_of(brought(format, source, folder / "out", **options))
     else:
-        opened = open_source(format, source)
+        opened = open_source(format, source, **options)
         found = [
             episode
             | {

@@ -184,19 +184,13 @@ def check_table(table, dialect, folder, whole_way=False):
         columns = folder / "columns.yaml"
     if whole_way:
         episodes = episodes_of(brought("table", source, folder / "out", columns=columns))
-        joined = {
-            name: np.concatenate([episode[role][name] for episode in episodes])
-            for role, names in (("observation", ("level", "mode")), ("action", ("flow", "pump")))
-            for name in names
-        }
     else:
-        opened = open_source("table", source, columns=columns)
-        episodes = list(opened.episodes())
-        joined = {
-            name: np.concatenate([episode[role][name] for episode in episodes])
-            for role, names in (("observation", ("level", "mode")), ("action", ("flow", "pump")))
-            for name in names
-        }
+        episodes = list(open_source("table", source, columns=columns).episodes())
+    joined = {
+        name: np.concatenate([episode[role][name] for episode in episodes])
+        for role, names in (("observation", ("level", "mode")), ("action", ("flow", "pump")))
+        for name in names
+    }
     for name in ("level", "flow"):
         found, wanted = joined[name][:, 0], table[name]
         if found.dtype == np.int64:
