@@ -138,9 +138,13 @@ class EnvironmentLayout:
         if statistics is not None:
             self.mean, std = (self._stored(statistics["observation"], part) for part in ("mean", "std"))
             self.spread = spread(self.mean, std, self.observations.precision)
-            self.reward_rms = float(np.hypot(statistics["reward"]["mean"], statistics["reward"]["std"]))
-            if not np.isfinite(self.reward_rms):
-                raise NonFiniteError(f"{name}: the stored statistics of the reward are NaN or infinite; {ANEW}")
+            place = f"{name}: the stored statistics of the reward"
+            try:
+                self.reward_rms = math.hypot(*(float(statistics["reward"][part]) for part in ("mean", "std")))
+            except (KeyError, TypeError, ValueError) as error:
+                raise SpaceMismatchError(f"{place} are missing or no numbers; {ANEW}") from error
+            if not math.isfinite(self.reward_rms):
+                raise NonFiniteError(f"{place} are NaN or infinite; {ANEW}")
         self.task_ids = self.encode_task(task)
 
     def _stored(self, statistics: Statistics, part: str) -> np.ndarray:
