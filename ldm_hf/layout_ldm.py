@@ -140,7 +140,7 @@ class EnvironmentLayout:
             self.spread = spread(self.mean, std, self.observations.precision)
             place = f"{name}: the stored statistics of the reward"
             try:
-                self.reward_rms = math.hypot(*(float(statistics["reward"][part]) for part in ("mean", "std")))
+                self.reward_rms = float(np.hypot(*(float(statistics["reward"][part]) for part in ("mean", "std"))))
             except (KeyError, TypeError, ValueError) as error:
                 raise SpaceMismatchError(f"{place} are missing or no numbers; {ANEW}") from error
             if not math.isfinite(self.reward_rms):
