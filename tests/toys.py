@@ -1,5 +1,7 @@
 """Small environments and observers for tests of the agent."""
 
+import re
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -128,3 +130,8 @@ def assert_same_actions(first, second):
     first, second = stack(ACTION, first[:count]), stack(ACTION, second[:count])
     assert np.array_equal(first["choice"], second["choice"])
     np.testing.assert_allclose(first["force"], second["force"], atol=1e-4)
+
+
+def short(value: object) -> str:
+    """The name of a test for a value, the same in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))[:60]

@@ -10,7 +10,7 @@ from gymnasium.vector import SyncVectorEnv
 from ldm_hf import LDMAgent
 from ldm_hf.errors import ArgumentError, SpaceMismatchError, UnsupportedSpaceError
 
-from ..toys import CHOICE, NEXT_STEP, POINT, SAME_STEP, Fixed, Recorder, Toy, assert_same_actions, play, toys
+from ..toys import CHOICE, NEXT_STEP, POINT, SAME_STEP, Fixed, Recorder, Toy, assert_same_actions, play, short, toys
 
 HERE = np.zeros(2, np.float32)
 
@@ -47,7 +47,7 @@ def lanes(tiny, count=3, action_space=CHOICE):
         ((HERE, 1.0, False, False, [{}, {}]), "info is .*for each of 1 lane"),
         ((HERE, 1.0, False, False, [7]), "the info of lane 0 is 7"),
     ],
-    ids=str,
+    ids=short,
 )
 def test_one_sentence_names_the_cure(tiny, arguments, message):
     with pytest.raises(ArgumentError, match=message) as caught:
@@ -145,7 +145,7 @@ def test_masks_of_parts_in_lanes(tiny, kind):
 @pytest.mark.parametrize(
     "mask",
     [{"a": [1, 1, 1]}, {**ONE, "a": [1, 1]}, {**ONE, "b": (None, [1, 1])}, np.ones(4), "all", 3, [[1, 2], 3], (1, 2)],
-    ids=str,
+    ids=short,
 )
 def test_a_mask_of_another_space_is_an_error(tiny, mask):
     with pytest.raises(SpaceMismatchError, match="action_mask"):
@@ -207,7 +207,7 @@ class Nobody(Zoo):
         (Unequal(), "agents 'a' and 'b' of .*Unequal have different spaces.*an LDMAgent for each kind"),
         (Nobody(), "possible_agents"),
     ],
-    ids=str,
+    ids=short,
 )
 def test_what_is_no_environment_is_told(tiny, env, message):
     with pytest.raises(ArgumentError, match=message):

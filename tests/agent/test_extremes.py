@@ -21,7 +21,7 @@ from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, open_dataset
 
 from ..conftest import random_steps
 from ..strategies import edge_spaces
-from ..toys import CHOICE, POINT, Fixed
+from ..toys import CHOICE, POINT, Fixed, short
 
 LARGEST = np.finfo(np.float64).max
 REALS = spaces.Box(-np.inf, np.inf, (2,), np.float64)
@@ -262,7 +262,7 @@ def test_every_choice_about_a_power_of_the_digits_can_be_taken(base, power, more
         (spaces.Text(10**9), CHOICE),
         (POINT, spaces.Discrete(2**63 - 1)),
     ],
-    ids=str,
+    ids=short,
 )
 def test_memory_does_not_grow_with_the_numbers_in_a_space(tiny, observation_space, action_space):
     rng = np.random.default_rng(0)
@@ -311,7 +311,7 @@ def test_symbols_that_only_unsigned_integers_hold_keep_apart(processor):
         (spaces.MultiBinary(2**21), False, "2,097,152 symbols"),
         (spaces.MultiBinary(10**10), False, "10,000,000,000 entries"),
     ],
-    ids=str,
+    ids=short,
 )
 def test_spaces_that_nothing_can_act_in_name_the_leaf(tiny, space, action, message):
     arm = spaces.Dict({"arm": space})

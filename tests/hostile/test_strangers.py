@@ -27,6 +27,7 @@ from ldm_hf.trajectories.remote import index_entries, write_index
 from ldm_hf.trajectories.writer import shards
 from ldm_hf.utils.files import read_yaml
 
+from ..toys import short
 from ..trajectories.test_trajectories import change_description, describe, make_episodes, write
 from .mutations import SPACES, YAML_LINES
 
@@ -77,7 +78,7 @@ def test_a_dataset_cannot_name_a_place_outside_the_cache(name, tmp_path, monkeyp
         ({"steps": None}, "steps is"),
         ({"files": None}, "files are"),
     ],
-    ids=str,
+    ids=short,
 )
 def test_a_damaged_entry_of_an_index_is_named(fields, message, tmp_path):
     folder = write(tmp_path, make_episodes())
@@ -222,7 +223,7 @@ MOMENTS = {"observation": {"": {"mean": [0, 0], "std": [1, 1]}}, "reward": {"mea
         ({"backbone_config": [5]}, "no usable backbone_config"),
         ({"image_channels": "many"}, "image_channels"),
     ],
-    ids=lambda value: str(value)[:60],
+    ids=short,
 )
 def test_a_damaged_or_hostile_configuration_is_one_error(fields, message, saved, tmp_path):
     shutil.copytree(saved, tmp_path / "model")
@@ -261,7 +262,7 @@ def test_parts_of_other_models_are_not_fetched_for_a_processor(saved, tmp_path):
         {"task": 5},
         {"action_space": {"type": "Dict", "spaces": 3}},
     ],
-    ids=lambda value: str(value)[:60],
+    ids=short,
 )
 def test_a_damaged_environment_of_a_processor_is_one_error(entry, saved, tmp_path):
     shutil.copytree(saved, tmp_path / "model")
