@@ -84,6 +84,7 @@ class LDMColumns(nn.Module):
     def __init__(self, columns: int, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width, columns))
+        nn.init.kaiming_uniform_(self.weight, math.sqrt(5))  # like `nn.Linear`: a seed makes the same model as ever
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x.to(self.weight.dtype), self.weight[:, : x.shape[-1]])
