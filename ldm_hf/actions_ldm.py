@@ -279,7 +279,7 @@ class ActionCodec:
             )
         owner = [(leaf, index) for leaf in self.leaves for index in range(len(leaf.sizes))]
         self.owner = owner
-        self._widths = {leaf.path: 0 if leaf.continuous else sum(leaf.n) for leaf in self.leaves}
+        self._widths = {leaf.path: sum(leaf.n) if isinstance(leaf, _ChoiceLeaf) else 0 for leaf in self.leaves}
         self.continuous = np.array([leaf.continuous for leaf, _ in owner], bool)
         names = [("element", leaf.path, leaf.continuous, index) for leaf, index in owner]
         self.ids = np.array([bucket(key(*name), 0, element_buckets) for name in names], np.int64).reshape(-1)

@@ -164,7 +164,7 @@ class LDMConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     @classmethod
-    def from_dict(cls, config_dict: Fields, **kwargs: Any) -> "LDMConfig":  # type: ignore[override]
+    def from_dict(cls, config_dict: Fields, **kwargs: Any) -> "LDMConfig":
         """Takes over the fields of a saved configuration, which may come from a stranger.
 
         Raises:

@@ -136,11 +136,12 @@ class EnvironmentLayout:
         self.spread: np.ndarray | None = None
         self.reward_rms: float | None = None
         if statistics is not None:
-            self.mean, std = (self._stored(statistics["observation"], part) for part in ("mean", "std"))
-            self.spread = spread(self.mean, std, self.observations.precision)
+            self.mean, deviation = (self._stored(statistics["observation"], part) for part in ("mean", "std"))
+            self.spread = spread(self.mean, deviation, self.observations.precision)
             place = f"{name}: the stored statistics of the reward"
             try:
-                self.reward_rms = float(np.hypot(*(float(statistics["reward"][part]) for part in ("mean", "std"))))
+                mean, std = (float(statistics["reward"][part]) for part in ("mean", "std"))
+                self.reward_rms = float(np.hypot(mean, std))
             except (KeyError, TypeError, ValueError) as error:
                 raise SpaceMismatchError(f"{place} are missing or no numbers; {ANEW}") from error
             if not math.isfinite(self.reward_rms):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import BatchFeature, ProcessorMixin
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from .cache_ldm import RingBufferCache
 from .configuration_ldm import NO_LABEL, LDMConfig, check_sizes
@@ -142,7 +142,10 @@ class LDMProcessor(ProcessorMixin):
         count = told[0].get("environments")
         if type(count) is int and count:  # formerly the environments themselves were there
             found = [cached_file(pretrained_model_name_or_path, name, **place) for name in FILES]
-            told[0]["environments"] = KnownEnvironments.load(*map(Path, found), count)
+            if None in found:
+                raise OSError(f"{pretrained_model_name_or_path} knows environments, but lacks {' or '.join(FILES)}")
+            lines, numbers = (Path(str(path)) for path in found)
+            told[0]["environments"] = KnownEnvironments.load(lines, numbers, count)
         return told
 
     @classmethod

@@ -102,7 +102,7 @@ def import_data(
                 raise SpaceMismatchError(
                     f"{source} has a different {which} space than {env} ({'; '.join(differences)}); leave --env out."
                 )
-    decided = {"out_of_bounds": out_of_bounds, "bad_episodes": bad_episodes}
+    decided: dict[str, Any] = {"out_of_bounds": out_of_bounds, "bad_episodes": bad_episodes}
     if dry_run:
         _show(preview(opened, **decided, **described))
         return

@@ -60,8 +60,8 @@ class Plan:
 
     def absolute(self) -> Plan:
         """The plan with folders that do not depend on the working directory."""
-        folders = (str(Path(folder).absolute()) for folder in (self.folder, self.references_folder))
-        return replace(self, **dict(zip(("folder", "references_folder"), folders, strict=True)))
+        folder, references = (str(Path(place).absolute()) for place in (self.folder, self.references_folder))
+        return replace(self, folder=folder, references_folder=references)
 
     def steps_of(self, spec: EnvironmentSpec) -> int:
         """Number of steps to collect in an environment."""

@@ -110,6 +110,7 @@ def first_wrong(episodes: list[Episode], checked: list[Column], name: str) -> tu
     count, failure = len(episodes), None
     for column in checked if episodes else ():
         parts: list[Any] = [episode[column.role][column.path] for episode in episodes[:count]]  # type: ignore[literal-required]
+        assert column.space is not None
         wrong = outside(column.space, np.concatenate(parts)) if parts else np.zeros(0, bool)
         if wrong.any():
             place, count = int(wrong.argmax()), 0

@@ -8,6 +8,7 @@ import importlib.util
 import math
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,9 @@ class Step(nn.Module):
     def __init__(self, model: LDMForActionPrediction, layout: EnvironmentLayout, task: np.ndarray) -> None:
         super().__init__()
         self.model = _plain(copy.deepcopy(model).float().cpu())
-        constants = {"signature": layout.signature[None], "task": task[None]}
+        constants: dict[str, np.ndarray] = {"signature": layout.signature[None], "task": task[None]}
         constants |= {"element_ids": layout.actions.ids, "element_sizes": layout.actions.sizes}
-        slots = {"grid": layout.observations.grids, "pixels": layout.observations.pixels}
+        slots: dict[str, Sequence[Any]] = {"grid": layout.observations.grids, "pixels": layout.observations.pixels}
         for kind, found in slots.items():
             constants[f"{kind}_slots"] = np.concatenate([np.zeros(0, np.int64), *(leaf.slots for leaf in found)])
         for name, values in constants.items():

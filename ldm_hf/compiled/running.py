@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from ..errors import CheckpointError, MissingExtraError
 from ..layout_ldm import EncodedSteps, EnvironmentLayout, Previous
@@ -132,9 +133,8 @@ def example(layout: EnvironmentLayout, lanes: int) -> EncodedSteps:
     """A step of an environment in which everything is zero, as an agent encodes it."""
     parts: Arrays = {}
     for leaf in leaves(layout.observation_space):
-        zero = (
-            "" if leaf.space.shape is None or leaf.space.dtype is str else np.zeros(leaf.space.shape, leaf.space.dtype)
-        )
+        text = isinstance(leaf.space, spaces.Text) or leaf.space.shape is None
+        zero = "" if text else np.zeros(leaf.space.shape, leaf.space.dtype)
         parts[leaf.path] = leaf_array(leaf.space, [zero] * lanes)
     numbers = layout.observations.numbers(parts, lanes)
     nothing, no = np.zeros(lanes), np.zeros(lanes, bool)

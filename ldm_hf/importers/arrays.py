@@ -47,4 +47,4 @@ def flags(values: object, place: str) -> np.ndarray:
     if wrong.any():
         step = int(np.argmax(wrong))
         raise DatasetError(f"{place}: step {step} is {array[step]}, neither true nor false.")
-    return array == 1
+    return np.asarray(array == 1)

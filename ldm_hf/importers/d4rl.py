@@ -125,7 +125,7 @@ class D4RLSource(Source):
                 f"{int(jumps.sum()):,} ends that timeouts do not mark, found where next_observations jumps "
                 f"(first after step {int(np.argmax(jumps))})"
             )
-        return done | jumps
+        return np.asarray(done | jumps)
 
     def _read(self, number: int) -> LoggedEpisode:
         """One episode."""
@@ -183,7 +183,7 @@ def _jumps(following: Tree, observations: Tree, where: str) -> np.ndarray:
         ):
             raise DatasetError(f"{where}: next_observations has other parts than observations.")
         found = [_jumps(following[name], observations[name], f"{where}.{name}") for name in observations]
-        return np.any(found, axis=0)
+        return np.asarray(np.any(found, axis=0))
     if following.shape != observations.shape:
         raise DatasetError(
             f"{where}: next_observations has shape {following.shape}, observations {observations.shape}."
@@ -195,4 +195,4 @@ def _jumps(following: Tree, observations: Tree, where: str) -> np.ndarray:
         equal = (following[:-1] == observations[1:]) | (np.isnan(following[:-1]) & np.isnan(observations[1:]))
     else:
         equal = following[:-1] == observations[1:]
-    return ~np.asarray(equal).reshape(len(following) - 1, -1).all(axis=1)
+    return np.asarray(~np.asarray(equal).reshape(len(following) - 1, -1).all(axis=1))

@@ -54,10 +54,7 @@ class Fitter:
             raise DatasetError(
                 f"{where} has more than 2 GiB of observations; make its pictures smaller (--image-size 84)."
             )
-        terminated, truncated = (
-            flags(episode[name], f"{where}: {name}")
-            for name in ("terminated", "truncated")  # type: ignore[literal-required]
-        )
+        terminated, truncated = (flags(episode[name], f"{where}: {name}") for name in ("terminated", "truncated"))
         over = terminated | truncated
         if len(over) != len(reward):
             raise DatasetError(f"{where} has {len(over)} flags of ends for {len(reward)} steps; repair or drop it.")

@@ -124,7 +124,7 @@ class Report:
         if described:
             return
         for role in ("observation", "action"):
-            for path, values in sorted(episode[role].items()):  # type: ignore[literal-required]
+            for path, values in sorted(episode[role].items()):
                 self._part(f"{role}.{path}" if path else role, role, values)
         self._part("reward", "reward", episode["reward"])
 

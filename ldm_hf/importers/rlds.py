@@ -210,7 +210,7 @@ def _numbers(values: list[Any], where: str) -> np.ndarray:
     Raises:
         DatasetError: if steps differ in shape, a number is missing, or whole numbers would lose digits.
     """
-    arrays = []
+    arrays: list[np.ndarray] = []
     for step, value in enumerate(values):
         try:
             array = np.asarray(value)

@@ -165,7 +165,7 @@ class Cells:
         filled = raw.mask(raw.isna(), 0) if self.empty.any() else raw
         if len(filled) and int(filled.max()) > MOST_WHOLE:
             self.refuse(int(np.argmax(filled.to_numpy(np.uint64))), "the number has more than 63 bits; make it a text")
-        return filled.to_numpy(np.int64)
+        return np.asarray(filled.to_numpy(np.int64))
 
     def _homogeneous(self, raw: pd.Series, decimal: str) -> pd.Series:
         """Python objects as a column of one type; mixed ones become texts, exactly as Python writes them."""

@@ -169,7 +169,7 @@ def load_columns(source: str | Path | Mapping[str, object]) -> tuple[dict[str, Y
     return data, str(path)
 
 
-class _Strict(yaml.BaseLoader):
+class _Strict(yaml.BaseLoader):  # type: ignore[misc]  # yaml is not typed
     """Reads YAML as texts and refuses keys that stand twice, of which YAML itself keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -181,7 +181,8 @@ class _Strict(yaml.BaseLoader):
                 problem = f"the key {name!r} stands twice" if name else "a key should be one word"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(name)
-        return super().construct_mapping(node, deep=True)
+        found: dict[Hashable, Any] = super().construct_mapping(node, deep=True)
+        return found
 
 
 def _texts(value: object) -> Yaml:
@@ -331,7 +332,7 @@ def _entry(name: str, value: Yaml, place: str, known: list[str], empty: tuple[st
     choices = _words(value.get("values", []), f"{place}.values", one=False)
     if len(set(choices)) < len(choices):
         raise DatasetError(f"{place}.values names something twice: {', '.join(choices)}.")
-    flags = {
+    flags: dict[str, Any] = {
         key: _one_of(value.get(key, "false"), ("true", "false"), f"{place}.{key}") == "true"
         for key in ("text", "words")
     }
@@ -409,7 +410,7 @@ def _one_of(value: Yaml, allowed: tuple[str, ...], place: str) -> str:
     """The value, which has to be one of those allowed."""
     if value not in allowed:
         raise DatasetError(f"{place} should be {' or '.join(allowed)}, is {value!r}.")
-    return value
+    return str(value)
 
 
 def _check_keys(data: object, allowed: list[str], place: str) -> None:

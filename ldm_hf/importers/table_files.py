@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NoReturn, cast
+from typing import Any, BinaryIO, NoReturn, cast
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\x00\x00": "utf-32", b"\xff\xfe
 BLOCK = 8 * 2**20  # bytes of a CSV file that are parsed at a time
 TABLES = "a .csv, .tsv or .txt file (also with .gz), a .parquet file, a folder of them, or a pattern such as log-*.csv"
 
-Raw = pa.Array | pd.Series
+Raw = Any
 """One column: texts of a CSV file, or typed values."""
 
 

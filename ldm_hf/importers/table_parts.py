@@ -263,7 +263,7 @@ class Part:
                 report.notes.append(f"{long:,} numbers have more than 17 digits and were rounded to double precision")
         rows = self._fill_order(column, report)
         if self.entry.missing in (REFUSE, PREVIOUS):
-            return numbers[rows]
+            return np.asarray(numbers[rows])
         if not column.empty.any():
             return numbers
         fill = self._fill_value()
@@ -339,7 +339,7 @@ def read_end(end: End, column: Cells, place: str, notation: Notation) -> np.ndar
     texts = column.texts()
     if end.values is not None:
         listed = match_values(column, texts, end.values, notation) >= 0
-        return listed & ~column.empty
+        return np.asarray(listed & ~column.empty)
     small = pc.utf8_lower(texts)
     for word, number in TRUTHS.items():
         small = pc.if_else(pc.equal(small, word), number, small)
@@ -353,7 +353,7 @@ def read_end(end: End, column: Cells, place: str, notation: Notation) -> np.ndar
         )
     except DatasetError as error:
         raise DatasetError(f"{place}: {error}") from error
-    return (numbers == 1) & ~column.empty
+    return np.asarray((numbers == 1) & ~column.empty)
 
 
 def match_values(column: Cells, texts: pa.Array, values: Sequence[str], notation: Notation) -> np.ndarray:

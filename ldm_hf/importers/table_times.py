@@ -163,7 +163,7 @@ class Times:
         )
         if order == "names":
             plain = _series(words).str.replace("-", " ").str.replace(",", "")
-        dates = self._parsed(plain, order, bool(known.any()))
+        dates = self._parsed(plain, str(order), bool(known.any()))
         taken = dates.take(np.asarray(unique.indices)).reset_index(drop=True)
         self._refuse_unread(taken, texts, "{} is no time; such a day or hour does not exist")
         return self._nanoseconds(taken, zones)
@@ -249,7 +249,7 @@ class Times:
         if dates.dt.tz is not None:
             dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
         try:
-            return dates.dt.as_unit("ns").to_numpy().astype(np.int64)
+            return np.asarray(dates.dt.as_unit("ns").to_numpy().astype(np.int64))
         except pd.errors.OutOfBoundsDatetime as error:
             raise DatasetError(f"column {self.name}: a date is before 1677 or after 2262 ({error}).") from error
 

@@ -102,7 +102,7 @@ def _existing(path: Path) -> DatasetCard | None:
     if not path.exists():
         return None
     try:
-        card = DatasetCard.load(path, ignore_metadata_errors=True)
+        card: DatasetCard = DatasetCard.load(path, ignore_metadata_errors=True)
         for name in ("task_categories", "tags"):
             sorted(card.data.to_dict().get(name) or [])
         return card

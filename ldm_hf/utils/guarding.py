@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _working_directory() -> str | None:
         return None
 
 
-def _restore(handlers: dict[signal.Signals, object]) -> None:
+def _restore(handlers: Mapping[signal.Signals, object]) -> None:
     """Sets signal handlers that have changed to what they were."""
     for number, handler in handlers.items():
         if signal.getsignal(number) is not handler and handler is not None:  # None: not set by Python

@@ -163,7 +163,7 @@ class _Worker:
 
     def progress(self) -> int:
         """What was reported since the last call."""
-        amount = self._shared.amount - self._seen
+        amount: int = self._shared.amount - self._seen
         self._seen += amount
         return amount
 
