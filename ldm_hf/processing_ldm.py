@@ -272,9 +272,10 @@ class ModelStep:
         """
         inputs = self.processor(encoded).to(self.model.device)
         output = self._call(**inputs, cache=cache, active=torch.from_numpy(active).to(self.model.device))
+        found: list[Any] = [output.logits, output.means, output.deviations]
         logits, means, deviations = (
             tensor.view(len(active), len(encoded.layout.actions.sizes), *tensor.shape[2:]).cpu().numpy()
-            for tensor in (output.logits, output.means, output.deviations)
+            for tensor in found
         )
         return logits, means, deviations
 

@@ -134,7 +134,7 @@ def example(layout: EnvironmentLayout, lanes: int) -> EncodedSteps:
     parts: Arrays = {}
     for leaf in leaves(layout.observation_space):
         text = isinstance(leaf.space, spaces.Text) or leaf.space.shape is None
-        zero = "" if text else np.zeros(leaf.space.shape, leaf.space.dtype)
+        zero = "" if text else np.zeros(leaf.space.shape or (), leaf.space.dtype or np.float32)
         parts[leaf.path] = leaf_array(leaf.space, [zero] * lanes)
     numbers = layout.observations.numbers(parts, lanes)
     nothing, no = np.zeros(lanes), np.zeros(lanes, bool)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import pandas as pd
@@ -227,13 +227,13 @@ class Cells:
 
     def keys(self) -> np.ndarray:
         """A number for each different cell ``(N,)``, in the order in which they appear."""
-        values = self.values.to_pandas() if self.kind == TEXT else pd.Series(self.values)
+        values = cast(Any, self.values).to_pandas() if self.kind == TEXT else pd.Series(self.values)
         codes: np.ndarray = pd.factorize(values)[0]
         return codes
 
     def content(self) -> np.ndarray | str:
         """The cells as one value that can be hashed."""
-        return "\x00".join(self.values.to_pylist()) if self.kind == TEXT else np.asarray(self.values)
+        return "\x00".join(cast(Any, self.values).to_pylist()) if self.kind == TEXT else np.asarray(self.values)
 
     def texts(self) -> pa.Array:
         """The cells as texts; whole real numbers without a point."""

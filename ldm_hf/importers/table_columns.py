@@ -322,7 +322,7 @@ def _entry(name: str, value: Yaml, place: str, known: list[str], empty: tuple[st
     twice = {column for column in resolved if resolved.count(column) > known.count(column) > 0}
     if twice or not resolved:
         raise DatasetError(f"{place} names {'no column' if not resolved else f'{min(twice)!r} twice'}.")
-    numbers = {
+    numbers: dict[str, Any] = {
         key: _number(value[key], f"{place}.{key}") for key in ("low", "high", "scale", "offset") if key in value
     }
     if numbers.get("low", -math.inf) > numbers.get("high", math.inf):

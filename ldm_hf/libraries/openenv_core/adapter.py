@@ -180,7 +180,7 @@ class _Fields:
             self._spaces = dict(space.spaces)
         else:
             found = {name: _space(field, (example or {}).get(name)) for name, field in self._schemas.items()}
-            bounded = [[name, space] for name, space in found.items() if space is not None]
+            bounded: list[Any] = [[name, space] for name, space in found.items() if space is not None]
             required = schema.get("required", ()) if role == "action" else ()
             missing = [name for name in found if found[name] is None and name in required]
             built = space_from_json({"type": "Dict", "spaces": bounded})

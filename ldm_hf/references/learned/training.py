@@ -90,7 +90,7 @@ def train_reference(
     return record
 
 
-def open_study(name: str, journal: Path) -> optuna.Study:
+def open_study(name: str, journal: Path) -> optuna.study.Study:
     """The competition in a journal, begun if there is none; its configurations are checked before they are used.
 
     Raises:
@@ -103,7 +103,7 @@ def open_study(name: str, journal: Path) -> optuna.Study:
     try:
         if journal.exists() and journal.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST:,} bytes")
-        study: optuna.Study = optuna.create_study(
+        study: optuna.study.Study = optuna.create_study(
             study_name=name,
             storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
             load_if_exists=True,
@@ -168,7 +168,7 @@ class _Competition:
         budget: float,
         target: float | None,
         seed: int,
-        study: optuna.Study,
+        study: optuna.study.Study,
     ) -> None:
         self.spec, self.place, self.adapter, self.env = spec, place, adapter, env
         self.fixed, self.budget, self.target, self.seed, self.study = fixed, budget, target, seed, study
