@@ -98,17 +98,17 @@ def open_study(name: str, journal: Path) -> optuna.study.Study:
         LDMError: if it cannot be written.
         MissingExtraError: without Optuna.
     """
-    optuna = _optuna()
+    library = _optuna()
     check_writable(journal)
     try:
         if journal.exists() and journal.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST:,} bytes")
-        study: optuna.study.Study = optuna.create_study(
+        study: optuna.study.Study = library.create_study(
             study_name=name,
-            storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal))),
+            storage=library.storages.JournalStorage(library.storages.journal.JournalFileBackend(str(journal))),
             load_if_exists=True,
             direction="maximize",
-            pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
+            pruner=library.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
         )
         for trial in study.trials:
             _check_trial(trial)
