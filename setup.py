@@ -72,7 +72,6 @@ extras = {
         "pytest-xdist>=3.6",
         "sybil>=10",
         "parameterized>=0.9",  # of transformers' own tests
-        "torchao>=0.15",
     ],
 }
 extras["all"] = sorted(

@@ -234,9 +234,11 @@ def two_tokens():
         categorical=None,
         action_numeric=None,
         task=None,
+        *pictures,
+        cache=None,
+        active=None,
         **kwargs,
     ):
-        cache, active = kwargs.get("cache"), kwargs.get("active")
         seen = self.bag(signature)[:, None].expand(-1, feedback.shape[1], -1)
         done = self.feedback(feedback) + seen
         if task is not None:

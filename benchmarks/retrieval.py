@@ -48,11 +48,7 @@ class Retrieval:
         layout, encoder = self.layout, self.layout.observations
         numbers = encoder.numbers(parts, count)
         encoded = encoder.encode(parts, numbers, standardise(numbers, layout.mean, layout.spread))
-        pixels = (
-            []
-            if encoded.pixels is None
-            else [encoded.pixels.swapaxes(0, 1).reshape(count, -1) / np.float32(255)]
-        )
+        pixels = [] if encoded.pixels is None else [encoded.pixels.swapaxes(0, 1).reshape(count, -1) / np.float32(255)]
         grids = [] if encoded.grid is None else [encoded.grid.swapaxes(0, 1).reshape(count, -1)]
         return (
             np.concatenate([encoded.numeric, *pixels], axis=1, dtype=np.float32),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 set_waiting()
 
+WITHOUT_TRANSFORMERS = "onnx"
 _MODULES = {
     "LDMAgent": "agent",
     "LDMConfig": "configuration_ldm",
@@ -43,7 +44,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _MODULES[name] != "onnx":  # which runs without transformers
+    if _MODULES[name] != WITHOUT_TRANSFORMERS:
         import_module(".auto", __name__)  # AutoConfig, AutoModel and AutoProcessor learn about LDM
     return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 

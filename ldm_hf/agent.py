@@ -86,13 +86,14 @@ def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMPro
     Raises:
         CheckpointError: if there is no usable model; says why.
     """
-    from .configuration_ldm import LDMConfig, check_weights
+    from .configuration_ldm import LDMConfig, base_of, check_weights
     from .modeling_ldm import LDMForActionPrediction
     from .processing_ldm import LDMProcessor
 
     try:
-        config = LDMConfig.from_pretrained(path_or_repo)
-        check_weights(path_or_repo, config.num_parameters)
+        base = base_of(path_or_repo)
+        config = LDMConfig.from_pretrained(base)
+        check_weights(base, config.num_parameters)
         loaded: Any = LDMForActionPrediction.from_pretrained(
             path_or_repo, config=config, use_safetensors=True, output_loading_info=True
         )

@@ -27,6 +27,7 @@ LARGEST = 2**24  # of any single size; larger ones are damage, and would take me
 LAYERS = 2**10
 PARAMETERS = 2**36
 PER_BYTE = 8  # parameters of a model for each byte of its weights; more would be made up, and take memory
+ADAPTER = "adapter_config.json"
 INDEX_BYTES = 2**26  # of the list of the files of weights
 LIMITS = {
     "num_choices": 2**16,
@@ -322,6 +323,18 @@ def check_weights(path_or_repo: str | Path, parameters: int) -> None:
     size = weight_bytes(path_or_repo)
     if parameters > PER_BYTE * size:
         raise ValueError(f"config.json describes about {parameters:,} parameters, but the weights have {size:,} bytes")
+
+
+def base_of(path_or_repo: str | Path) -> str:
+    """Where the weights of a model are: elsewhere if there is only an adapter of PEFT.
+
+    Raises:
+        OSError: if there is nothing.
+        ValueError: if the adapter is damaged.
+    """
+    place = str(path_or_repo)
+    adapter = cached_file(place, ADAPTER, _raise_exceptions_for_missing_entries=False)
+    return place if adapter is None else str(json.loads(Path(adapter).read_bytes())["base_model_name_or_path"])
 
 
 def weight_bytes(path_or_repo: str | Path) -> int:

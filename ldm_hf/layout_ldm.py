@@ -144,6 +144,8 @@ class EnvironmentLayout:
                 self.reward_rms = float(np.hypot(mean, std))
             except (KeyError, TypeError, ValueError) as error:
                 raise SpaceMismatchError(f"{place} are missing or no numbers; {ANEW}") from error
+            if std < 0:
+                raise SpaceMismatchError(f"{place} have a negative deviation; {ANEW}")
             if not math.isfinite(self.reward_rms):
                 raise NonFiniteError(f"{place} are NaN or infinite; {ANEW}")
         self.task_ids = self.encode_task(task)
@@ -159,8 +161,10 @@ class EnvironmentLayout:
                 raise SpaceMismatchError(f"{place} are missing or no numbers; {ANEW}") from error
             if len(given) != math.prod(leaf.space.shape or ()):
                 raise SpaceMismatchError(f"{place} are of {len(given)} numbers, of another space; {ANEW}")
-            if not np.isfinite(given).all() or (part == "std" and (given < 0).any()):
-                raise NonFiniteError(f"{place} are NaN, infinite or negative; {ANEW}")
+            if not np.isfinite(given).all():
+                raise NonFiniteError(f"{place} are NaN or infinite; {ANEW}")
+            if part == "std" and (given < 0).any():
+                raise SpaceMismatchError(f"{place} have a negative deviation; {ANEW}")
             values.append(given)
         return np.concatenate(values)
 

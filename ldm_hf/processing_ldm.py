@@ -17,7 +17,7 @@ from transformers.utils.hub import cached_file
 
 from .cache_ldm import RingBufferCache
 from .configuration_ldm import NO_LABEL, LDMConfig, check_sizes
-from .errors import CheckpointError, NonFiniteError, UnknownEnvironmentError, UnsupportedSpaceError
+from .errors import CheckpointError, LDMError, NonFiniteError, UnknownEnvironmentError
 from .known_ldm import FILES, KnownEnvironment, KnownEnvironments
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Sizes
 from .modeling_ldm import LDMForActionPrediction, LDMOutput
@@ -216,7 +216,7 @@ class LDMProcessor(ProcessorMixin):
                 )
             except NonFiniteError as error:  # the data have such values
                 raise NonFiniteError(f"{name}: {error}; repair or drop such episodes before training.") from error
-            except (UnsupportedSpaceError, LookupError, ValueError, TypeError, AttributeError) as error:
+            except (LDMError, LookupError, ValueError, TypeError, AttributeError) as error:
                 raise CheckpointError(
                     f"what the model keeps of {name} cannot be used ({error!r}); is it of a later version, or damaged?"
                 ) from error

@@ -223,6 +223,7 @@ def _enter(fds: array.array[int], arguments: list[str], cwd: str, env: dict[str,
     for fd, place in zip(fds, (1, 2), strict=True):
         os.dup2(fd, place)
         os.close(fd)
+    sys.stdout, sys.stderr = (open(place, "w", closefd=False) for place in (1, 2))  # noqa: SIM115
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)

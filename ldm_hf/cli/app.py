@@ -11,7 +11,7 @@ import typer
 
 from ..errors import LDMError
 from ..utils.display import print_anywhere
-from ..utils.parallel import always_use_processes
+from ..utils.parallel import only_in_processes
 from .collect import collect_command
 from .dataset import dataset_app, import_data
 from .envs import envs_app
@@ -41,9 +41,9 @@ def run(command: Callable[[], object]) -> None:
     print_anywhere()
     logging.basicConfig(format="%(levelname)s %(message)s")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    always_use_processes()  # an environment that crashes must not end the command
     try:
-        command()
+        with only_in_processes():  # an environment that crashes must not end the command
+            command()
     except LDMError as error:
         sys.exit(f"error: {error}")
     except OSError as error:  # of a file that the user has named

@@ -183,14 +183,13 @@ class LeRobotSource(Source):
         recorded = self._statistics.get(name)
         told = recorded if isinstance(recorded, dict) else {}
         found = self._found(name, shape)
-        for bound, data, joined in zip(("min", "max"), found, (np.minimum, np.maximum), strict=True):
-            seen = [data]
-            values = np.asarray(told.get(bound, np.nan), np.float64)
+        for bound, data, is_beyond in zip(("min", "max"), found, (np.less, np.greater), strict=True):
+            limit, values = data.astype(dtype), np.asarray(told.get(bound, np.nan), np.float64)
             if values.size == math.prod(shape):
-                seen.append(
-                    np.where(np.isfinite(values), values, data.reshape(-1).reshape(values.shape)).reshape(shape)
-                )
-            limits.append(joined(*seen).astype(dtype) if len(seen) > 1 else data.astype(dtype))
+                values = values.reshape(shape)
+                beyond = np.isfinite(values) & is_beyond(values, data)
+                limit = np.where(beyond, np.where(beyond, values, 0).astype(dtype), limit)
+            limits.append(limit)
         known = [np.asarray(told.get(bound, np.nan), np.float64) for bound in ("min", "max")]
         if not all(np.isfinite(values).all() for values in known):
             self.report.notes.append(f"{name}: bounds from the data, meta/stats.json lacks them")

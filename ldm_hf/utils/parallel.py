@@ -56,9 +56,14 @@ def note(doing: str, seed: int = -1) -> None:
         shared.doing, shared.seed = doing.encode()[: DOING_BYTES - 1], seed
 
 
-def always_use_processes() -> None:
-    """From now on, no task runs in this process, so that an environment that crashes does not end it."""
-    _always[:] = [True]
+@contextlib.contextmanager
+def only_in_processes() -> Iterator[None]:
+    """Lets no task run in this process meanwhile, so that an environment that crashes does not end it."""
+    before, _always[:] = list(_always), [True]
+    try:
+        yield
+    finally:
+        _always[:] = before
 
 
 def run_tasks(
@@ -75,7 +80,7 @@ def run_tasks(
     Args:
         function: function to call; in another process it must be possible to pickle it, and what it returns.
         tasks: arguments by the name of the environment.
-        jobs: number of processes; 1 works in this process, unless it was told to `always_use_processes`.
+        jobs: number of processes; 1 works in this process, except within `only_in_processes`.
         on_progress: function to call with the amounts that tasks `report`.
         limit: seconds after which a task is ended and counts as failed. With a limit, tasks never run in this process.
         silence: seconds without a `report` after which a task is ended and counts as failed, in another process.

@@ -141,7 +141,9 @@ def test_crashes_and_hangs_do_not_stop_the_run_and_what_works_is_not_done_again(
         "hang": DIES,
         "step": RAISES,
     }
-    assert "no result after 20 s" in entries["hang"]["reason"] and "terminated abruptly" in entries["crash"]["reason"]
+    assert (
+        "no result after 20 s" in entries["hang"]["reason"] and "ended with exit code 3" in entries["crash"]["reason"]
+    )
 
     entries["good"]["seconds_to_make"] = 123.0
     output.write_text(json.dumps(results))

@@ -78,7 +78,7 @@ def test_where_mujoco_cannot_draw_one_sentence_says_what_to_install():
     hidden = {"DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"}
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    result = fork_server.run(command, env=environment)
+    result = fork_server.run(command, env=environment, nested=False)
     assert result.returncode == 0, result.stderr
     assert "InvertedPendulum-v5 cannot be drawn here" in result.stdout
     assert "MUJOCO_GL=egl (Debian package libegl1)" in result.stdout

@@ -290,11 +290,11 @@ def test_parts_of_a_table_are_put_together_in_the_order_of_their_numbers(tmp_pat
     for number in (10, 9, 1):
         pd.DataFrame({"level": [float(number)], "pump": ["on"]}).to_parquet(tmp_path / f"part-{number}.parquet")
         (tmp_path / f"{number}.csv").write_text(f"level,pump\n{number},on\n")
-    assert levels(opened(tmp_path, str(tmp_path / "*.csv"))) == [[1, 9, 10]]
+    assert levels(opened(tmp_path, tmp_path / "*.csv")) == [[1, 9, 10]]
     assert levels(opened(tmp_path, [tmp_path / "9.csv", tmp_path / "1.csv"])) == [[9, 1]]
     (tmp_path / "9.csv").write_text("level,pump\n9,on\nx,off\n")
     with pytest.raises(DatasetError, match=r"column level: 9\.csv, row 2: 'x' is no finite number"):
-        opened(tmp_path, str(tmp_path / "*.csv"))
+        opened(tmp_path, tmp_path / "*.csv")
     for path in tmp_path.glob("*.csv"):
         path.unlink()
     assert levels(opened(tmp_path, tmp_path)) == [[1, 9, 10]]
