@@ -30,8 +30,7 @@ from ..utils.files import check_writable, read_json, save_json
 from ..utils.installed import versions
 from ..utils.names import is_name
 from ..utils.parallel import SILENT_SECONDS, in_this_process, note, run_tasks
-from .report import environment_rows
-from .scores import EnvironmentResult, Results, summarise
+from .scores import EnvironmentResult, Results, check_result, summarise
 
 logger = logging.getLogger(__name__)
 
@@ -313,8 +312,8 @@ def _finished(
         environments: dict[str, EnvironmentResult] = found["environments"]
         if found.get("measured") != measured or found.get("versions") != packages:
             return {}
-        summarise(environments, intervals=False)
-        environment_rows(found)
+        for result in environments.values():
+            check_result(result)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LDMError(
             f"{output} does not hold results of an evaluation; remove it or choose another output"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import math
 from types import ModuleType
 from typing import Literal, NotRequired, TypedDict, cast
 
 import numpy as np
 
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, short
 from ..rollouts.returns import Measurement, normalised_score
 
 Variant = Literal["ldm", "ldm_history_only"]
@@ -91,6 +92,23 @@ class Results(TypedDict):
     versions: dict[str, str]
     failures: NotRequired[dict[str, str]]
     summary: Summary
+
+
+def check_result(entry: EnvironmentResult) -> None:
+    """Checks what a file says of one environment.
+
+    Raises:
+        ValueError: if a number is none, or not finite.
+        KeyError: if a field is missing.
+        TypeError: if it is something else.
+    """
+    numbers = [entry["normalised"], entry["normalised_history_only"]]
+    for measured in (entry["random"], entry["reference"], entry["ldm"], entry["ldm_history_only"]):
+        numbers += [measured["mean"], measured["episodes"], *measured.get("returns", [])]
+    if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        raise ValueError("a score is no finite number")
+    if not isinstance(entry["domain"], str):
+        raise ValueError(f"the domain is {short(entry['domain'])}")
 
 
 def interquartile_mean(scores: np.ndarray, axis: int = 0) -> np.ndarray:

@@ -127,7 +127,7 @@ def _check_trial(trial: optuna.trial.FrozenTrial) -> None:
     values = [seconds, *trial.intermediate_values.values(), *(trial.values or ())]
     if not all(isinstance(value, int | float) and math.isfinite(value) for value in values) or seconds < 0:
         raise ValueError(f"trial {trial.number} has impossible numbers")
-    if configuration is not None:
+    if configuration is not None or trial.state.name == "COMPLETE":  # others learn from it
         check_configuration(configuration)
 
 
