@@ -24,7 +24,7 @@ from .recording import CALLS, RECORDING
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 300.0  # between two shards; what came since the last one is in the journal
-FREE_SECONDS = 0.002  # for keeping the first episodes at once
+FREE_SECONDS = 0.1  # for keeping the first episodes at once
 SHARE = 0.02  # of the time afterwards
 LARGE = 2**25  # bytes of observations
 FAILED = "failures.json"

@@ -116,15 +116,15 @@ def test_an_episode_that_fails_twice_is_left_out(tmp_path):
 
 @pytest.mark.slow
 def test_what_always_dies_after_a_while_is_collected_bit_by_bit(tmp_path):
-    plan, bad = plan_of(tmp_path, steps=100), row("Bad", "segfaults", after=50)
+    plan, bad = plan_of(tmp_path, steps=600), row("Bad", "segfaults", after=250)  # more than a score takes
     bad = replace(bad, episodes=1)
     counts = []
-    for _ in range(4):  # each process lives for five episodes
+    for _ in range(4):  # each process lives for some 27 episodes
         failures = collect([bad], plan, jobs=2, progress=False)
         counts.append(len(seeds(plan, "Bad")))
         if not failures:
             break
-    assert counts[-1] == 12 and seeds(plan, "Bad") == list(range(12)), counts
+    assert counts[-1] == 67 and seeds(plan, "Bad") == list(range(67)) and len(counts) == 3, counts
 
 
 # --- reference, evaluate, play, roll-outs ----------------------------------------------------------------------------
