@@ -213,11 +213,12 @@ def index_entries(path: Path, repo_id: str) -> dict[str, IndexEntry]:
     """
     try:
         index = read_json(path)
-        version, entries = index["format_version"], index["environments"]
+        version = index["format_version"]
         if version > INDEX_FORMAT:
             raise DatasetError(
                 f"the {INDEX} of {repo_id} has format {version}, this ldm_hf reads up to {INDEX_FORMAT}: update ldm_hf."
             )
+        entries = index["environments"]
         for name, entry in entries.items():
             _check_entry(check_name(name), entry)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, InvalidNameError) as error:

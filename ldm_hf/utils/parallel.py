@@ -281,7 +281,9 @@ def _work(
 ) -> None:
     """Answers the parent's tasks until it closes the connection, and ends with it; the main function of a process."""
     import torch
+    from tqdm import tqdm
 
+    tqdm.set_lock(threading.RLock())  # its own holds a semaphore of the system, which a process that is killed leaves
     os.setpgid(0, 0)
     parent = multiprocessing.parent_process()
     assert parent is not None
