@@ -129,7 +129,10 @@ def _check_trial(trial: optuna.trial.FrozenTrial) -> None:
     values = [seconds, *trial.intermediate_values.values(), *(trial.values or ())]
     if not all(isinstance(value, int | float) and math.isfinite(value) for value in values) or seconds < 0:
         raise ValueError(f"trial {trial.number} has impossible numbers")
-    if configuration is not None or trial.state.name == "COMPLETE":  # others learn from it
+    complete = trial.state.name == "COMPLETE"  # others learn from it
+    if complete and len(trial.values or ()) != 1:
+        raise ValueError(f"trial {trial.number} has no score")
+    if configuration is not None or complete:
         check_configuration(configuration)
 
 
