@@ -112,6 +112,8 @@ def open_study(name: str, journal: Path) -> optuna.Study:
             direction="maximize",
             pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
         )
+        if study.directions != [optuna.study.StudyDirection.MAXIMIZE]:
+            raise ValueError("it does not look for the highest score")
         for trial in study.trials:
             _check_trial(trial)
         return study
