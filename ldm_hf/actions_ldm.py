@@ -345,6 +345,9 @@ class ActionCodec:
 
         Returns:
             Positions ``(N, E)`` float32.
+
+        Raises:
+            NonFiniteError: if a mean is NaN.
         """
         logits = np.asarray(logits, np.float64)[:, : len(self.sizes)].copy()
         logits[:, np.arange(self.choices) >= self.sizes[:, None]] = -np.inf
@@ -367,7 +370,13 @@ class ActionCodec:
         if not deterministic:
             assert rng is not None
             values = rng.laplace(values, np.maximum(deviations, 0) * temperature).astype(np.float32)
-        return np.where(self.continuous, values.clip(-1, 1), best.astype(np.float32))
+        positions = np.where(self.continuous, values.clip(-1, 1), best.astype(np.float32))
+        if not np.isfinite(positions).all():
+            raise NonFiniteError(
+                "the model predicts NaN: its weights or configuration are damaged, or an observation is beyond the "
+                "numbers that it can take."
+            )
+        return positions
 
     def _legal(self, mask: np.ndarray, lanes: int) -> dict[int, np.ndarray]:
         """Legal choices ``(N, n)`` of the scalar of every choice; a row that allows nothing counts as no mask."""

@@ -101,7 +101,7 @@ def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMPro
     except MemoryError:
         raise
     except Exception as error:  # transformers and what it calls raise whatever damaged files make them raise
-        raise CheckpointError(f"no usable LDM at {path_or_repo!s}: {error}") from error
+        raise CheckpointError(f"no usable LDM at {path_or_repo!s}: {error!s:.2000}") from error
     if loading["missing_keys"]:  # transformers initialises them at random
         missing = sorted(loading["missing_keys"])
         raise CheckpointError(

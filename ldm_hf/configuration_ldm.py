@@ -42,6 +42,7 @@ LIMITS = {
     "grid_size": 2**8,
     "image_size": 2**11,
 }
+FLAGS = ("output_attentions", "output_hidden_states", "return_dict", "use_cache")
 # What a file may ask for; anything else, such as a kernel of the Hub, is code from elsewhere.
 ATTENTIONS = (None, "eager", "sdpa", "flex_attention")
 
@@ -176,6 +177,8 @@ class LDMConfig(PreTrainedConfig):
             raise ValueError("the configuration has no usable backbone_config")
         _check_numbers(config_dict)
         for place in (config_dict, decoder):
+            if wrong := [name for name in FLAGS if place.get(name) not in (None, True, False)]:
+                raise ValueError(f"{wrong[0]} is {short(place[wrong[0]])}")
             for name in ("attn_implementation", "_attn_implementation"):
                 if place.get(name) not in ATTENTIONS:
                     raise ValueError(

@@ -218,7 +218,8 @@ class LDMProcessor(ProcessorMixin):
                 raise NonFiniteError(f"{name}: {error}; repair or drop such episodes before training.") from error
             except (LDMError, LookupError, ValueError, TypeError, AttributeError) as error:
                 raise CheckpointError(
-                    f"what the model keeps of {name} cannot be used ({error!r}); is it of a later version, or damaged?"
+                    f"what the model keeps of {name:.200} cannot be used ({error!r:.500}); "
+                    "is it of a later version, or damaged?"
                 ) from error
         return self._layouts[name]
 

@@ -181,7 +181,7 @@ def read_progress(
     if differences:
         shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
         raise CheckpointError(
-            f"{checkpoint} belongs to another run: {shown}. "
+            f"{checkpoint} belongs to another run: {shown:.1000}. "
             "Give the values that it was begun with, or start a new run in another --output_dir."
         )
     return progress

@@ -289,7 +289,7 @@ def _checked(data: object, kind: type[Mixture] | type[MixedDataset], place: str)
     unknown = sorted(set(map(str, data)) - set(known))
     if unknown:
         raise DatasetError(f"{place} has the unknown key(s) {', '.join(unknown)}; known are: {', '.join(known)}.")
-    return dict(data)
+    return {key: value for key, value in data.items() if value is not None}
 
 
 def _list(value: object, place: str) -> list[str]:

@@ -122,7 +122,8 @@ def _of_episodes(stream: EnvironmentTrajectories, name: str, default: Value) -> 
     found: list[Value] = []
     for path in shards(stream.folder):
         table = read_table(path, [name, "reward"])
-        found += table[name].to_pylist() if name in table.column_names else [default] * table.num_rows
+        values = table[name].to_pylist() if name in table.column_names else [default] * table.num_rows
+        found += [value if isinstance(value, type(default)) else default for value in values]
     return found
 
 

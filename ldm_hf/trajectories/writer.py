@@ -23,7 +23,7 @@ from .schema import Column, EnvironmentInfo, Episode, columns
 SHARD_STEPS = 50_000
 SHARD_BYTES = 64 * 2**20
 SPACES_KEY = b"ldm_hf.spaces"  # key in the header of a shard: the spaces of its columns
-LARGEST_COLUMN = 2**33  # bytes; an episode may have 2 GiB of observations, whose levels count, too
+LARGEST = 2**34  # bytes of a row group; an episode may have 2 GiB of observations
 SMALL = 1_000  # up to so many episodes, one thread reads a shard faster than several
 
 
@@ -212,13 +212,14 @@ def read_table(path: Path, names: list[str] | None = None) -> pa.Table:
 
 def _check_size(path: Path, metadata: pq.FileMetaData) -> None:
     """Raises a `DatasetError` if a shard would take more memory than any that is read."""
-    for group in range(metadata.num_row_groups):
-        chunks = [metadata.row_group(group).column(index) for index in range(metadata.num_columns)]
-        if max((max(chunk.total_uncompressed_size, chunk.num_values) for chunk in chunks), default=0) > LARGEST_COLUMN:
-            raise DatasetError(
-                f"the shard {path} has a column of more than {LARGEST_COLUMN:,} bytes; write shorter episodes or "
-                "smaller pictures."
-            )
+    # not column by column: with damaged statistics of a column, pyarrow ends the process
+    if (
+        max((metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)), default=0)
+        > LARGEST
+    ):
+        raise DatasetError(
+            f"the shard {path} has more than {LARGEST:,} bytes in one piece; write shorter episodes or smaller images."
+        )
 
 
 def _write_table(table: pa.Table, path: Path) -> None:

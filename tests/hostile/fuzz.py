@@ -116,7 +116,8 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=sorted(KINDS), default=sorted(KINDS))
-    parser.add_argument("--count", type=int, default=100, help="mutations of each kind")
+    parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
+    parser.add_argument("--count", type=int, default=100, help="number after the last mutation of each kind")
     parser.add_argument("--output", type=Path, help="JSON file of counts; what it has is not done again")
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no other piece after so many seconds")
     args = parser.parse_args()
@@ -125,7 +126,7 @@ def main() -> None:
     kept = json.loads(args.output.read_text()) if args.output and args.output.exists() else {}
     started = time.monotonic()
     for name in args.kinds:
-        entry = kept.setdefault(name, {"done": 0, "outcomes": {}, "findings": []})
+        entry = kept.setdefault(name, {"done": args.first, "outcomes": {}, "findings": []})
         while entry["done"] < args.count and time.monotonic() - started < args.seconds:
             piece = min(PIECE, args.count - entry["done"])
             outcomes, findings = fuzz(name, entry["done"], piece)

@@ -11,11 +11,20 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 from gymnasium import spaces
+from safetensors.torch import load_file, save_file
 
+from ldm_hf import LDMAgent
 from ldm_hf.agent import load_model
 from ldm_hf.environments import EnvironmentSpec, get_spec
 from ldm_hf.environments.specs import catalogue, fingerprint
-from ldm_hf.errors import CheckpointError, DatasetError, InvalidNameError, LDMError, UnsupportedSpaceError
+from ldm_hf.errors import (
+    CheckpointError,
+    DatasetError,
+    InvalidNameError,
+    LDMError,
+    NonFiniteError,
+    UnsupportedSpaceError,
+)
 from ldm_hf.evaluation import EvaluationOptions, evaluate
 from ldm_hf.references import load_reference
 from ldm_hf.references.records import Attempt, Record
@@ -230,6 +239,16 @@ def test_a_damaged_or_hostile_configuration_is_one_error(fields, message, saved,
     change(tmp_path / "model", "config.json", **fields)
     with pytest.raises(CheckpointError, match=f"(?s)no usable LDM at .*{message}"):
         load_model(tmp_path / "model")
+
+
+def test_a_model_that_predicts_nan_does_not_act(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    save_file({name: tensor * np.nan for name, tensor in weights.items()}, tmp_path / "model" / "model.safetensors")
+    pair = spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (1,))
+    agent = LDMAgent.from_pretrained(tmp_path / "model", pair)
+    with pytest.raises(NonFiniteError, match="the model predicts NaN: its weights or configuration are damaged"):
+        agent.act(np.zeros(2, np.float32))
 
 
 def test_pickled_weights_are_never_read(saved, tmp_path):

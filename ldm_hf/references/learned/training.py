@@ -110,6 +110,8 @@ def open_study(name: str, journal: Path) -> optuna.study.Study:
             direction="maximize",
             pruner=library.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
         )
+        if study.directions != [optuna.study.StudyDirection.MAXIMIZE]:
+            raise ValueError("it does not look for the highest score")
         for trial in study.trials:
             _check_trial(trial)
         return study
@@ -127,7 +129,10 @@ def _check_trial(trial: optuna.trial.FrozenTrial) -> None:
     values = [seconds, *trial.intermediate_values.values(), *(trial.values or ())]
     if not all(isinstance(value, int | float) and math.isfinite(value) for value in values) or seconds < 0:
         raise ValueError(f"trial {trial.number} has impossible numbers")
-    if configuration is not None or trial.state.name == "COMPLETE":  # others learn from it
+    complete = trial.state.name == "COMPLETE"  # others learn from it
+    if complete and len(trial.values or ()) != 1:
+        raise ValueError(f"trial {trial.number} has no score")
+    if configuration is not None or complete:
         check_configuration(configuration)
 
 
