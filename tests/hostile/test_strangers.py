@@ -247,7 +247,7 @@ def test_a_model_that_predicts_nan_does_not_act(saved, tmp_path):
     save_file({name: tensor * np.nan for name, tensor in weights.items()}, tmp_path / "model" / "model.safetensors")
     pair = spaces.Box(-1, 1, (2,)), spaces.Box(-1, 1, (1,))
     agent = LDMAgent.from_pretrained(tmp_path / "model", pair)
-    with pytest.raises(NonFiniteError, match="the model predicts NaN: its weights or configuration are damaged"):
+    with pytest.raises(NonFiniteError, match="the model computes NaN or infinity; its weights are damaged"):
         agent.act(np.zeros(2, np.float32))
 
 

@@ -207,8 +207,9 @@ def test_weights_of_8_bits_change_the_actions_little(toy, tmp_path):
     (tmp_path / SHAPES).write_bytes((toy / SHAPES).read_bytes())
     full, small = (OnnxAgent.from_pretrained(folder) for folder in (toy, tmp_path))
     assert "MatMulInteger" in {node.op_type for node in graph.graph.node}
-    observation = Toy().reset()[0]
-    forces = [[agent.act(observation)["force"] for _ in range(20)] for agent in (full, small)]
+    OBSERVATION.seed(0)
+    observations = [OBSERVATION.sample() for _ in range(20)]
+    forces = [[agent.act(observation)["force"] for observation in observations] for agent in (full, small)]
     assert 0 < np.abs(np.subtract(*forces)).max() < 0.3
 
 

@@ -110,7 +110,7 @@ def open_study(name: str, journal: Path) -> optuna.study.Study:
             direction="maximize",
             pruner=library.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
         )
-        if study.directions != [optuna.study.StudyDirection.MAXIMIZE]:
+        if study.directions != [library.study.StudyDirection.MAXIMIZE]:
             raise ValueError("it does not look for the highest score")
         for trial in study.trials:
             _check_trial(trial)
