@@ -244,9 +244,11 @@ def _action_leaf(leaf: Leaf, choices: int) -> _ChoiceLeaf | _ContinuousLeaf | _T
     if isinstance(space, spaces.Text):
         return _TextLeaf(leaf, choices)
     if isinstance(space, spaces.Box):
+        if np.issubdtype(space.dtype, np.floating):
+            return _ContinuousLeaf(leaf)
         # as Python's integers: differences of 64-bit bounds overflow
         width = np.asarray(space.high.astype(object) - space.low.astype(object))
-        if np.issubdtype(space.dtype, np.floating) or (width >= choices).any():
+        if (width >= choices).any():
             return _ContinuousLeaf(leaf)
     return _ChoiceLeaf(leaf, choices)
 

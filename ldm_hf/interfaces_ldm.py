@@ -215,7 +215,7 @@ def _is_info(value: Any) -> bool:
 def _check_places(space: Space, observation: Any, reward: Any, terminated: Any, truncated: Any) -> None:
     if isinstance(observation, tuple) and observation and _is_info(observation[-1]):
         children = space.spaces if isinstance(space, spaces.Tuple) else ()
-        fits = len(children) == len(observation) and isinstance(children[-1], spaces.Dict)
+        fits = len(children) == len(observation) and isinstance(children[-1], spaces.Dict | spaces.Tuple)
         call = {2: "env.reset()", 4: "env.step() of the old gym", 5: "env.step()"}.get(len(observation))
         if call and not fits:
             raise ArgumentError(

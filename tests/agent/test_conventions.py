@@ -55,8 +55,9 @@ def test_one_sentence_names_the_cure(tiny, arguments, message):
     assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
 
 
-def test_an_observation_that_is_a_tuple_with_a_dict_is_one(tiny):
-    space = spaces.Tuple((POINT, spaces.Dict({"x": POINT})))
+@pytest.mark.parametrize("last", [spaces.Dict({"x": POINT}), spaces.Tuple((spaces.Dict({"x": POINT}),))])
+def test_an_observation_that_is_a_tuple_with_a_dict_is_one(tiny, last):
+    space = spaces.Tuple((POINT, last))
     agent = LDMAgent(*tiny, Fixed(space))
     assert CHOICE.contains(agent.act(agent.layout.observation_space.sample()))
 

@@ -101,7 +101,7 @@ def check_pair(tiny, observation_space, action_space, seed, lanes):
 pairs = given(edge_spaces(), edge_spaces(), st.integers(0, 2**31), st.sampled_from([None, 1, 3]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @pairs
 def test_any_pair_of_spaces_acts_or_names_the_leaf(tiny, observation_space, action_space, seed, lanes):
     with warnings.catch_warnings():
@@ -114,7 +114,7 @@ def test_thousands_of_pairs_act_or_name_the_leaf_in_bounded_memory(tiny):
     outcomes = {True: 0, False: 0}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    @settings(max_examples=20_000)
+    @settings(max_examples=10_000)
     @pairs
     def act(observation_space, action_space, seed, lanes):
         outcomes[check_pair(tiny, observation_space, action_space, seed, lanes)] += 1
@@ -122,7 +122,7 @@ def test_thousands_of_pairs_act_or_name_the_leaf_in_bounded_memory(tiny):
     act()
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"{outcomes[True]:,} pairs acted, {outcomes[False]:,} were refused; memory grew by {grown / 1024:.0f} MiB")
-    assert outcomes[True] > 8_000 and grown < 2**20
+    assert outcomes[True] > 7_000 and grown < 2**20
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
