@@ -132,7 +132,9 @@ def _check_trial(trial: optuna.trial.FrozenTrial) -> None:
     complete = trial.state.name == "COMPLETE"  # others learn from it
     if complete and len(trial.values or ()) != 1:
         raise ValueError(f"trial {trial.number} has no score")
-    if configuration is not None or complete:
+    if complete and configuration is None:
+        raise ValueError(f"trial {trial.number} has no configuration")
+    if configuration is not None:
         check_configuration(configuration)
 
 
