@@ -142,6 +142,8 @@ class _TextLeaf:
         return ids
 
     def encode(self, values: np.ndarray) -> np.ndarray:
+        if len(values) == 1:  # a single lane, which sorting would slow down
+            return self._ids(str(values[0]))[None]
         texts, inverse = np.unique(np.asarray(values, dtype=str), return_inverse=True)
         return np.stack([self._ids(str(text)) for text in texts])[inverse.reshape(-1)]
 
@@ -365,7 +367,8 @@ class ObservationEncoder:
         ids = [leaf.encode(parts[leaf.path]) for leaf in self.ids]
         grids = [leaf.encode(parts[leaf.path]) for leaf in self.grids]
         channels, columns = max((leaf.channels for leaf in self.grids), default=0), self.limits.max_numeric
-        grids = [np.pad(grid, [(0, 0)] * 4 + [(0, channels - grid.shape[-1])]) for grid in grids]
+        if any(grid.shape[-1] < channels for grid in grids):
+            grids = [np.pad(grid, [(0, 0)] * 4 + [(0, channels - grid.shape[-1])]) for grid in grids]
         return Encoded(
             numeric=fold(standardised.clip(-CLIP, CLIP).astype(np.float32, copy=False), columns),
             raw_numeric=fold(np.arcsinh(numbers.astype(self._range)).astype(np.float32, copy=False), columns),
