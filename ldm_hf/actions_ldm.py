@@ -122,8 +122,10 @@ class _ChoiceLeaf:
         return np.where(reachable, logits, -np.inf)
 
     def decode(self, positions: np.ndarray) -> np.ndarray:
-        flat = np.zeros((len(positions), len(self.n)), np.int64)
-        np.add.at(flat.T, self.scalar, (positions.astype(np.int64) * self.weight).T)
+        flat = positions.astype(np.int64)
+        if not self.leading.all():  # choices of several digits
+            digits, flat = flat * self.weight, np.zeros((len(positions), len(self.n)), np.int64)
+            np.add.at(flat.T, self.scalar, digits.T)
         return (flat + self.low).reshape(len(positions), *(self.space.shape or ())).astype(self.space.dtype)
 
 
@@ -347,9 +349,6 @@ class ActionCodec:
 
         Returns:
             Positions ``(N, E)`` float32.
-
-        Raises:
-            NonFiniteError: if a mean is NaN.
         """
         logits = np.asarray(logits, np.float64)[:, : len(self.sizes)].copy()
         logits[:, np.arange(self.choices) >= self.sizes[:, None]] = -np.inf
@@ -372,13 +371,8 @@ class ActionCodec:
         if not deterministic:
             assert rng is not None
             values = rng.laplace(values, np.maximum(deviations, 0) * temperature).astype(np.float32)
-        positions = np.where(self.continuous, values.clip(-1, 1), best.astype(np.float32))
-        if not np.isfinite(positions).all():
-            raise NonFiniteError(
-                "the model predicts NaN: its weights or configuration are damaged, or an observation is beyond the "
-                "numbers that it can take."
-            )
-        return positions
+        inside = np.minimum(np.maximum(values, -1), 1)  # several times as fast as `clip` with short rows
+        return np.where(self.continuous, inside, best.astype(np.float32))
 
     def _legal(self, mask: np.ndarray, lanes: int) -> dict[int, np.ndarray]:
         """Legal choices ``(N, n)`` of the scalar of every choice; a row that allows nothing counts as no mask."""

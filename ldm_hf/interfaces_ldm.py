@@ -243,6 +243,8 @@ def _check_places(space: Space, observation: Any, reward: Any, terminated: Any, 
 
 def _numbers(name: str, value: Any, lanes: int) -> np.ndarray:
     """One number a lane, ``(B,)`` float64, of a scalar, ``(B,)`` or ``(B, 1)``."""
+    if isinstance(value, bool | float):  # the usual case of a single environment
+        return np.full(lanes, value, np.float64)
     given = array = np.zeros(0, object)
     try:
         given = np.asarray(on_host(value))

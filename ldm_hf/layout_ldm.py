@@ -238,7 +238,8 @@ class EnvironmentLayout:
         with np.errstate(over="ignore"):  # infinity is clipped as well
             scaled = np.divide(
                 previous.reward, previous.reward_scale, out=np.zeros(count), where=known & (previous.reward_scale > 0)
-            ).clip(-CLIP, CLIP)
+            )
+        scaled = np.minimum(np.maximum(scaled, -CLIP), CLIP)  # several times as fast as `clip` with short rows
         feedback = np.empty((count, 6), np.float32)
         feedback[:, 0] = np.tanh(scaled)
         feedback[:, 1] = np.copysign(np.log1p(np.abs(scaled)), scaled)

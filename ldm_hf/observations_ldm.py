@@ -370,7 +370,7 @@ class ObservationEncoder:
         if any(grid.shape[-1] < channels for grid in grids):
             grids = [np.pad(grid, [(0, 0)] * 4 + [(0, channels - grid.shape[-1])]) for grid in grids]
         return Encoded(
-            numeric=fold(standardised.clip(-CLIP, CLIP).astype(np.float32, copy=False), columns),
+            numeric=fold(np.minimum(np.maximum(standardised, -CLIP), CLIP).astype(np.float32, copy=False), columns),
             raw_numeric=fold(np.arcsinh(numbers.astype(self._range)).astype(np.float32, copy=False), columns),
             categorical=np.concatenate(ids, axis=1) if ids else np.zeros((count, 0), np.int64),
             grid=np.concatenate(grids) if grids else None,
