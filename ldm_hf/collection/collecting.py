@@ -25,6 +25,7 @@ from ..rollouts.returns import Scores
 from ..spaces import space_to_json
 from ..trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 from ..trajectories.writer import stored
+from ..utils.files import check_writable
 from ..utils.installed import versions
 from ..utils.parallel import SILENT_SECONDS, report, run_tasks
 from .actors import BURST, LADDER, Perturbed, Student
@@ -110,7 +111,11 @@ def collect(
 
     Returns:
         Errors by environment; what was collected before an error is kept.
+
+    Raises:
+        UnwritableError: if the folder of the dataset cannot be written.
     """
+    check_writable(Path(plan.folder) / "README.md")  # before anything is collected
     loaded_model.cache_clear()  # the folder of the student may hold another model than at the last call
     tasks = {spec.name: (spec, plan) for spec in specs}
     total = sum(plan.steps_of(spec) for spec in specs)

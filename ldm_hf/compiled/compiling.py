@@ -35,11 +35,12 @@ def compile_step(
     """The fastest form of a model's step that this machine can make for an environment.
 
     Args:
-        model: the model.
+        model: the model, which may be wrapped by PEFT.
         processor: the processor saved with it.
         layout: the environment.
         task: ids of the task text, ``(k,)``.
     """
+    model = getattr(model, "get_base_model", lambda: model)()  # without PEFT's wrapper; adapters are inside the model
     if model.device.type == "cpu" and model.dtype == torch.float32 and can_export(model):
         try:
             return OnnxStep(export_step(model, layout, task).SerializeToString(), torch.get_num_threads())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import importlib
 import importlib.util
+import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ def export_step(model: LDMForActionPrediction, layout: EnvironmentLayout, task: 
     position = torch.zeros(lanes, dtype=torch.long)
     dimension = torch.export.Dim("lanes")
     variable = {name: {1 if name in ("grid", "pixels") else 0: dimension} for name in arrays}
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), _without_advice():
         warnings.simplefilter("ignore")  # torch's own, about itself
         try:
             program = torch.onnx.export(
@@ -89,6 +91,17 @@ def export_step(model: LDMForActionPrediction, layout: EnvironmentLayout, task: 
     return program.model_proto
 
 
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Silences what exporters log about packages and steps that are not needed here; errors are raised."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def _decoder(model: LDMForActionPrediction) -> Any:
     """The backbone's configuration; its fields depend on its type."""
     return model.config.backbone_config
@@ -98,7 +111,7 @@ def quantised(graph: Any) -> Any:
     """A graph that multiplies by weights of 8 bits, with one scale per column, and scales its inputs as it runs."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, _without_advice():
         path = Path(scratch) / "step.onnx"
         quantize_dynamic(graph, path, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
         return importlib.import_module("onnx").load(path)

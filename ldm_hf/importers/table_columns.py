@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from ..errors import DatasetError
+from ..utils.files import read_yaml
 from .base import existing
 
 REFUSE, PREVIOUS, SPLIT = "refuse", "previous", "split"
@@ -161,8 +162,8 @@ def load_columns(source: str | Path | Mapping[str, object]) -> tuple[dict[str, Y
         return {str(key): _texts(child) for key, child in source.items()}, "the columns"
     path = existing(source)
     try:  # as texts, since YAML would read off, no and 0123 as something else
-        data = yaml.load(path.read_text(encoding="utf-8"), _Strict)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
+        data = read_yaml(path, _Strict)
+    except (ValueError, OSError) as error:
         raise DatasetError(f"{path} is no YAML: {error}") from error
     if not isinstance(data, dict):
         raise DatasetError(f"{path} should say which column is what: name, observation, action, ...")

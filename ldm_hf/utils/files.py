@@ -48,15 +48,19 @@ def read_json(path: Path) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, loader: Any = YamlLoader) -> Any:
     """The content of a YAML file, of plain values without tags.
+
+    Args:
+        path: the file.
+        loader: a loader of the package yaml that makes plain values only.
 
     Raises:
         OSError: if it cannot be read.
         ValueError: if it is no YAML, or larger than any that makes sense, also through aliases.
     """
     try:
-        content = yaml.load(_read(path), YamlLoader)
+        content = yaml.load(_read(path), loader)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (yaml.YAMLError, TypeError, AttributeError, LookupError, ArithmeticError) as error:  # of odd scalars

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from ldm_hf.cli.app import run
+from ldm_hf.collection import Plan, collect
 from ldm_hf.environments.checking import check
 from ldm_hf.errors import CheckpointError, DatasetError, LDMError
 from ldm_hf.evaluation import evaluate, evaluating
@@ -87,6 +88,7 @@ def test_every_writer_names_the_file_and_the_cure(blocked):
         lambda: check_writable(blocked / "r.json"),
         lambda: play("model", "CartPole-v1", blocked / "v.gif"),
         lambda: check([], blocked / "e.json"),
+        lambda: collect([], Plan(str(blocked / "data"))),
         lambda: sole_writer(blocked).__enter__(),
     ):
         with pytest.raises(LDMError, match=r"below.* cannot be written \(Not a directory\); choose a place that can"):
