@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +28,7 @@ from .spaces import (
     flatten,
     unflatten,
 )
+from .state_ldm import LDMState, load, save
 from .statistics_ldm import RunningStatistics, standardise
 
 if TYPE_CHECKING:  # an agent that runs by onnxruntime needs neither torch nor transformers
@@ -42,42 +42,6 @@ logger = logging.getLogger(__name__)
 EnvironmentOrSpaces = gymnasium.Env | VectorEnv | tuple[Space, Space] | Any
 """An environment, a vector of environments (Gymnasium's, a Stable-Baselines3 VecEnv, or a parallel environment of
 PettingZoo's), or ``(observation_space, action_space)`` of a single environment."""
-
-
-@dataclass
-class LDMState:
-    """The history of ``B`` lanes. It belongs to the caller that steps the environments; the model keeps nothing.
-
-    Args:
-        cache: keys and values of the last window, a `RingBufferCache` or what an exported step keeps.
-        positions: positions of the previous action's elements, ``(B, E)``.
-        reward: rewards of the previous step, ``(B,)``.
-        terminated: termination flags of the previous step, ``(B,)``.
-        truncated: truncation flags of the previous step, ``(B,)``.
-        has_previous: False until a lane has acted, ``(B,)``.
-        statistics: statistics of the stream so far, for an environment that is not known.
-        reward_known: False where an episode was broken off before its last reward was passed, ``(B,)``.
-    """
-
-    cache: Any
-    positions: np.ndarray
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
-    has_previous: np.ndarray
-    statistics: RunningStatistics
-    reward_known: np.ndarray
-
-    @property
-    def lanes(self) -> int:
-        """Number of lanes, B."""
-        return len(self.reward)
-
-    def clear(self, lanes: np.ndarray) -> None:
-        """Forgets the history of the lanes where ``lanes``, ``(B,)`` bool, is True."""
-        self.cache.reset(lanes)
-        self.has_previous[lanes] = self.terminated[lanes] = self.truncated[lanes] = False
-        self.statistics.reset(lanes)
 
 
 def load_model(path_or_repo: str | Path) -> tuple[LDMForActionPrediction, LDMProcessor]:
@@ -284,6 +248,50 @@ class LDMAgent:
             raise ArgumentError(f"there are {self.num_envs} lanes, counted from 0, so none at {lanes!r}") from error
         self.state.clear(mask)
         self._idle[mask] = False
+
+    def save_state(self, path: str | Path) -> None:
+        """Saves the history of all lanes, so that another process goes on where this one ends.
+
+        Args:
+            path: the file, of safetensors; an old one is replaced at once.
+
+        Raises:
+            UnwritableError: if the file cannot be written.
+        """
+        save(path, self.state.arrays() | {"idle": self._idle}, self._identity(), self.rng.bit_generator.state)
+
+    def load_state(self, path: str | Path) -> None:
+        """Goes on where an agent that called `save_state` was: it chooses the actions which that one would have.
+
+        The agent has to be made as the other was: of the same model, in the same form (compiled to onnxruntime or not),
+        for the same environment, with as many lanes.
+
+        Args:
+            path: the file.
+
+        Raises:
+            CheckpointError: if the file is missing or damaged, or the state is that of another model, environment or
+                number of lanes; says which. The agent keeps its history then.
+        """
+        arrays, random = load(path, self._identity())
+        state, rng = self.new_state(), np.random.default_rng()
+        try:
+            idle = arrays.pop("idle")
+            state.take(arrays)
+            rng.bit_generator.state = random
+        except (ValueError, LookupError, TypeError, OverflowError) as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from error
+        self.state, self._idle, self.rng = state, idle, rng
+
+    def _identity(self) -> dict[str, object]:
+        """Whose history it is."""
+        return {
+            "model": self._run.digest(),
+            "environment": self.layout.name,
+            "spaces": [str(self.layout.observation_space), str(self.layout.action_space)],
+            "task": self.task_ids.tolist(),
+            "lanes": self.num_envs,
+        }
 
     def act(
         self,

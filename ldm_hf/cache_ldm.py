@@ -10,7 +10,7 @@ zeros.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,18 @@ from .configuration_ldm import LDMConfig
 
 RECURRENT = ("conv", "linear_attention")  # types of layers without attention
 REBASE_INTERVAL = 1024  # steps; rotary angles of larger positions would lose float32 precision
+
+
+def _bits(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an array; NumPy has no bfloat16."""
+    tensor = tensor.detach().cpu()
+    return tensor.view(torch.int16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def _tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The tensor that `_bits` gave."""
+    tensor = torch.from_numpy(array).to(device)
+    return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
 
 
 class RingBufferLayer(CacheLayerMixin):
@@ -41,6 +53,12 @@ class RingBufferLayer(CacheLayerMixin):
         self.values = value_states.new_zeros(batch, heads, self._window, value_states.shape[-1])
         self.dtype, self.device = key_states.dtype, key_states.device
         self.is_initialized = True
+
+    def take(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Takes over keys and values ``(B, H, W, d)``."""
+        self.lazy_initialization(keys, values)
+        self.keys.copy_(keys)
+        self.values.copy_(values)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
@@ -74,13 +92,9 @@ class RecurrentLayer(LinearAttentionLayer):
         super().__init__()
         self._before: dict[str, torch.Tensor] = {}  # the states before the step
 
-    def _states(self) -> dict[str, torch.Tensor]:
-        states = {"conv": self.conv_states[0], "recurrent": self.recurrent_states[0]}
-        return {name: state for name, state in states.items() if state is not None}
-
     def keep(self, active: torch.Tensor | None) -> None:
         """Keeps the step in lanes where ``active``, ``(B,)`` bool, is True (None: all), takes it back in the others."""
-        for name, state in self._states().items():
+        for name, state in self.states.items():
             if name not in self._before:
                 self._before[name] = torch.zeros_like(state)
             before = self._before[name]
@@ -88,11 +102,27 @@ class RecurrentLayer(LinearAttentionLayer):
                 state.copy_(torch.where(active.view(-1, *[1] * (state.dim() - 1)), state, before))
             before.copy_(state)
 
+    @property
+    def states(self) -> dict[str, torch.Tensor]:
+        """The states by kind, as far as a step has made them."""
+        states = {"conv": self.conv_states[0], "recurrent": self.recurrent_states[0]}
+        return {kind: state for kind, state in states.items() if state is not None}
+
+    def take(self, kind: str, state: torch.Tensor) -> None:
+        """Takes over a state."""
+        if kind == "conv":
+            self.lazy_initialization(conv_states=state)
+        else:
+            self.lazy_initialization(recurrent_states=state)
+        self.states[kind].copy_(state)
+        self._before[kind] = state.clone()
+        self.has_previous_state[0] = True
+
     # states made in a roll-out under inference mode may be written there only
     @torch.inference_mode()
     def clear(self, lanes: torch.Tensor | slice) -> None:
         """Resets the states of these lanes."""
-        for state in (*self._states().values(), *self._before.values()):
+        for state in (*self.states.values(), *self._before.values()):
             state[lanes] = 0
 
 
@@ -138,9 +168,43 @@ class RingBufferCache(Cache):
         for layer, keys, values in zip(
             self._attending, history[: len(history) // 2], history[len(history) // 2 :], strict=True
         ):
-            layer.lazy_initialization(keys, values)
-            layer.keys.copy_(keys)
-            layer.values.copy_(values)
+            layer.take(keys, values)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that it holds, by name; bfloat16 as the int16 of the same bits."""
+        found = {"lengths": self.lengths, "steps": torch.tensor(self._steps)}
+        if self.has_begun:
+            for number, layer in enumerate(self._attending):
+                found |= {f"keys.{number}": layer.keys, f"values.{number}": layer.values}
+            for number, recurrent in enumerate(self._recurrent):
+                found |= {f"{kind}.{number}": state for kind, state in recurrent.states.items()}
+        return {name: _bits(tensor) for name, tensor in found.items()}
+
+    @torch.inference_mode()  # as a roll-out makes its tensors
+    def take_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes over what `arrays` of a cache of this size gave.
+
+        Raises:
+            ValueError: if they are those of a cache of another size.
+        """
+        lanes, device = len(self.rows), self.lengths.device
+        lengths, steps = torch.from_numpy(arrays["lengths"]), int(arrays["steps"])
+        if lengths.shape != (lanes,) or lengths.dtype != torch.long or steps < 0:
+            raise ValueError(f"a history of {lengths.shape} steps in {steps}")
+        self.lengths.copy_(lengths)
+        self._steps = steps
+        if not steps:
+            return
+        for number, layer in enumerate(self._attending):
+            keys, values = (_tensor(arrays[f"{name}.{number}"], device) for name in ("keys", "values"))
+            if any((len(part), part.shape[2]) != (lanes, self.window) for part in (keys, values)):
+                raise ValueError(f"layer {number} has keys {tuple(keys.shape)}")
+            layer.take(keys, values)
+        for number, recurrent in enumerate(self._recurrent):
+            for kind in ("conv", "recurrent"):
+                if f"{kind}.{number}" in arrays:
+                    recurrent.take(kind, _tensor(arrays[f"{kind}.{number}"], device))
 
     @property
     def history(self) -> list[torch.Tensor]:

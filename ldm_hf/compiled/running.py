@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gymnasium import spaces
 from ..errors import CheckpointError, MissingExtraError
 from ..layout_ldm import EncodedSteps, EnvironmentLayout, Previous
 from ..spaces import Arrays, leaf_array, leaves
+from ..state_ldm import check_arrays
 
 HISTORY = ("keys", "values")
 OUTPUTS = ("logits", "means", "deviations")
@@ -27,6 +29,15 @@ class OnnxCache:
     def __init__(self, shapes: dict[str, tuple[int, ...]], lanes: int) -> None:
         self.arrays = {name: np.zeros((lanes, *shape), np.float32) for name, shape in shapes.items()}
         self.arrays["lengths"] = np.zeros(lanes, np.int64)
+
+    def take_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Takes over the arrays of another cache of this size.
+
+        Raises:
+            ValueError: if one is missing or has another shape or type.
+        """
+        check_arrays(self.arrays, arrays)
+        self.arrays = dict(arrays)
 
     def reset(self, lanes: np.ndarray | None = None) -> None:
         """Empties all lanes, or those where ``lanes``, ``(B,)`` bool, is True."""
@@ -68,6 +79,7 @@ class OnnxStep:
         self._shapes = {
             name: tuple(shape[1:]) for name, shape in self.inputs.items() if name.partition(".")[0] in HISTORY
         }
+        self._digest = hashlib.blake2b(source, digest_size=16).hexdigest()
         self._outputs = [value.name for value in self._session.get_outputs()]
         told = [*OUTPUTS, *(f"next.{name}" for name in ("lengths", *self._shapes))]
         if not {"feedback", "active", "lengths"} <= self.inputs.keys() or self._outputs != told:
@@ -78,6 +90,10 @@ class OnnxStep:
     def new_cache(self, lanes: int) -> OnnxCache:
         """An empty history."""
         return OnnxCache(self._shapes, lanes)
+
+    def digest(self) -> str:
+        """The graph in short, which tells it apart from others."""
+        return self._digest
 
     def check(self, layout: EnvironmentLayout) -> None:
         """Checks, by a step of nothing, that it belongs to an environment.

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from ldm_hf.observations_ldm import resize_by_numpy
 from ldm_hf.onnx.files import GRAPH, SHAPES, export_onnx
 from ldm_hf.spaces import stack, unstack
 
+from ..agent.test_state import check_goes_on
 from ..conftest import TINY
 from ..toys import ACTION, NEXT_STEP, OBSERVATION, STATISTICS, Toy, assert_same_actions, play, toys
 
@@ -141,6 +143,12 @@ def test_it_samples_and_predicts_as_the_model(knowing_both, toy):
             action, states[agent] = agent.predict(observation, states[agent], np.array([number == 3]), True)
             actions.append([action])
         assert_same_actions(*actions)
+
+
+def test_another_agent_goes_on(knowing_both, toy, tmp_path):
+    check_goes_on(partial(OnnxAgent.from_pretrained, toy, deterministic=False, seed=1), tmp_path / "state")
+    with pytest.raises(CheckpointError, match="an agent whose model is"):
+        LDMAgent(*knowing_both, (OBSERVATION, ACTION), environment="Toy-v0").load_state(tmp_path / "state")
 
 
 def test_a_compiled_agent_uses_it_where_it_can(knowing_both, monkeypatch):

@@ -1,0 +1,167 @@
+"""The history of an agent's lanes, and the file that keeps it when the process ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import CheckpointError, UnwritableError
+from .statistics_ldm import RunningStatistics
+
+FORMAT_VERSION = 1
+LANES = ("positions", "reward", "terminated", "truncated", "has_previous", "reward_known")
+STATISTICS = ("count", "origin", "total", "squares", "reward_count", "reward_squares")
+
+
+@dataclass
+class LDMState:
+    """The history of ``B`` lanes. It belongs to the caller that steps the environments; the model keeps nothing.
+
+    Args:
+        cache: keys and values of the last window, a `RingBufferCache` or what an exported step keeps.
+        positions: positions of the previous action's elements, ``(B, E)``.
+        reward: rewards of the previous step, ``(B,)``.
+        terminated: termination flags of the previous step, ``(B,)``.
+        truncated: truncation flags of the previous step, ``(B,)``.
+        has_previous: False until a lane has acted, ``(B,)``.
+        statistics: statistics of the stream so far, for an environment that is not known.
+        reward_known: False where an episode was broken off before its last reward was passed, ``(B,)``.
+    """
+
+    cache: Any
+    positions: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    has_previous: np.ndarray
+    statistics: RunningStatistics
+    reward_known: np.ndarray
+
+    @property
+    def lanes(self) -> int:
+        """Number of lanes, B."""
+        return len(self.reward)
+
+    def clear(self, lanes: np.ndarray) -> None:
+        """Forgets the history of the lanes where ``lanes``, ``(B,)`` bool, is True."""
+        self.cache.reset(lanes)
+        self.has_previous[lanes] = self.terminated[lanes] = self.truncated[lanes] = False
+        self.statistics.reset(lanes)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that it holds, by name."""
+        found = {name: np.asarray(getattr(self, name)) for name in LANES}
+        found |= {f"statistics.{name}": getattr(self.statistics, name) for name in STATISTICS}
+        return found | {f"cache.{name}": array for name, array in self.cache.arrays.items()}
+
+    def take(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Takes over what `arrays` gave.
+
+        Raises:
+            ValueError: if an array is missing or has another shape or type.
+        """
+        prefix = "cache."
+        cache = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        own = {name: array for name, array in self.arrays().items() if not name.startswith(prefix)}
+        check_arrays(own, {name: array for name, array in arrays.items() if not name.startswith(prefix)})
+        self.cache.take_arrays(cache)
+        for name in LANES:
+            setattr(self, name, arrays[name])
+        for name in STATISTICS:
+            setattr(self.statistics, name, arrays[f"statistics.{name}"])
+
+
+def check_arrays(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> None:
+    """Checks that arrays are those expected, by name, type and shape.
+
+    Raises:
+        ValueError: if they are not; names the first.
+    """
+    for name in sorted(expected.keys() | found.keys()):
+        one, other = expected.get(name), found.get(name)
+        if one is None or other is None:
+            raise ValueError(f"{name} is {'missing' if other is None else 'not expected'}")
+        if (one.shape, one.dtype) != (other.shape, other.dtype):
+            raise ValueError(f"{name} is {other.dtype} {other.shape}, expected {one.dtype} {one.shape}")
+
+
+def save(path: str | Path, arrays: Mapping[str, np.ndarray], identity: Mapping[str, object], random: object) -> None:
+    """Writes a state as one file of safetensors; a crash leaves the file of before or the new one.
+
+    Args:
+        path: the file; its folder is made.
+        arrays: what the state holds, by name.
+        identity: whose state it is, as JSON.
+        random: state of the generator that samples, as JSON.
+
+    Raises:
+        UnwritableError: if the file cannot be written.
+    """
+    from safetensors import SafetensorError  # an agent that runs by onnxruntime acts without
+    from safetensors.numpy import save_file
+
+    path = Path(path)
+    temporary = path.with_name(f".unfinished-{secrets.token_hex(8)}")
+    kept = {name: np.require(array, requirements="C") for name, array in arrays.items()}
+    facts = {"format_version": FORMAT_VERSION, "identity": identity, "random": random}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(kept, temporary, metadata={"ldm_state": (told := json.dumps(facts)), "digest": _digest(kept, told)})
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise UnwritableError(f"the state cannot be written to {path} ({error}); choose a place that can.") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def load(path: str | Path, identity: Mapping[str, object]) -> tuple[dict[str, np.ndarray], Any]:
+    """Reads what `save` wrote.
+
+    Args:
+        path: the file.
+        identity: whose state it has to be.
+
+    Returns:
+        The arrays, and the state of the generator that samples.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, no state of an agent, or that of another agent.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        facts = json.loads(metadata["ldm_state"])
+        version, saved, random = facts["format_version"], dict(facts["identity"]), facts["random"]
+        if metadata["digest"] != _digest(arrays, metadata["ldm_state"]):
+            raise ValueError("it has changed since")
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no state that an agent saved: {error}") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path} was saved by another version of ldm_hf; act from a new state.")
+    for name, own in identity.items():
+        if saved.get(name) != own:
+            raise CheckpointError(
+                f"{path} is the state of an agent whose {name} is {saved.get(name)!r:.80}, this one's is {own!r:.80}; "
+                "make the agent as that one was made."
+            )
+    return arrays, random
+
+
+def _digest(arrays: Mapping[str, np.ndarray], facts: str) -> str:
+    digest = hashlib.blake2b(facts.encode(), digest_size=16)
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape} ".encode() + arrays[name].tobytes())
+    return digest.hexdigest()
