@@ -51,11 +51,14 @@ class Notation:
         decimal: decimal sign.
         thousands: sign between groups of three digits, where there is one.
         unit: what may stand before or behind a number.
+        units: several units, one of which has to stand there, each with the factor that makes a number of the first one
+            of it.
     """
 
     decimal: str = "."
     thousands: str | None = None
     unit: str | None = None
+    units: tuple[tuple[str, float], ...] = ()
 
     @property
     def pattern(self) -> str:
@@ -66,9 +69,10 @@ class Notation:
     def bare(self, texts: pa.Array) -> pa.Array:
         """Cells without unit and thousands, and with a minus that computers know."""
         texts = pc.replace_substring(texts, "\N{MINUS SIGN}", "-")
-        if self.unit:
-            unit = re.escape(self.unit)
-            texts = pc.replace_substring_regex(texts, rf"^{unit}\s*|\s*{unit}$", "")
+        names = [name for name, _ in self.units] or ([self.unit] if self.unit else [])
+        if names:
+            unit = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))  # mm before m
+            texts = pc.replace_substring_regex(texts, rf"^({unit})\s*|\s*({unit})$", "")
         if self.thousands:
             group = r"[ \x{a0}\x{2009}\x{202f}]" if self.thousands == " " else re.escape(self.thousands)
             grouped = pc.match_substring_regex(
@@ -76,6 +80,14 @@ class Notation:
             )
             texts = pc.if_else(grouped, pc.replace_substring_regex(texts, group, ""), texts)
         return texts
+
+    def _factors(self, texts: pa.Array) -> pa.Array:
+        """The factor of each cell's unit; 0 for a cell without one."""
+        found = pa.array(np.zeros(len(texts)))
+        for name, factor in sorted(self.units, key=lambda unit: len(unit[0])):  # mm overrules m
+            unit = re.escape(name)
+            found = pc.if_else(pc.match_substring_regex(texts, rf"^{unit}|{unit}$"), factor, found)
+        return found
 
     def too_long(self, texts: pa.Array) -> int:
         """How many numbers have more digits than double precision tells apart."""
@@ -93,6 +105,11 @@ class Notation:
         """
         bare = self.bare(texts)
         valid = pc.match_substring_regex(bare, self.pattern)
+        if self.units:
+            factors = self._factors(texts)
+            valid = pc.and_(valid, pc.greater(factors, 0.0))
+            plain = pc.replace_substring(pc.if_else(valid, bare, "0"), self.decimal, ".")
+            return pc.multiply(plain.cast(pa.float64()), factors).to_numpy(zero_copy_only=False), _mask(valid)
         plain = pc.if_else(valid, pc.replace_substring_regex(bare, r"^\+", ""), "0")
         if pc.all(pc.match_substring_regex(plain, r"^-?\d+$")).as_py() is not False:
             try:

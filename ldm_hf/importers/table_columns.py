@@ -36,6 +36,8 @@ class Entry:
         low: smallest number allowed, after conversion.
         high: largest number allowed, after conversion.
         unit: unit that numbers may be written with (``3.5 kW``); any other is refused.
+        units: several units, one of which each cell has to name, with the factors that make one unit of them, that with
+            the factor 1.
         scale: factor of the conversion, number = cell * scale + offset.
         offset: offset of the conversion.
         empty: words that stand for an empty cell.
@@ -49,6 +51,7 @@ class Entry:
     low: float | None = None
     high: float | None = None
     unit: str | None = None
+    units: tuple[tuple[str, float], ...] = ()
     scale: float | None = None
     offset: float | None = None
     empty: tuple[str, ...] = ()
@@ -57,8 +60,10 @@ class Entry:
     @property
     def numeric(self) -> bool:
         """Whether a key says that the cells are numbers."""
-        return self.unit is not None or any(
-            value is not None for value in (self.low, self.high, self.scale, self.offset)
+        return (
+            self.unit is not None
+            or bool(self.units)
+            or any(value is not None for value in (self.low, self.high, self.scale, self.offset))
         )
 
     @property
@@ -309,6 +314,22 @@ def _episode(value: Yaml, known: list[str], place: str) -> dict[str, Yaml]:
     return {"episode": _match(_word(value["column"], place), known), "again": again}
 
 
+def _units(value: dict[str, Yaml], place: str) -> dict[str, Any]:
+    """The unit of a part, or several with their factors."""
+    if not value.get("units"):
+        return {"unit": _word(value["unit"], f"{place}.unit")} if value.get("unit") else {}
+    units = value["units"]
+    if not isinstance(units, dict) or value.get("unit"):
+        raise DatasetError(
+            f"{place}.units should give each unit its factor, like {{m: 1, cm: 0.01}}, in the place of unit."
+        )
+    factors = {unit: _number(factor, f"{place}.units.{unit}") for unit, factor in units.items()}
+    if 1 not in factors.values() or min(factors.values()) <= 0:
+        raise DatasetError(f"{place}.units should have a factor above 0 for each unit, and 1 for that of the result.")
+    base = next(unit for unit, factor in factors.items() if factor == 1)
+    return {"unit": base, "units": tuple(sorted(factors.items(), key=lambda unit: unit[0] != base))}
+
+
 def _entry(name: str, value: Yaml, place: str, known: list[str], empty: tuple[str, ...]) -> Entry:
     """One part; its column is its name unless the YAML says otherwise."""
     value = {} if value in ("", "null", "~") else value
@@ -341,7 +362,7 @@ def _entry(name: str, value: Yaml, place: str, known: list[str], empty: tuple[st
         tuple(resolved),
         choices or None,
         **flags,
-        unit=_word(value["unit"], f"{place}.unit") if value.get("unit") else None,
+        **_units(value, place),
         empty=_words(value["empty"], f"{place}.empty") if "empty" in value else empty,
         missing=_word(value.get("missing", REFUSE), f"{place}.missing", blank=True),
         **numbers,

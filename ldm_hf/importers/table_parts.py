@@ -63,7 +63,7 @@ class Part:
         self, entry: Entry, columns: Sequence[Cells], episodes: np.ndarray, role: str, place: str, notation: Notation
     ) -> None:
         self.entry, self.columns, self.episodes, self.role, self.place = entry, columns, episodes, role, place
-        self.notation = replace(notation, unit=entry.unit)
+        self.notation = replace(notation, unit=entry.unit, units=entry.units)
         self.reports = [ColumnReport(column.name, role, unit=entry.unit or "") for column in columns]
         try:
             self._read()
@@ -227,6 +227,7 @@ class Part:
         self.values = numbers.astype(dtype)
         names = {np.int64: "whole numbers", np.float32: "numbers", np.float64: "numbers in double precision"}
         sign = f", decimal sign {self.notation.decimal!r}" if self.notation.decimal != "." else ""
+        sign += "".join(f", {unit} times {factor:g}" for unit, factor in self.entry.units if factor != 1)
         self._told(names[dtype] + sign, list(self.values.T))
 
     def _type(self, numbers: np.ndarray, whole: bool, single: bool) -> type[np.int64 | np.float32 | np.float64]:
@@ -282,6 +283,8 @@ class Part:
     def _typed(self, column: Cells) -> np.ndarray:
         """The numbers of a column that has a type."""
         values = np.asarray(column.values) if column.kind in (WHOLE, REAL) else None
+        if self.entry.units:
+            column.refuse_first(~column.empty, "{} names no unit; say unit in the place of units")
         if column.kind == DURATION:
             if not self.entry.unit:
                 column.refuse_first(
@@ -309,9 +312,13 @@ class Part:
                 f"{_cure(column, wrong)}."
             )
         if wrong.any() and self.entry.unit:
-            column.refuse_first(
-                wrong, f"{{}} is no finite number; numbers may be written with the unit {self.entry.unit} only"
+            units = [name for name, _ in self.entry.units]
+            rule = (
+                f"should be written with one of {', '.join(units)}"
+                if units
+                else (f"may be written with the unit {self.entry.unit} only")
             )
+            column.refuse_first(wrong, f"{{}} is no finite number; numbers {rule}")
         column.refuse_first(wrong, f"{{}} is no finite number{_cure(column, wrong)}")
         column.refuse_first(~np.isfinite(numbers), "{} is no finite number; it is beyond the largest double")
         return numbers

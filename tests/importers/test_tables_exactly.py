@@ -345,6 +345,19 @@ def test_values_of_choices_are_compared_as_what_they_are(tmp_path):
         assert episode["action"].tolist() == wanted
 
 
+def test_cells_in_several_units_become_numbers_of_one(tmp_path):
+    units = {"m": 1, "cm": 0.01, "mm": 0.001}
+    table = 'level;pump\n"120,5 cm";on\n1,3m;off\n2000 mm;on\n'
+    source = opened(tmp_path, table, separator=";", decimal=",", observation={"level": {"units": units}})
+    (episode,) = source.episodes()
+    assert episode["observation"][:, 0].tolist() == pytest.approx([1.205, 1.3, 2])
+    (level,) = [column for column in preview(source, progress=False).columns if column.name == "level"]
+    assert (level.unit, level.how) == ("m", "numbers, decimal sign ',', cm times 0.01, mm times 0.001")
+    for cell in ("5", "5 ft"):
+        with pytest.raises(DatasetError, match=rf"row 2: '{cell}' .* should be written with one of m, cm, mm"):
+            opened(tmp_path, f"level,pump\n1 m,on\n{cell},off\n", observation={"level": {"units": units}})
+
+
 # --- the YAML --------------------------------------------------------------------------------------------------------
 
 
@@ -356,6 +369,11 @@ def test_values_of_choices_are_compared_as_what_they_are(tmp_path):
         ("name: A\nobservation: {level: {}}\naction: {pump: {values: {on: 1, off: 0}}}", "values should be a list"),
         ("name: A\nobservation: {level: {}}\naction: {pump: {values: on}}", "values should be a list"),
         ("name: A\nobservation: {level: {unit: [m]}}\naction: {pump: {}}", "unit should be one word"),
+        (
+            "name: A\nobservation: {level: {units: {m: 2}}}\naction: {pump: {}}",
+            "a factor above 0 for each unit, and 1",
+        ),
+        ("name: A\nobservation: {level: {units: m}}\naction: {pump: {}}", "should give each unit its factor"),
         ("name: [A]\nobservation: {level: {}}\naction: {pump: {}}", "name should be one word"),
         ("name: A\nobservation: {level: {scale: 0}}\naction: {pump: {}}", "scale is 0"),
         ("name: A\nobservation: {level: {low: nan}}\naction: {pump: {}}", "low should be a finite number"),
