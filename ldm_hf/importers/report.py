@@ -171,4 +171,6 @@ def _plain(value: object) -> Json:
         flat = value.reshape(-1)
         return [_plain(item) for item in flat[:4]] + (["..."] if flat.size > 4 else [])
     plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.float32):
+        plain = float(str(value))  # 1.2, not 1.2000000476837158
     return plain if isinstance(plain, bool | int | float) else str(plain)[:80]

@@ -45,6 +45,7 @@ class Part:
         role: observation, action or reward.
         place: name of the part, for messages.
         notation: how the table writes numbers.
+        dtype: type of the numbers that the cells are; by default the cells decide.
 
     Attributes:
         space: its space.
@@ -60,9 +61,17 @@ class Part:
     values: np.ndarray
 
     def __init__(
-        self, entry: Entry, columns: Sequence[Cells], episodes: np.ndarray, role: str, place: str, notation: Notation
+        self,
+        entry: Entry,
+        columns: Sequence[Cells],
+        episodes: np.ndarray,
+        role: str,
+        place: str,
+        notation: Notation,
+        dtype: np.dtype | None = None,
     ) -> None:
         self.entry, self.columns, self.episodes, self.role, self.place = entry, columns, episodes, role, place
+        self._dtype = dtype
         self.notation = replace(notation, unit=entry.unit, units=entry.units)
         self.reports = [ColumnReport(column.name, role, unit=entry.unit or "") for column in columns]
         try:
@@ -87,7 +96,7 @@ class Part:
     @property
     def _wants_numbers(self) -> bool:
         """Whether a key says that the cells are numbers."""
-        return self.role == "reward" or self.entry.numeric
+        return self.role == "reward" or self.entry.numeric or self._dtype is not None
 
     # --- what the cells are -----------------------------------------------------------------------------------------
 
@@ -221,7 +230,7 @@ class Part:
                 column.refuse_first(~np.isfinite(values), "{} is beyond all numbers after scale and offset")
             single = single and all(_apart(values) for values in numbers.T)
         self._bound(numbers)
-        dtype = self._type(numbers, whole, single)
+        dtype = self._dtype.type if self._dtype is not None else self._type(numbers, whole, single)
         low, high = self._limits(numbers, dtype)
         self.space = spaces.Box(low, high, (numbers.shape[1],), dtype)
         self.values = numbers.astype(dtype)
