@@ -30,14 +30,13 @@ def main() -> None:
     parser.add_argument("--dataset", default="outputs/logs", help="dataset that the log was imported into")
     parser.add_argument("--environment", default="Pumpwerk-v0", help="name of the import")
     parser.add_argument("--log", type=Path, required=True, help="CSV file that grows by a row at a time")
-    parser.add_argument("--encoding", default="utf-8", help="encoding of the file")
     parser.add_argument("--state", type=Path, default=Path("outputs/plant-state"), help="folder of what is remembered")
     args = parser.parse_args()
 
     stream = open_dataset(args.dataset)[args.environment]
     columns = stream.info.collection["columns"]
     by_entity: dict[str, list[dict[str, str]]] = defaultdict(list)
-    with args.log.open(encoding=args.encoding, newline="") as file:
+    with args.log.open(encoding=columns.get("encoding", "utf-8"), newline="") as file:
         for row in csv.DictReader(file, delimiter=columns.get("separator", ",")):
             by_entity[" ".join(row[name] for name in columns.get("entity", []))].append(row)
 

@@ -3,7 +3,6 @@
 The public names are imported when they are first used, so that ``import ldm_hf`` needs neither torch nor transformers.
 """
 
-from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -47,23 +46,8 @@ def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if _MODULES[name] != WITHOUT_TRANSFORMERS:
-        _register()
+        import_module(".auto", __name__)  # AutoConfig, AutoModel and AutoProcessor learn about LDM
     return getattr(import_module(f".{_MODULES[name]}", __name__), name)
-
-
-@cache
-def _register() -> None:
-    """Tells transformers' Auto classes about LDM."""
-    from transformers import AutoConfig, AutoModel, AutoProcessor
-
-    from .configuration_ldm import LDMConfig
-    from .modeling_ldm import LDMForActionPrediction
-    from .processing_ldm import LDMProcessor
-
-    AutoConfig.register("ldm", LDMConfig)
-    # there is no auto class for reinforcement learning; AutoModel gives the model that people act with
-    AutoModel.register(LDMConfig, LDMForActionPrediction)
-    AutoProcessor.register(LDMConfig, LDMProcessor)
 
 
 def __dir__() -> list[str]:

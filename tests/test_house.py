@@ -24,7 +24,7 @@ FLOORS = (  # whatever is in a line may be imported by the lines below it, and b
     },
     {"layout_ldm", "modeling_ldm", "state_ldm", "references", "trajectories"},
     {"processing_ldm", "importers", "libraries"},
-    {"compiled"},
+    {"compiled", "auto"},
     {"agent", "training"},
     {"collection", "evaluation", "onnx"},
     {"hub"},

@@ -30,12 +30,6 @@ class RowReader:
 
     Raises:
         DatasetError: if it was not imported from a table.
-
-    Example:
-        >>> reader = RowReader(open_dataset("outputs/plant")["Plant-v0"].info)
-        >>> action = agent.act(reader.observation({"level": "1,31 m", "inflow": "2,4"}))
-        >>> reader.cells(action)
-        {'pump': 'half'}
     """
 
     def __init__(self, info: EnvironmentInfo) -> None:

@@ -8,6 +8,7 @@ from transformers_tests.test_configuration_common import ConfigTester
 from transformers_tests.test_modeling_common import MODEL_MAPPING_NAMES, ModelTesterMixin
 from transformers_tests.test_processing_common import ProcessorTesterMixin
 
+import ldm_hf.auto  # noqa: F401
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMModel, LDMProcessor
 from tests.conftest import TINY
 from tests.model.test_model import rich_batch
