@@ -50,6 +50,9 @@ def reference_command(
     ] = None,
     jobs: Jobs = 2,
     seed: Annotated[int, typer.Option(help="Seed for policies that are trained.")] = 0,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Search for the parameters of scripted policies that have some.")
+    ] = False,
     force: Annotated[bool, typer.Option(help="Discard earlier attempts and start again.")] = False,
 ) -> None:
     """Finds a reference policy for each environment: tries candidates from cheap to costly and keeps the best.
@@ -76,7 +79,7 @@ def reference_command(
     for output in (report, references / "attempts.json"):
         if output:
             check_writable(output)
-    failures = find_references(rows, references, allowed, jobs, seed, force, 2 * allowed + GRACE, keep)
+    failures = find_references(rows, references, allowed, jobs, seed, force, 2 * allowed + GRACE, keep, tune)
     for record in found:
         scores = entry(record)
         verdict = "better than random" if record.beats_random else "not better than random"

@@ -8,6 +8,7 @@ import gymnasium
 
 from ..environments.building import Kwargs
 from ..spaces import Action, Info, Observation
+from .tuning import Tunable
 
 METHODS = ("tabular", "scripted", "heuristic", "planner", "rl")
 """How a policy may have come about, in the order of increasing cost in which `ldm reference` tries them."""
@@ -50,6 +51,11 @@ class Reference:
     def variants(cls, env: gymnasium.Env) -> list[Kwargs]:
         """Sets of parameters, of which a few episodes choose the best; by default there is nothing to choose."""
         return [{}]
+
+    @classmethod
+    def tunable(cls, env: gymnasium.Env) -> Tunable:
+        """Parameters for which `ldm reference --tune` searches; by default none."""
+        return {}
 
     def reset(self, env: gymnasium.Env) -> None:
         """Prepares for an episode that has begun in ``env``."""

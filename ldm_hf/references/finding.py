@@ -27,6 +27,7 @@ from .learned.policy import training_record
 from .learned.training import train_reference
 from .loading import build_reference, known_policies, policy_of
 from .records import Attempt, Record
+from .tuning import tune
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +115,12 @@ def candidates(spec: EnvironmentSpec, env: gymnasium.Env) -> list[str]:
 
 
 def find_reference(
-    spec: EnvironmentSpec, folder: str | Path, budget: float = 1800.0, seed: int = 0, force: bool = False
+    spec: EnvironmentSpec,
+    folder: str | Path,
+    budget: float = 1800.0,
+    seed: int = 0,
+    force: bool = False,
+    tuned: bool = False,
 ) -> Record:
     """Finds the reference policy of one environment; continues an interrupted search.
 
@@ -124,6 +130,7 @@ def find_reference(
         budget: seconds. Learning gets what is left; measuring what was learned comes on top.
         seed: seed of the training.
         force: forget what was tried before.
+        tuned: search for the parameters of policies that have some to be tuned.
 
     Returns:
         The record, which is in the sub-folder, too.
@@ -157,7 +164,7 @@ def find_reference(
             continue  # not tried: a larger budget may
         note(name)
         try:
-            record.attempts.append(_attempt(spec, folder, name, deadline, seed, force))
+            record.attempts.append(_attempt(spec, folder, name, deadline, seed, force, tuned))
         except OutOfTime as error:  # the same
             logger.info("%s (%s)", error, name)
             continue
@@ -177,6 +184,7 @@ def find_references(
     force: bool = False,
     limit: float | None = None,
     on_record: Callable[[Record], None] = lambda record: None,
+    tuned: bool = False,
 ) -> dict[str, LDMError]:
     """Finds the references of many environments, those that need no training first; see `find_reference`.
 
@@ -190,12 +198,13 @@ def find_references(
         limit: seconds after which an environment is taken to hang and is ended; with a limit, all environments run in
             other processes.
         on_record: function that receives every record when it is finished.
+        tuned: search for the parameters of policies that have some to be tuned.
 
     Returns:
         Errors by the name of the environment; an error does not stop the others.
     """
     ordered = sorted(specs, key=lambda spec: (spec.reference == "rl", spec.reference is None))
-    tasks = {spec.name: (spec, str(folder), budget, seed, force) for spec in ordered}
+    tasks = {spec.name: (spec, str(folder), budget, seed, force, tuned) for spec in ordered}
     failures: dict[str, LDMError] = {}
     better = 0
     with tqdm(total=len(tasks), desc="reference", unit="environment") as bar:
@@ -221,7 +230,9 @@ def _bury(spec: EnvironmentSpec, folder: Path, failure: LDMError) -> None:
     record.save(folder / spec.name)
 
 
-def _attempt(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float, seed: int, force: bool) -> Attempt:
+def _attempt(
+    spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float, seed: int, force: bool, tuned: bool
+) -> Attempt:
     """Makes or trains one policy and measures it; what goes wrong is part of the record."""
     started = time.monotonic()
     attempt = Attempt(name, {}, "rl" if name == "rl" else policy_of(spec.name, name).method)
@@ -229,10 +240,10 @@ def _attempt(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: flo
         if name == "rl":
             attempt.training = train_reference(spec, folder, deadline - started, seed, force)
             deadline = math.inf
-        elif name == spec.reference:
+        elif name == spec.reference and not tuned:
             attempt.kwargs = spec.reference_kwargs
         else:
-            attempt.kwargs = _best_variant(spec, folder, name, deadline)
+            attempt.kwargs = _best_variant(spec, folder, name, deadline, tuned)
         attempt.score = measure(spec, _policy(spec, folder, name, attempt.kwargs), deadline)
     except OutOfTime:
         raise
@@ -249,11 +260,12 @@ def _policy(spec: EnvironmentSpec, folder: str | Path, name: str, kwargs: Kwargs
     return ReferencePolicy(lambda: build_reference(chosen, folder))
 
 
-def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float) -> Kwargs:
+def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float, tuned: bool) -> Kwargs:
     """The parameters with the highest mean return in a few episodes; of equal ones the first."""
+    policy_class = policy_of(spec.name, name)
     with opened(spec) as env:
-        variants = policy_of(spec.name, name).variants(env)
-    if len(variants) == 1:
+        variants, tunable = policy_class.variants(env), policy_class.tunable(env) if tuned else {}
+    if len(variants) == 1 and not tunable:
         return variants[0]
 
     def value(kwargs: Kwargs) -> float:
@@ -265,6 +277,8 @@ def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline
         except LDMError:  # for instance, its episodes do not end
             return -math.inf
 
+    if tunable:
+        return tune(tunable, value)
     values = [value(kwargs) for kwargs in variants]
     return variants[values.index(max(values))]
 
