@@ -39,7 +39,7 @@ def export_onnx(
     """
     from ..agent import load_model
     from ..compiled.exporting import export_step, quantised, shapes
-    from ..utils.files import save_json
+    from ..utils.files import save_json, unfinished_file, writing
 
     weights, processor = load_model(model)
     entry = _describe(processor, environment)
@@ -50,8 +50,8 @@ def export_onnx(
         told["task"] = task or None
     told |= {"inputs": shapes(graph.graph.input), "outputs": shapes(graph.graph.output)}
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / GRAPH).write_bytes((quantised(graph) if int8 else graph).SerializeToString())
+    with writing(folder / GRAPH), unfinished_file(folder / GRAPH) as temporary:
+        temporary.write_bytes((quantised(graph) if int8 else graph).SerializeToString())
     save_json(told, folder / SHAPES)
     return folder
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -14,13 +15,14 @@ import torch
 from gymnasium import spaces
 from torch.nn.utils import parameters_to_vector
 
-from ldm_hf import LDMAgent, LDMConfig, LDMForActionPrediction, LDMProcessor
+from ldm_hf import LDMAgent, LDMConfig, LDMForActionPrediction, LDMProcessor, OnnxAgent
 from ldm_hf.agent import load_model
 from ldm_hf.environments.specs import EnvironmentSpec, add_file, fingerprint
 from ldm_hf.evaluation.evaluating import _finished
 from ldm_hf.evaluation.report import markdown_report
 from ldm_hf.evaluation.scores import summarise
 from ldm_hf.libraries.openenv_core.adapter import _Fields, _message, _reply
+from ldm_hf.onnx.files import GRAPH, SHAPES, export_onnx
 from ldm_hf.references.learned.training import open_study, vary
 from ldm_hf.references.records import Attempt, Record
 from ldm_hf.spaces import space_to_json
@@ -133,6 +135,49 @@ def act(folder: Path) -> object:
         actions.append(repr((name, pair, layout.name, action, agent.act(observation, 1.0, False, False))))
     weights = hashlib.sha256(b"".join(t.numpy().tobytes() for t in model.state_dict().values())).hexdigest()
     return actions, weights, model.config.to_json_string()
+
+
+@cache
+def exported() -> tuple[bytes, bytes]:
+    """An exported model's graph and shapes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = export_onnx(write_model(Path(scratch)), Path(scratch) / "onnx", "Toy-v0")
+        return (folder / GRAPH).read_bytes(), (folder / SHAPES).read_bytes()
+
+
+def write_export(folder: Path) -> Path:
+    (folder / "onnx").mkdir()
+    for name, content in zip((GRAPH, SHAPES), exported(), strict=True):
+        (folder / "onnx" / name).write_bytes(content)
+    return folder / "onnx"
+
+
+def act_by_onnx(folder: Path) -> object:
+    """The first actions of an exported model."""
+    agent = OnnxAgent.from_pretrained(folder / "onnx")
+    pair = agent.layout.observation_space, agent.layout.action_space
+    for space in pair:
+        space.seed(0)
+    observation = pair[0].sample()
+    action = agent.act(observation)
+    assert pair[1].contains(action), action
+    return repr((pair, agent.layout.name, action, agent.act(observation, 1.0, False, False)))
+
+
+def make_state(folder: Path) -> Path:
+    agent = LDMAgent(*load_model(write_model(folder)), (OBSERVATION, ACTION), environment="Toy-v0", seed=0)
+    OBSERVATION.seed(0)
+    agent.act(OBSERVATION.sample())
+    agent.save_state(folder / "state")
+    return folder / "state"
+
+
+def go_on(folder: Path) -> object:
+    """The next action of an agent that loads a state."""
+    agent = LDMAgent(*load_model(folder / "model"), (OBSERVATION, ACTION), environment="Toy-v0", seed=1)
+    agent.load_state(folder / "state")
+    OBSERVATION.seed(1)
+    return repr(agent.act(OBSERVATION.sample(), 1.0, False, False))
 
 
 def read_data(folder: Path) -> object:
@@ -297,6 +342,13 @@ KINDS = {
     "config": Kind(lambda folder: write_model(folder) / "config.json", mutations.mutate_json, act),
     "processor": Kind(lambda folder: write_model(folder) / "processor_config.json", mutations.mutate_json, act),
     "safetensors": Kind(lambda folder: write_model(folder) / "model.safetensors", mutations.mutate_safetensors, act),
+    "known": Kind(lambda folder: write_model(folder) / "environments.jsonl", mutations.mutate_lines, act),
+    "statistics": Kind(
+        lambda folder: write_model(folder) / "environments.safetensors", mutations.mutate_safetensors, act
+    ),
+    "graph": Kind(lambda folder: write_export(folder) / GRAPH, mutations.mutate_bytes, act_by_onnx),
+    "shapes": Kind(lambda folder: write_export(folder) / SHAPES, mutations.mutate_json, act_by_onnx),
+    "state": Kind(make_state, mutations.mutate_safetensors, go_on, strict=True),
     "index": Kind(make_index, mutations.mutate_json, read_index),
     "environment": Kind(
         lambda folder: write_data(folder) / "Toy-v0" / "environment.json", mutations.mutate_json, read_data
