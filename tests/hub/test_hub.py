@@ -325,7 +325,8 @@ def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path, 
         logits = model(**torch.load("batch.pt")).logits
         print(type(model).__name__, processor.num_choices, torch.equal(logits, torch.load("logits.pt")))
         """
-    assert python(code, tmp_path, hub, offline=True, hide=True).stdout.split() == ["LDMForActionPrediction", "21", "True"]
+    printed = python(code, tmp_path, hub, offline=True, hide=True).stdout
+    assert printed.split() == ["LDMForActionPrediction", "21", "True"]
     code = code.replace("trust_remote_code=True", "trust_remote_code=False")
     refused = python(code, tmp_path, hub, offline=True, hide=True, check=False)
     assert refused.returncode != 0 and "trust_remote_code" in refused.stderr

@@ -119,7 +119,9 @@ def returns(spec: EnvironmentSpec, policy, episodes: int, seed: int = HELD_OUT_S
     return rollout(lambda: make(spec), policy, episodes, seed, num_envs=1, name=spec.name)
 
 
-FEWEST = 3  # episodes; by Student's t, six standard errors are as rare in them by chance as three are in 20 (p = 0.002)
+FEWEST = (
+    3  # episodes; by Student's t, six standard errors are as rare in them by chance as three are in 20 (p = 0.002)
+)
 
 
 def better(random: np.ndarray, reference: np.ndarray, errors: float) -> bool:
