@@ -268,7 +268,7 @@ def test_an_end_that_stays_on_is_refused_or_decided(tmp_path):
         ("log.csv", LOG.encode("utf-16"), {}),
         ("log.csv", LOG.encode("utf-8-sig"), {}),
         ("log.csv", LOG.encode("utf-16-le"), {"encoding": "utf-16-le"}),
-        ("log.csv.gz", gzip.compress(LOG.encode()), {}),
+        ("log.csv.gz", gzip.compress(LOG.encode(), mtime=0), {}),
         ("log.csv", LOG.replace("\n", "\r\n").encode(), {}),
         ("log.csv", LOG.replace(",", ", ").encode(), {}),
         ("log.csv", b"sep=;\n" + LOG.replace(",", ";").encode(), {}),
