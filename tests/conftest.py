@@ -1,5 +1,7 @@
 """Shared fixtures: a tiny model, and quiet, single-threaded torch."""
 
+from multiprocessing import util
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from ldm_hf.environments import catalogue, library_folders
 from ldm_hf.spaces import stack
 from ldm_hf.utils.files import environments_folder
 
+from . import fork_server
 from .toys import ACTION, OBSERVATION, STATISTICS
 
 settings.register_profile(
@@ -48,6 +51,13 @@ TINY = {
 }
 
 
+def pytest_configure(config):
+    """Processes of a run with several workers share one server to be forked from."""
+    if getattr(config.option, "numprocesses", None):
+        fork_server.shared_server()
+    fork_server.fork_what_is_spawned()
+
+
 def pytest_collection_modifyitems(config, items):
     """Leaves out what takes hours, unless it is asked for."""
     if "soak" not in config.option.markexpr:
@@ -62,6 +72,12 @@ def own_folders(monkeypatch, tmp_path):
     monkeypatch.setenv("LDM_HF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LDM_HF_ENVIRONMENTS", str(INSTALLED))
     monkeypatch.delenv("LDM_HF_CATALOGUE", raising=False)
+
+
+@pytest.fixture()
+def real_starts(monkeypatch):
+    """Processes start as users' do: they import what they need, and read of the environment what imports read."""
+    monkeypatch.setattr(util, "spawnv_passfds", fork_server.spawn)
 
 
 @pytest.fixture()

@@ -131,7 +131,7 @@ def test_crashes_and_hangs_do_not_stop_the_run_and_what_works_is_not_done_again(
     output = tmp_path / "results" / "environments.json"
     specs = [toy("crash"), toy("hang"), toy(), toy("step")]
     started = time.monotonic()
-    results = check(specs, output, jobs=1, limit=20, command="ldm envs check")
+    results = check(specs, output, jobs=1, limit=8, command="ldm envs check")
     assert time.monotonic() - started < 120
     assert results == json.loads(output.read_text())
     entries = results["environments"]
@@ -142,7 +142,7 @@ def test_crashes_and_hangs_do_not_stop_the_run_and_what_works_is_not_done_again(
         "step": RAISES,
     }
     assert (
-        "no result after 20 s" in entries["hang"]["reason"] and "ended with exit code 3" in entries["crash"]["reason"]
+        "no result after 8 s" in entries["hang"]["reason"] and "ended with exit code 3" in entries["crash"]["reason"]
     )
 
     entries["good"]["seconds_to_make"] = 123.0

@@ -59,30 +59,24 @@ def installer(request, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_installation_is_made_once(toy_library, installer):
-    toy_library("")
-    assert not is_installed("toy")
-    python = install("toy", progress=False)
-    assert python == python_of("toy") and python.exists()
-    written = (python.parents[1] / DONE).stat().st_mtime_ns
-    assert install("toy", progress=False) == python
-    assert (python.parents[1] / DONE).stat().st_mtime_ns == written
-    toy_library("# other requirements")
-    assert not is_installed("toy")
-
-
-@pytest.mark.slow
-def test_a_failed_installation_shows_what_the_installer_said_and_is_not_taken_for_a_whole_one(toy_library, installer):
+def test_an_installation_is_made_once_and_a_failed_one_is_not_taken_for_whole(toy_library, installer):
     toy_library("./no/such/package\n")
+    assert not is_installed("toy")
     with pytest.raises(InstallationError, match=r"toy cannot be installed: .* ended with exit code (?s:.*)no/such"):
-        install("toy", progress=False)
+        install("toy", progress=False)  # and shows what the installer said
     with pytest.raises(NotInstalledError, match="ldm envs install toy"):
         python_of("toy")
     toy_library("")
-    install("toy", progress=False)
-    (python_of("toy").parents[1] / DONE).unlink()  # interrupted before the end
+    python = install("toy", progress=False)
+    assert python == python_of("toy") and python.exists()
+    done = python.parents[1] / DONE
+    written = done.stat().st_mtime_ns
+    assert install("toy", progress=False) == python and done.stat().st_mtime_ns == written
+    done.unlink()  # interrupted before the end
     assert not is_installed("toy")
     assert install("toy", progress=False).exists()
+    toy_library("# other requirements")
+    assert not is_installed("toy")
 
 
 def test_an_environment_whose_library_is_not_installed_names_the_command(toy_library):

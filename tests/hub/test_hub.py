@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -17,32 +16,51 @@ from ldm_hf.known_ldm import FILES
 from ldm_hf.spaces import space_to_json
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 
+from .. import fork_server
 from ..conftest import random_steps
 from ..hub_server import serve
 from ..model.test_model import rich_batch
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "model_cards" / "ldm-nano"
-pytestmark = pytest.mark.slow  # every test starts processes that import torch and transformers
+pytestmark = pytest.mark.slow  # every test starts processes
 SPACES = (spaces.Box(-1, 1, (3,)), spaces.Discrete(4))
+# Processes are forked from what has imported these: huggingface_hub reads at its import where its Hub is, and some
+# processes must do without this package.
+IMPORTED = [name for name in fork_server.PRELOADED if not name.startswith("ldm_hf")]
 
 
-@pytest.fixture()
-def hub():
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """A Hub on this machine, and what to start processes from that use it, or that are offline."""
     with serve() as server:
+        server.home = tmp_path_factory.mktemp("hub") / "home"
+        told = {"HF_HOME": str(server.home), "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "hf_test"}
+        server.environments = {True: told | {"HF_HUB_OFFLINE": "1"}, False: told | {"HF_ENDPOINT": server.url}}
+        server.addresses = {
+            offline: fork_server.start_server(environment, IMPORTED)
+            for offline, environment in server.environments.items()
+        }
         yield server
 
 
-def python(code: str, folder, hub=None, hide=False, check=True):
-    """Runs code in a fresh process whose Hub is the local server; ``hide``: in which ldm_hf cannot be imported."""
-    environment = os.environ | {"HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": "hf_test"}
-    environment |= {"HF_ENDPOINT": hub.url} if hub else {"HF_HUB_OFFLINE": "1"}
+@pytest.fixture()
+def hub(running):
+    """The Hub, as empty as the cache of its clients."""
+    for kept in (running.repos, running.blobs, running.fetched):
+        kept.clear()
+    shutil.rmtree(running.home, ignore_errors=True)
+    return running
+
+
+def python(code: str, folder, hub, offline=False, hide=False, check=True):
+    """Runs code in a process whose Hub is the local server; ``hide``: in which ldm_hf cannot be imported."""
     code = textwrap.dedent(code)
     if hide:
-        code = "import sys\nsys.modules['ldm_hf'] = None\n" + code
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=180
-    )
+        code = "import sys\nassert 'ldm_hf' not in sys.modules\nsys.modules['ldm_hf'] = None\n" + code
+    environment = os.environ | hub.environments[offline]
+    command, address = [sys.executable, "-c", code], hub.addresses[offline]
+    result = fork_server.run(command, timeout=180, cwd=folder, env=environment, address=address)
     assert not check or result.returncode == 0, result.stderr[-3000:]
     return result
 
@@ -160,11 +178,10 @@ def test_a_dataset_folder_is_a_dataset_repo(tmp_path, hub):
     np.testing.assert_allclose([float(value) for value in printed[3:]], steps[1]["reward"].sum(), rtol=1e-5)
 
 
-def ldm(folder, hub, *arguments):
-    """The command in a fresh process whose Hub is the local server."""
-    return python(
-        f"import sys; sys.argv = {['ldm', *arguments]}\nfrom ldm_hf.cli import main\nmain()", folder, hub, check=False
-    )
+def ldm(folder, hub, *arguments, offline=False):
+    """The command in a process whose Hub is the local server."""
+    code = f"import sys; sys.argv = {['ldm', *arguments]}\nfrom ldm_hf.cli import main\nmain()"
+    return python(code, folder, hub, offline, check=False)
 
 
 def write_toys(folder, names=("A-v0", "B-v0")):
@@ -232,12 +249,12 @@ def test_an_environment_is_fetched_when_its_first_step_is_read(tmp_path, hub):
         """
     assert python(code, tmp_path, hub).stdout == ""
     assert hub.fetched == {"index.json", "A-v0/environment.json", "A-v0/train-00000.parquet"}
-    assert python(code, tmp_path).stdout == ""  # what is here is found without the Hub
+    assert python(code, tmp_path, hub, offline=True).stdout == ""  # what is here is found without the Hub
     repo = hub.repos["datasets", "someone/toys"]
-    shutil.rmtree(tmp_path / "home")
+    shutil.rmtree(hub.home)
     whole = repo.pop("A-v0/train-00000.parquet")
     assert "A-v0 of someone/toys could not be fetched" in python(code, tmp_path, hub).stdout
-    shutil.rmtree(tmp_path / "home")
+    shutil.rmtree(hub.home)
     repo["A-v0/train-00000.parquet"] = whole
     repo["index.json"] = repo["index.json"].replace(b'"steps": 16', b'"steps": 17', 1)
     code = code.replace("(16, 2, here.info)", "(17, 2, here.info)")
@@ -259,19 +276,22 @@ def test_a_damaged_index_is_one_clear_error(tmp_path, hub, index, message):
     assert "DatasetError: the index.json of someone/toys" in result.stderr and message in result.stderr
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_training_on_a_dataset_of_the_hub_is_training_on_its_folder(tmp_path, hub, workers):
+def test_training_on_a_dataset_of_the_hub_is_training_on_its_folder(tmp_path, hub):
+    """Also where other processes read it."""
     write_toys(tmp_path / "data")
     assert ldm(tmp_path, hub, "push", "data", "someone/toys").returncode == 0
     script = Path(__file__).parents[2] / "examples/pretrain.py"
-    for place, output in (("someone/toys", "model"), ("data", "same")):
-        options = ["--dataset", place, "--output_dir", output, "--max_steps", "2", "--batch_size", "2"]
-        options += ["--num_workers", str(workers)]
+    weights = set()
+    for place, workers in (("someone/toys", "0"), ("someone/toys", "2"), ("data", "0")):
+        for folder in (hub.home, tmp_path / "model"):  # nothing is fetched yet
+            shutil.rmtree(folder, ignore_errors=True)
+        options = ["--dataset", place, "--output_dir", "model", "--max_steps", "2", "--batch_size", "2"]
+        options += ["--num_workers", workers]
         code = f"import runpy, sys; sys.argv = {[str(script), *options]}\n"
         code += "runpy.run_path(sys.argv[0], run_name='__main__')"
         python(code, tmp_path, hub)
-    weights = [(tmp_path / output / "model.safetensors").read_bytes() for output in ("model", "same")]
-    assert weights[0] == weights[1]
+        weights.add((tmp_path / "model" / "model.safetensors").read_bytes())
+    assert len(weights) == 1
     result = ldm(tmp_path, hub, "push", "model", "someone/ldm-toy", "--private")
     assert result.returncode == 0, result.stderr
     pushed = set(hub.repos["models", "someone/ldm-toy"])
@@ -284,12 +304,12 @@ def test_what_cannot_be_pushed_is_one_clear_error(tmp_path, hub):
     result = ldm(tmp_path, hub, "push", "empty", "someone/nothing")
     assert result.returncode == 1 and "error: empty is neither a model" in result.stderr
     write_toys(tmp_path / "data")
-    result = ldm(tmp_path, None, "push", "data", "someone/toys")
+    result = ldm(tmp_path, hub, "push", "data", "someone/toys", offline=True)
     assert result.returncode == 1 and "error: someone/toys could not be uploaded" in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
+def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path, hub):
     batch = rich_batch(processor, labels=False)
     torch.save(dict(batch), tmp_path / "batch.pt")
     torch.save(model(**batch).logits, tmp_path / "logits.pt")
@@ -305,10 +325,10 @@ def test_trust_remote_code_runs_without_the_package(model, processor, tmp_path):
         logits = model(**torch.load("batch.pt")).logits
         print(type(model).__name__, processor.num_choices, torch.equal(logits, torch.load("logits.pt")))
         """
-    assert python(code, tmp_path, hide=True).stdout.split() == ["LDMForActionPrediction", "21", "True"]
-    refused = python(
-        code.replace("trust_remote_code=True", "trust_remote_code=False"), tmp_path, hide=True, check=False
-    )
+    printed = python(code, tmp_path, hub, offline=True, hide=True).stdout
+    assert printed.split() == ["LDMForActionPrediction", "21", "True"]
+    code = code.replace("trust_remote_code=True", "trust_remote_code=False")
+    refused = python(code, tmp_path, hub, offline=True, hide=True, check=False)
     assert refused.returncode != 0 and "trust_remote_code" in refused.stderr
 
 

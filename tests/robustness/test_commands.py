@@ -14,6 +14,7 @@ import pytest
 from ldm_hf.collection import journal
 from ldm_hf.trajectories.writer import shards
 
+from .. import fork_server
 from .killing import in_child
 from .misbehaving import LENGTH
 from .test_kills import episodes, prepared, small_shards, whole  # noqa: F401  # fixtures
@@ -21,7 +22,7 @@ from .test_kills import episodes, prepared, small_shards, whole  # noqa: F401  #
 MAIN = "from ldm_hf.cli import main; main()"
 
 
-def ldm(folder, *arguments, **settings):
+def ldm(folder, *arguments, run=fork_server.run, **settings):
     """Runs the command in a process of its own, with a catalogue of misbehaving environments."""
     misbehaving = "tests.robustness.misbehaving"
     rows = [
@@ -37,7 +38,7 @@ def ldm(folder, *arguments, **settings):
     (folder / "own.yaml").write_text(json.dumps(rows))
     environment = os.environ | {"LDM_HF_CATALOGUE": str(folder / "own.yaml"), "PYTHONPATH": os.getcwd()} | settings
     command = [sys.executable, "-c", MAIN, *map(str, arguments)]
-    return subprocess.run(command, cwd=os.getcwd(), env=environment, capture_output=True, text=True, timeout=300)
+    return run(command, cwd=os.getcwd(), env=environment, timeout=300)
 
 
 @pytest.mark.slow
@@ -59,7 +60,8 @@ def test_collect_survives_a_crash_with_any_number_of_jobs(jobs, tmp_path):
 @pytest.mark.slow
 def test_a_command_needs_no_home(tmp_path):
     arguments = ("collect", "--ids", "Good", "--steps-per-env", 50, "--jobs", 1, "--output", tmp_path / "data")
-    result = ldm(tmp_path, *arguments, HOME="/proc/nowhere", LDM_HF_CACHE="/proc/nowhere/cache")
+    start = partial(subprocess.run, capture_output=True, text=True)  # imports look for a home, too
+    result = ldm(tmp_path, *arguments, run=start, HOME="/proc/nowhere", LDM_HF_CACHE="/proc/nowhere/cache")
     assert result.returncode == 0, result.stderr
     assert shards(tmp_path / "data" / "Good")
 

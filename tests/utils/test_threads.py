@@ -61,7 +61,7 @@ def waiting(name):
 
 
 @pytest.mark.slow
-def test_worker_processes_inherit_it(monkeypatch):
+def test_worker_processes_inherit_it(monkeypatch, real_starts):
     monkeypatch.setenv("GOMP_SPINCOUNT", "123")
     assert dict(run_tasks(waiting, {"a": ("GOMP_SPINCOUNT",), "b": ("GOMP_SPINCOUNT",)}, jobs=2)) == {
         "a": "123",
