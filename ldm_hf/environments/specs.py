@@ -25,6 +25,7 @@ from .isolation import is_isolated, pinned_version
 from .library_folders import NAMESPACE, ROWS, Group, Row, folder_of, libraries, measured
 
 OPENENV = "openenv:"  # before the address of a running server
+SHORT = "-short"  # behind the id of a standard environment: its row has a shorter time limit
 KINDS: dict[str, type | UnionType] = {  # of the fields of a row, which a file gives
     "env_id library domain": str,
     "task reference": str | None,
@@ -204,6 +205,19 @@ def get_spec(name: str) -> EnvironmentSpec:
     raise UnknownEnvironmentError(
         f"no environment {name!r} in the catalogue or in Gymnasium.{hint} `ldm envs list` shows the catalogue."
     )
+
+
+def known_as(name: str, known: Collection[str]) -> str:
+    """The name under which a model knows an environment.
+
+    Models that are older than the ``-short`` rows know these by the id of the standard environment.
+
+    Args:
+        name: name in the catalogue.
+        known: names that the model knows.
+    """
+    whole = name.removesuffix(SHORT)
+    return whole if name not in known and whole in known else name
 
 
 def what_runs(name: str) -> str:

@@ -17,11 +17,12 @@ from tqdm.auto import tqdm
 
 from ..agent import loaded_model, make_agent
 from ..environments import get_spec, make
-from ..environments.specs import what_runs
+from ..environments.specs import known_as, what_runs
 from ..errors import DatasetError, LDMError
 from ..modeling_ldm import LDMForActionPrediction
 from ..processing_ldm import LDMProcessor
 from ..references import Reference, known_scores, load_reference
+from ..references.finding import LONGEST_EPISODE
 from ..rollouts import AgentPolicy, Policy, RandomPolicy, ReferencePolicy, measurement, normalised_score
 from ..rollouts.measuring import rollout
 from ..rollouts.returns import HELD_OUT_SEED, Measurement, Scores
@@ -91,11 +92,17 @@ def catalogue_target(name: str, references_folder: str | Path) -> Target:
         name=name,
         domain=spec.domain,
         task=spec.task or "",
-        make_env=lambda: make(spec),
+        make_env=lambda: _finite(make(spec)),
         make_reference=lambda: load_reference(spec, Path(references_folder)),
         episodes=spec.episodes,
         scores=known_scores(spec, references_folder) or {},
     )
+
+
+def _finite(env: gymnasium.Env) -> gymnasium.Env:
+    """Ends episodes that have no time limit: a policy may run in circles for ever."""
+    limit = getattr(env.spec, "max_episode_steps", None)
+    return gymnasium.wrappers.TimeLimit(env, LONGEST_EPISODE) if limit is None else env
 
 
 def evaluate(
@@ -232,7 +239,7 @@ def evaluate_environment(
         return measurement(returns, options.seed)
 
     def measure_model(task: str | None, label: str) -> Measurement:
-        name = None if options.incognito else target.name
+        name = None if options.incognito else known_as(target.name, processor.environments)
         policy = AgentPolicy(lambda spaces, lanes: make_agent(model, processor, name, task, spaces, num_envs=lanes))
         return measure(policy, label, options.num_envs)
 
