@@ -92,14 +92,14 @@ def catalogue_target(name: str, references_folder: str | Path) -> Target:
         name=name,
         domain=spec.domain,
         task=spec.task or "",
-        make_env=lambda: _finite(make(spec)),
+        make_env=lambda: finite(make(spec)),
         make_reference=lambda: load_reference(spec, Path(references_folder)),
         episodes=spec.episodes,
         scores=known_scores(spec, references_folder) or {},
     )
 
 
-def _finite(env: gymnasium.Env) -> gymnasium.Env:
+def finite(env: gymnasium.Env) -> gymnasium.Env:
     """Ends episodes that have no time limit: a policy may run in circles for ever."""
     limit = getattr(env.spec, "max_episode_steps", None)
     return gymnasium.wrappers.TimeLimit(env, LONGEST_EPISODE) if limit is None else env
@@ -159,7 +159,7 @@ def evaluate(
     names = list(dict.fromkeys(processor.environments if names is None else names))
     if not names:
         raise LDMError(f"{model_path} was trained on no named environment; say which environments to evaluate in")
-    command = command or _command_line()
+    command = command or command_line()
     measured = {"model": model_fingerprint(model, processor), **asdict(options)}
     packages = versions()
     done = {} if force else _finished(output, names, measured, packages)
@@ -336,6 +336,7 @@ def _distrust(name: str, effect: str) -> str:
     )
 
 
-def _command_line() -> str:
+def command_line() -> str:
+    """The command line of this process, without the folder of its program."""
     program = Path(sys.argv[0])
     return shlex.join([program.name if program.is_absolute() else str(program), *sys.argv[1:]])
