@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .building import NAMESPACE, Kwargs
 
-# Parts of names that say a size, a number, a degree, a version, or how a world is rewarded or felt, but not which it is.
+# parts of names that say a size, a degree, a version, or how a world is rewarded or felt, but not which one it is
 SETTINGS = re.compile(
     "("
     "[-_]?(v[0-9]+|[0-9]+x[0-9]+|[0-9]+[a-z]{0,3}|[SNR][0-9]+|"

@@ -159,6 +159,7 @@ class PublicMeasurement(TypedDict):
     """What `ldm evaluate --suite` has measured of a reference under the conditions of a `PublicScore`.
 
     Attributes:
+        random: mean return of random actions, published or measured.
         reference: score of the reference.
         policy: its `name`.
         episodes: number of episodes.
@@ -167,6 +168,7 @@ class PublicMeasurement(TypedDict):
         library: name and version of the library.
     """
 
+    random: float
     reference: MeanReturn
     policy: str
     episodes: int

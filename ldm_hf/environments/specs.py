@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import metadata
@@ -127,6 +127,22 @@ class EnvironmentSpec:
         """The same row at the conditions of a published score."""
         limit = changes.get("max_episode_steps", self.max_episode_steps)
         return replace(self, max_episode_steps=limit, kwargs=self.kwargs | changes.get("kwargs", {}))
+
+    def of_public(self, score: float, random: float, changes: Changes | None = None) -> float | None:
+        """A mean return between random actions (0) and the published expert (1).
+
+        Args:
+            score: mean return.
+            random: mean return of random actions, for experts whose source has none.
+            changes: conditions of both, see `changed`; by default those of the row.
+
+        Returns:
+            The share; None if nothing is published for these conditions, or the expert is not better than random.
+        """
+        if self.public is None or self.public["changes"] != (changes or {}):
+            return None
+        zero = random if self.public["random"] is None else self.public["random"]
+        return (score - zero) / (self.public["score"] - zero) if self.public["score"] > zero else None
 
     def facts(self) -> dict[str, Any]:
         """The fields of the row that a dataset keeps, as `EnvironmentInfo` names them."""
@@ -251,6 +267,12 @@ def known_as(name: str, known: Collection[str]) -> str:
     """
     whole = name.removesuffix(SHORT)
     return whole if name not in known and whole in known else name
+
+
+def families(names: Iterable[str]) -> int:
+    """The number of families of environments; one that is not in the catalogue is a family of its own."""
+    rows = catalogue()
+    return len({rows[name].family if name in rows else name for name in names})
 
 
 def what_runs(name: str) -> str:

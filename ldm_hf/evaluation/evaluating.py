@@ -22,7 +22,6 @@ from ..errors import DatasetError, LDMError
 from ..modeling_ldm import LDMForActionPrediction
 from ..processing_ldm import LDMProcessor
 from ..references import Reference, known_scores, load_reference
-from ..references.finding import LONGEST_EPISODE
 from ..rollouts import AgentPolicy, Policy, RandomPolicy, ReferencePolicy, measurement, normalised_score
 from ..rollouts.measuring import rollout
 from ..rollouts.returns import HELD_OUT_SEED, Measurement, Scores
@@ -34,6 +33,9 @@ from ..utils.parallel import SILENT_SECONDS, in_this_process, note, run_tasks
 from .scores import EnvironmentResult, Results, check_result, summarise
 
 logger = logging.getLogger(__name__)
+
+UNLIMITED = 30_000
+"""Steps after which an episode without a time limit is ended: more than Atari's 27,000."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ def catalogue_target(name: str, references_folder: str | Path) -> Target:
 
 
 def finite(env: gymnasium.Env) -> gymnasium.Env:
-    """Ends episodes that have no time limit: a policy may run in circles for ever."""
+    """Ends episodes of environments without a time limit after `UNLIMITED` steps: a policy may go in circles."""
     limit = getattr(env.spec, "max_episode_steps", None)
-    return gymnasium.wrappers.TimeLimit(env, LONGEST_EPISODE) if limit is None else env
+    return gymnasium.wrappers.TimeLimit(env, UNLIMITED) if limit is None else env
 
 
 def evaluate(

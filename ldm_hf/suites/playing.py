@@ -202,6 +202,7 @@ def _save(task: SuiteTask, result: TaskResult) -> None:
     if public is None or not task.changes or public["changes"] != task.changes or result["score"] is None:
         return
     found = {
+        "random": result["random"],
         "reference": {"mean": float(f"{result['score']:.6g}"), "ci": float(f"{result['ci']:.6g}")},
         "policy": result["policy"],
         "episodes": result["episodes"],
