@@ -97,7 +97,9 @@ setup(
             "py.typed",
             "libraries/*/rows.yaml",
             "libraries/*/measured.json",
+            "libraries/*/public.json",
             "libraries/*/requirements.txt",
+            "suites/tables/*.yaml",
         ]
     },
     python_requires=">=3.11",

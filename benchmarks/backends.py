@@ -27,7 +27,7 @@ from ldm_hf.references.learned.algorithms import SETTINGS, configurations, make_
 from ldm_hf.references.learned.spaces import Adapted, Adapter
 from ldm_hf.spaces import Action, Info, Observation
 
-RUNS = [("CartPole-v1", "ppo"), ("LunarLander-v3", "ppo"), ("Pendulum-v1", "sac"), ("Pendulum-v1", "tqc")]
+RUNS = [("CartPole-v1", "ppo"), ("LunarLander-v3-short", "ppo"), ("Pendulum-v1", "sac"), ("Pendulum-v1", "tqc")]
 ROUNDS = 3
 GOAL = 3.0  # speed-up; a smaller one is not worth a second backend
 SBX = importlib.util.find_spec("sbx") is not None

@@ -34,7 +34,15 @@ Replayed = list[tuple[int, list[Action]]]
 GOAL = 0.9
 ROUNDS = 3
 NAMES = [
-    *("CartPole-v1", "Pendulum-v1", "LunarLander-v3", "FrozenLake-v1", "Taxi-v4", "BaseStock-v0", "StocksTrending-v0"),
+    *(
+        "CartPole-v1",
+        "Pendulum-v1",
+        "LunarLander-v3-short",
+        "FrozenLake-v1",
+        "Taxi-v4-short",
+        "BaseStock-v0",
+        "StocksTrending-v0",
+    ),
     *("HomeBattery-v0", "nasim-tiny", "popgym-RepeatPreviousEasy-v0", "MinAtar-Freeway", "BabyAI-GoToRedBall-v0"),
     *("BabyAI-GoToRedBallNoDists-pixels", "metaworld-reach-v3", "metaworld-window-close-v3"),
 ]

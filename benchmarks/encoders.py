@@ -42,9 +42,9 @@ from ldm_hf.utils.parallel import run_tasks
 
 ENVIRONMENTS = [
     "Pendulum-v1",
-    "LunarLander-v3",
-    "LunarLanderContinuous-v3",
-    "InvertedPendulum-v5",
+    "LunarLander-v3-short",
+    "LunarLanderContinuous-v3-short",
+    "InvertedPendulum-v5-short",
     "nasim-tiny",
     "BaseStock-v0",
     "popgym-RepeatFirstEasy-v0",

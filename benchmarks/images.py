@@ -21,7 +21,7 @@ from PIL import Image
 from ldm_hf.environments import get_spec, make
 from ldm_hf.spaces import flatten, leaves
 
-NAMES = ["BabyAI-GoToRedBallNoDists-pixels", "Crafter", "ALE-Freeway-v5", "CarRacing-v3"]
+NAMES = ["BabyAI-GoToRedBallNoDists-pixels", "Crafter", "ALE-Freeway-v5-short", "CarRacing-v3"]
 
 
 def frames(name: str, steps: int) -> np.ndarray:

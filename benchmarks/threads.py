@@ -45,7 +45,7 @@ from ldm_hf.utils.threads import SPINS, WAITING, fair_threads
 
 IDS = (
     "CartPole-v1",
-    "Taxi-v4",
+    "Taxi-v4-short",
     "BabyAI-GoToRedBallNoDists-v0",
     "BabyAI-GoToRedBallNoDists-pixels",
     "metaworld-reach-v3",

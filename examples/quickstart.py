@@ -33,9 +33,9 @@ from ldm_hf.evaluation.playing import play_grid
 ENVIRONMENTS = (
     "CartPole-v1",  # real numbers in, a choice out
     "Pendulum-v1",  # a real number out
-    "LunarLanderContinuous-v3",
-    "Taxi-v4",  # 500 numbered states
-    "CliffWalking-v1",
+    "LunarLanderContinuous-v3-short",
+    "Taxi-v4-short",  # 500 numbered states
+    "CliffWalking-v1-short",
     "BabyAI-GoToRedBallNoDists-v0",  # a symbolic view and a sentence
     "BabyAI-GoToLocalS5N2-v0",
     "BabyAI-GoToRedBallNoDists-pixels",  # the same world as pixels
@@ -50,8 +50,8 @@ ENVIRONMENTS = (
 PUBLISHED = Path(__file__).parents[1] / "model_cards" / "ldm-nano"
 SHOWN = [
     "CartPole-v1",
-    "LunarLanderContinuous-v3",
-    "Taxi-v4",
+    "LunarLanderContinuous-v3-short",
+    "Taxi-v4-short",
     "BabyAI-GoToRedBallNoDists-v0",
 ]  # whatever has a picture
 console = Console()

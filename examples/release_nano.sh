@@ -15,7 +15,7 @@ DATA=$OUT/trajectories
 LEARNED=model_cards/ldm-reference-policies  # the published ones; `ldm reference --force` trains others
 REPO=${REPO:-model_cards/ldm-nano}
 MAZES=$(grep ^PointMaze_ docs/results/nano/train.txt)
-SHOWN=ALE-Freeway-v5,Acrobot-v1,BabyAI-GoToLocalS5N2-v0,BabyAI-GoToRedBall-v0,BabyAI-OpenDoorColor-v0,Blackjack-v1,CartPole-v1,CliffWalking-v1,FrozenLake8x8-v1,LunarLander-v3,LunarLanderContinuous-v3,MinAtar-Breakout,MinAtar-Freeway,MinAtar-SpaceInvaders,MountainCar-v0,MountainCarContinuous-v0,Pendulum-v1,Taxi-v4,highway-fast-v0,merge-v0
+SHOWN=ALE-Freeway-v5-short,Acrobot-v1,BabyAI-GoToLocalS5N2-v0,BabyAI-GoToRedBall-v0,BabyAI-OpenDoorColor-v0-short,Blackjack-v1,CartPole-v1,CliffWalking-v1-short,FrozenLake8x8-v1,LunarLander-v3-short,LunarLanderContinuous-v3-short,MinAtar-Breakout,MinAtar-Freeway,MinAtar-SpaceInvaders,MountainCar-v0,MountainCarContinuous-v0,Pendulum-v1,Taxi-v4-short,highway-fast-v0,merge-v0-short
 
 ids() { paste -sd, "docs/results/nano/$1.txt"; }
 collect() { ldm collect --output "$DATA" --references "$LEARNED" --jobs 2 "$@"; }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -13,6 +13,11 @@ from rich.table import Table
 from ..errors import LDMError
 from ..utils.files import write_atomically
 from .options import Domain, Ids, Jobs, Library, console
+
+if TYPE_CHECKING:
+    from ..environments import EnvironmentSpec
+
+SHOWN = 4  # members of a family that a table names
 
 envs_app = typer.Typer(
     help="Lists, checks and splits the catalogue of environments; installs isolated libraries.",
@@ -25,12 +30,18 @@ def list_environments(
     domain: Domain = None,
     library: Library = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
+    by_family: Annotated[
+        bool, typer.Option("--families", help="List families: rows that differ in numbers of one world.")
+    ] = False,
 ) -> None:
     """Lists the environments of the catalogue."""
-    from ..environments.specs import select
+    from ..environments.specs import families, select
     from ..references import method_of
 
     rows = select(None, domain, library)
+    if by_family:
+        _list_families(rows, as_json)
+        return
     if as_json:
         fields = (
             "name",
@@ -42,15 +53,35 @@ def list_environments(
             "task",
             "max_episode_steps",
             "expected_spaces",
+            "family",
+            "public",
         )
         entries = [{field: getattr(row, field) for field in fields} | {"reference": method_of(row)} for row in rows]
         print(json.dumps(entries, indent=2))
         return
-    table = Table(title=f"{len(rows):,} environments of {len({row.library for row in rows})} libraries")
+    count = families(row.name for row in rows)
+    title = f"{len(rows):,} environments of {count:,} families and {len({row.library for row in rows})} libraries"
+    table = Table(title=title)
     for header in ("name", "domain", "library", "licence", "reference"):
         table.add_column(header, overflow="fold")
     for row in rows:
         table.add_row(row.name, row.domain, row.library, row.licence, method_of(row))
+    console.print(table)
+
+
+def _list_families(rows: list[EnvironmentSpec], as_json: bool) -> None:
+    members: dict[str, list[str]] = {}
+    for row in rows:
+        members.setdefault(row.family, []).append(row.name)
+    if as_json:
+        print(json.dumps(members, indent=2))
+        return
+    table = Table(title=f"{len(rows):,} environments of {len(members):,} families")
+    for header in ("family", "environments", "names"):
+        table.add_column(header, overflow="fold", justify="right" if header == "environments" else "left")
+    for family, names in members.items():
+        shown = names if len(names) <= SHOWN else [*names[:SHOWN], "..."]
+        table.add_row(family, str(len(names)), ", ".join(shown))
     console.print(table)
 
 

@@ -12,18 +12,42 @@ from ..errors import LDMError
 from .options import Ids, Jobs, Model, References, console, names_of
 
 
+class Player(StrEnum):
+    """Who plays a suite."""
+
+    MODEL = "model"
+    REFERENCE = "reference"
+
+
 def evaluate(
-    model: Model,
+    model: Annotated[
+        str | None, typer.Option(help="Folder or Hub id of a pretrained LDM; not needed with --policy reference.")
+    ] = None,
     ids: Ids = None,
     output: Annotated[
-        Path, typer.Option(help="JSON file of the results; tables and curve are written next to it as .md and .png.")
-    ] = Path("outputs/results.json"),
+        Path | None,
+        typer.Option(
+            help="JSON file of the results; tables and curve are written next to it as .md and .png. By default "
+            "outputs/results.json, for a suite outputs/suites/SUITE-WHO.json."
+        ),
+    ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="Suite to play under its own conditions, beside published scores: jat, mt50, zoo, ..."),
+    ] = None,
+    policy: Annotated[Player, typer.Option(help="With --suite: the model, or the reference policies.")] = Player.MODEL,
+    save: Annotated[
+        bool, typer.Option("--save", help="With --policy reference: also record the scores in the package.")
+    ] = False,
     dataset: Annotated[
         Path | None,
         typer.Option(help="Dataset whose stored scores of random actions and reference policies are reused."),
     ] = None,
     references: References = Path("outputs/references"),
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes per policy and environment.")] = 20,
+    episodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Episodes per policy and environment; by default 20, or what the suite says."),
+    ] = None,
     num_envs: Annotated[int, typer.Option(min=1, help="Environments that the model plays in lock step.")] = 10,
     jobs: Jobs = 1,
     incognito: Annotated[
@@ -41,20 +65,69 @@ def evaluate(
 ) -> None:
     """Scores a model against random actions and reference policies, with its task text and from history alone.
 
-    Without --ids, it plays the environments that it was trained on.
+    Without --ids, it plays the environments that it was trained on. With --suite, it plays environments that others
+    have published scores of, and --ids says which of them to try now: what is not tried counts as 0.
     """
+    if suite is not None:
+        if dataset or incognito or seed is not None:
+            raise LDMError("--dataset, --incognito and --seed do not go with --suite: a suite has its own conditions")
+        _play_suite(suite, policy, model, names_of(ids), output, references, episodes, num_envs, jobs, force, save)
+        return
     from ..evaluation import EvaluationOptions, markdown_report, print_report, threshold_curve
     from ..evaluation import evaluate as evaluate_model
     from ..rollouts import HELD_OUT_SEED
     from ..utils.files import write_atomically
 
-    options = EvaluationOptions(episodes, HELD_OUT_SEED if seed is None else seed, num_envs, incognito)
+    if policy == Player.REFERENCE or save:
+        raise LDMError("--policy reference and --save go with --suite; `ldm reference` measures references")
+    output, model = output or Path("outputs/results.json"), _named(model)
+    options = EvaluationOptions(episodes or 20, HELD_OUT_SEED if seed is None else seed, num_envs, incognito)
     results = evaluate_model(model, names_of(ids), options, references, dataset, output, jobs, force)
     print_report(results)
     threshold_curve(results, output.with_suffix(".png"))
     write_atomically(output.with_suffix(".md"), markdown_report(results))
     console.print(f"Results in {output}; tables and curve next to it as .md and .png")
     if "failures" in results:
+        raise typer.Exit(1)
+
+
+def _named(model: str | None) -> str:
+    if model is None:
+        raise LDMError("no model: name its folder or its Hub id (--model)")
+    return model
+
+
+def _play_suite(
+    suite: str,
+    policy: Player,
+    model: str | None,
+    ids: list[str] | None,
+    output: Path | None,
+    references: Path,
+    episodes: int | None,
+    num_envs: int,
+    jobs: int,
+    force: bool,
+    save: bool,
+) -> None:
+    from ..suites import evaluate_suite, markdown_report, print_report
+    from ..utils.files import write_atomically
+
+    if policy == Player.MODEL:
+        model = _named(model)
+        if save:
+            raise LDMError("--save records scores of references: --policy reference")
+    elif model is not None:
+        raise LDMError("the references play without a model: leave --model out")
+    who = "references" if model is None else Path(model).resolve().name
+    output = output or Path(f"outputs/suites/{suite}-{who}.json")
+    results = evaluate_suite(suite, output, model, ids, episodes, references, num_envs, jobs, force, save)
+    print_report(results)
+    write_atomically(output.with_suffix(".md"), markdown_report(results))
+    console.print(f"Results in {output}; tables next to it as .md")
+    if failed := [task["error"] for task in results["tasks"].values() if "error" in task]:
+        for message in failed:
+            console.print(f"failed: {message}", style="red", markup=False, highlight=False)
         raise typer.Exit(1)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from ..errors import LDMError
 from .options import Domain, Ids, Jobs, Library, console, exit_with
@@ -54,15 +56,24 @@ def reference_command(
         bool, typer.Option("--tune", help="Search for the parameters of scripted policies that have some.")
     ] = False,
     force: Annotated[bool, typer.Option(help="Discard earlier attempts and start again.")] = False,
+    listing: Annotated[
+        bool, typer.Option("--list", help="Search nothing: list the references that are recorded in the package.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --list: print a JSON array.")] = False,
 ) -> None:
     """Finds a reference policy for each environment: tries candidates from cheap to costly and keeps the best.
 
     Finished work is not repeated; an interrupted run continues where it stopped.
     """
+    if listing:
+        _list(ids, domain, library, as_json)
+        return
+    if as_json:
+        raise LDMError("--json goes with --list")
     from ..environments.specs import select
     from ..references.finding import find_references
-    from ..references.report import kind, markdown_report
-    from ..references.scores import entry, reference_scores, save_scores
+    from ..references.report import markdown_report
+    from ..references.scores import entry, kind, reference_scores, save_scores
     from ..utils.files import check_writable, write_atomically
 
     if not (everything or ids or domain or library):
@@ -88,3 +99,27 @@ def reference_command(
         known = reference_scores() if save else {record.name: entry(record) for record in found}
         write_atomically(report, markdown_report(known, " ".join(["ldm", *sys.argv[1:]])))
     exit_with(failures)
+
+
+def _list(ids: list[str] | None, domain: str | None, library: str | None, as_json: bool) -> None:
+    """Prints the recorded references of the chosen rows."""
+    from ..environments.specs import families, select
+    from ..references.scores import reference_list
+
+    chosen = {row.name for row in select(ids, domain, library)}
+    entries = [entry for entry in reference_list() if entry["name"] in chosen]
+    if as_json:
+        print(json.dumps(entries, indent=1))
+        return
+    count = families(entry["name"] for entry in entries)
+    table = Table(title=f"{len(entries):,} environments of {count:,} families with a measured reference")
+    for header in ("name", "family", "method", "random", "reference", "public", "of public"):
+        table.add_column(
+            header, overflow="fold", justify="left" if header in ("name", "family", "method") else "right"
+        )
+    for entry in entries:
+        public = "" if entry["public"] is None else f"{entry['public']['score']:.4g}"
+        share = "" if entry["of_public"] is None else f"{entry['of_public']:.0%}"
+        means = (f"{entry['random']['mean']:.4g}", f"{entry['reference']['mean']:.4g}")
+        table.add_row(entry["name"], entry["family"], entry["method"], *means, public, share)
+    console.print(table)

@@ -13,6 +13,7 @@ import gymnasium
 
 from .wrappers import WRAPPERS
 
+NAMESPACE = "ldm_hf/"  # ids that this package registers itself
 Kwargs = dict[str, Any]
 """Keyword arguments of an environment or a policy, with values that JSON can hold."""
 

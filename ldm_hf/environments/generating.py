@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeVar
 
 import gymnasium
 import yaml
@@ -18,6 +19,8 @@ from .building import import_library
 from .library_folders import ROOT, ROWS, Library, Row, folder_of, libraries, read_library
 from .making import quiet
 from .specs import expand, shared_fields
+
+Value = TypeVar("Value")
 
 
 def registered(library: str, pattern: str = "") -> list[str]:
@@ -36,7 +39,7 @@ def newest(ids: Iterable[str]) -> list[str]:
     return sorted(name for _, name in latest.values())
 
 
-def by_prefix(table: Mapping[str, str], name: str) -> str:
+def by_prefix(table: Mapping[str, Value], name: str) -> Value:
     """The value of the longest key of ``table`` that ``name`` begins with.
 
     Raises:

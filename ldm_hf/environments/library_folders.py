@@ -1,6 +1,7 @@
 """The folders of `ldm_hf.libraries`.
 
-``rows.yaml`` says what a library is and lists its rows; ``measured.json`` keeps what was measured of them.
+``rows.yaml`` says what a library is and lists its rows; ``measured.json`` keeps what was measured of them,
+``public.json`` what others have published.
 """
 
 from __future__ import annotations
@@ -14,11 +15,44 @@ from typing import Any, Literal, TypedDict
 
 from ..errors import LDMError
 from ..utils.files import read_json, read_yaml, write_atomically
-from .building import AddedId, Kwargs, Registration
+from .building import NAMESPACE, AddedId, Kwargs, Registration
 
 ROOT = Path(__file__).parents[1] / "libraries"
-ROWS, MEASURED, REQUIREMENTS = "rows.yaml", "measured.json", "requirements.txt"
-NAMESPACE = "ldm_hf/"  # ids that this package registers itself
+ROWS, MEASURED, PUBLIC, REQUIREMENTS = "rows.yaml", "measured.json", "public.json", "requirements.txt"
+
+
+class Changes(TypedDict, total=False):
+    """Fields that a row would need for the conditions of a published score.
+
+    Attributes:
+        max_episode_steps: time limit.
+        kwargs: keyword arguments of `gymnasium.make`, in addition to those of the row.
+    """
+
+    max_episode_steps: int
+    kwargs: Kwargs
+
+
+class PublicScore(TypedDict):
+    """The best score of an agent that others have published for a row.
+
+    Attributes:
+        score: mean return per episode.
+        random: that of random actions by the same source or the one that it names; None if it has none.
+        horizon: time limit in steps; None where an episode has no other end than its own.
+        episodes: number of episodes; None where the source does not say.
+        source: who measured it, where it stands.
+        differences: in what that environment or measurement differs from the row at these conditions, if in anything.
+        changes: what turns the row into these conditions.
+    """
+
+    score: float
+    random: float | None
+    horizon: int | None
+    episodes: int | None
+    source: str
+    differences: str
+    changes: Changes
 
 
 class Row(TypedDict, total=False):
@@ -36,6 +70,8 @@ class Row(TypedDict, total=False):
     max_episode_steps: int
     max_steps: int
     episodes: int
+    family: str
+    public: PublicScore
 
 
 class Group(Row, total=False):
@@ -119,16 +155,40 @@ class ScoreRecord(TypedDict):
     versions: dict[str, str]
 
 
+class PublicMeasurement(TypedDict):
+    """What `ldm evaluate --suite` has measured of a reference under the conditions of a `PublicScore`.
+
+    Attributes:
+        random: mean return of random actions, published or measured.
+        reference: score of the reference.
+        policy: its `name`.
+        episodes: number of episodes.
+        seed: seed of the first of them.
+        changes: the conditions, see `PublicScore`.
+        library: name and version of the library.
+    """
+
+    random: float
+    reference: MeanReturn
+    policy: str
+    episodes: int
+    seed: int
+    changes: Changes
+    library: str
+
+
 class Measured(TypedDict):
     """``measured.json``, by the name of the environment.
 
     Attributes:
         spaces: observation and action space in short.
         scores: what `ldm reference` has found.
+        public: what `ldm evaluate --suite` has found under the conditions of public scores.
     """
 
     spaces: dict[str, list[str]]
     scores: dict[str, ScoreRecord]
+    public: dict[str, PublicMeasurement]
 
 
 @dataclass(frozen=True)
@@ -145,6 +205,7 @@ class Library:
         requires: requirements that this extra lists; an isolated library has ``requirements.txt`` instead.
         ids: ids that this package adds under ``ldm_hf/``, ``{Name-v0: {entry_point, max_episode_steps}}``.
         wrappers: wrappers that rows may name, ``{name: file:attribute}``.
+        families: beginnings of names whose rows are one family each, where `families.default_family` cannot tell.
     """
 
     library: str
@@ -156,6 +217,7 @@ class Library:
     requires: tuple[str, ...] = ()
     ids: Mapping[str, AddedId] = field(default_factory=dict)
     wrappers: Mapping[str, str] = field(default_factory=dict)
+    families: tuple[str, ...] = ()
 
     @property
     def registration(self) -> Registration:
@@ -203,7 +265,7 @@ def read_library(path: Path) -> Library:
     """
     try:
         fields = read_yaml(path)
-        return Library(**fields | {"requires": tuple(fields.get("requires", ()))})
+        return Library(**fields | {name: tuple(fields.get(name, ())) for name in ("requires", "families")})
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise LDMError(f"the library {path} cannot be read: {error}") from error
 
@@ -225,15 +287,32 @@ def measured() -> Measured:
     Raises:
         LDMError: if a file cannot be read.
     """
-    merged: Measured = {"spaces": {}, "scores": {}}
+    merged: Measured = {"spaces": {}, "scores": {}, "public": {}}
     for path in sorted(ROOT.glob(f"*/{MEASURED}")):
         found = _read(path)
         merged["spaces"] |= found["spaces"]
         merged["scores"] |= found["scores"]
+        merged["public"] |= found["public"]
     return merged
 
 
-def save_measured(kind: Literal["spaces", "scores"], library: str, found: Mapping[str, Any]) -> None:
+def public_scores(library: str) -> dict[str, PublicScore]:
+    """The best scores that others have published for rows of a library, by name.
+
+    Raises:
+        LDMError: if its file cannot be read.
+    """
+    path = folder_of(library) / PUBLIC
+    if not path.exists():
+        return {}
+    try:
+        found: dict[str, PublicScore] = read_json(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise LDMError(f"{path} cannot be read: {error}; restore it") from error
+    return found
+
+
+def save_measured(kind: Literal["spaces", "scores", "public"], library: str, found: Mapping[str, Any]) -> None:
     """Adds to what the folder of a library has recorded, one line an environment; other environments stay as they are.
 
     Args:
@@ -252,6 +331,8 @@ def save_measured(kind: Literal["spaces", "scores"], library: str, found: Mappin
     parts = []
     for name, entries in recorded.items():
         assert isinstance(entries, dict)
+        if not entries:
+            continue
         lines = [f"{json.dumps(key)}: {json.dumps(entries[key], allow_nan=False)}" for key in sorted(entries)]
         parts.append(f'"{name}": {{\n' + ",\n".join(lines) + "\n}")
     write_atomically(folder / MEASURED, "{\n" + ",\n".join(parts) + "\n}\n")
@@ -259,7 +340,7 @@ def save_measured(kind: Literal["spaces", "scores"], library: str, found: Mappin
 
 
 def _read(path: Path) -> Measured:
-    empty: Measured = {"spaces": {}, "scores": {}}
+    empty: Measured = {"spaces": {}, "scores": {}, "public": {}}
     if not path.exists():
         return empty
     try:

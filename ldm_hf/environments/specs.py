@@ -6,8 +6,8 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -20,15 +20,28 @@ from ..errors import InvalidNameError, LDMError, UnknownEnvironmentError, short
 from ..hashing import key
 from ..utils.files import read_yaml
 from ..utils.names import as_name, check_name
-from .building import Kwargs
+from .building import NAMESPACE, Kwargs
+from .families import default_family
 from .isolation import is_isolated, pinned_version
-from .library_folders import NAMESPACE, ROWS, Group, Row, folder_of, libraries, measured
+from .library_folders import (
+    ROWS,
+    Changes,
+    Group,
+    PublicScore,
+    Row,
+    folder_of,
+    libraries,
+    measured,
+    public_scores,
+)
 
 OPENENV = "openenv:"  # before the address of a running server
+SHORT = "-short"  # behind the id of a standard environment: its row has a shorter time limit
 KINDS: dict[str, type | UnionType] = {  # of the fields of a row, which a file gives
-    "env_id library domain": str,
+    "env_id library domain family": str,
     "task reference": str | None,
     "kwargs reference_kwargs": dict,
+    "public": dict | None,
     "wrappers": tuple,
     "max_episode_steps max_steps": int | None,
     "episodes": int,
@@ -52,6 +65,8 @@ class EnvironmentSpec:
         max_episode_steps: time limit, where the library's own is too long or missing.
         max_steps: most steps to collect, where the environment is slow.
         episodes: fewest episodes that measure a policy, where returns vary much.
+        public: the best score that others have published for it, see `library_folders.PublicScore`.
+        family: name that it shares with rows that differ in numbers of the same world; by default see `families`.
 
     Raises:
         InvalidNameError: if the name cannot be that of a folder and a config.
@@ -70,6 +85,8 @@ class EnvironmentSpec:
     max_episode_steps: int | None = None
     max_steps: int | None = None
     episodes: int = 1
+    public: PublicScore | None = None
+    family: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -79,6 +96,10 @@ class EnvironmentSpec:
                     raise TypeError(f"{self.name}: {name} should be {kind}, is {short(getattr(self, name))}")
         if self.library:
             check_name(self.library)  # it is a folder, too
+        if not self.family:
+            known = libraries().get(self.library)
+            beginnings = known.families if known else ()
+            object.__setattr__(self, "family", default_family(self.name, self.env_id, self.kwargs, beginnings))
 
     @property
     def licence(self) -> str:
@@ -101,6 +122,27 @@ class EnvironmentSpec:
             return metadata.version(self.library)
         except metadata.PackageNotFoundError:
             return ""
+
+    def changed(self, changes: Changes) -> EnvironmentSpec:
+        """The same row at the conditions of a published score."""
+        limit = changes.get("max_episode_steps", self.max_episode_steps)
+        return replace(self, max_episode_steps=limit, kwargs=self.kwargs | changes.get("kwargs", {}))
+
+    def of_public(self, score: float, random: float, changes: Changes | None = None) -> float | None:
+        """A mean return between random actions (0) and the published expert (1).
+
+        Args:
+            score: mean return.
+            random: mean return of random actions, for experts whose source has none.
+            changes: conditions of both, see `changed`; by default those of the row.
+
+        Returns:
+            The share; None if nothing is published for these conditions, or the expert is not better than random.
+        """
+        if self.public is None or self.public["changes"] != (changes or {}):
+            return None
+        zero = random if self.public["random"] is None else self.public["random"]
+        return (score - zero) / (self.public["score"] - zero) if self.public["score"] > zero else None
 
     def facts(self) -> dict[str, Any]:
         """The fields of the row that a dataset keeps, as `EnvironmentInfo` names them."""
@@ -139,7 +181,8 @@ def catalogue() -> dict[str, EnvironmentSpec]:
     """
     specs: dict[str, EnvironmentSpec] = {}
     for library in libraries().values():
-        _add(specs, folder_of(library.library) / ROWS, library.rows, {"library": library.library})
+        path, public = folder_of(library.library) / ROWS, public_scores(library.library)
+        _add(specs, path, library.rows, {"library": library.library}, public)
     for name in os.environ.get("LDM_HF_CATALOGUE", "").split(os.pathsep):
         if name:
             add_file(specs, Path(name))
@@ -159,10 +202,17 @@ def add_file(specs: dict[str, EnvironmentSpec], path: Path) -> None:
     _add(specs, path, entries, {"domain": path.stem})
 
 
-def _add(specs: dict[str, EnvironmentSpec], path: Path, groups: Sequence[Group], defaults: Row) -> None:
+def _add(
+    specs: dict[str, EnvironmentSpec],
+    path: Path,
+    groups: Sequence[Group],
+    defaults: Row,
+    public: Mapping[str, PublicScore] | None = None,
+) -> None:
     try:
         for row in expand(groups):
-            fields: dict[str, Any] = {**defaults, "env_id": row.get("name", ""), **row}
+            name = row.get("name", "")
+            fields: dict[str, Any] = {**defaults, "env_id": name, "public": (public or {}).get(name), **row}
             spec = EnvironmentSpec(**fields | {"wrappers": tuple(row.get("wrappers", ()))})
             if spec.name in specs:
                 raise ValueError(f"the name {spec.name} is in the catalogue twice")
@@ -204,6 +254,25 @@ def get_spec(name: str) -> EnvironmentSpec:
     raise UnknownEnvironmentError(
         f"no environment {name!r} in the catalogue or in Gymnasium.{hint} `ldm envs list` shows the catalogue."
     )
+
+
+def known_as(name: str, known: Collection[str]) -> str:
+    """The name under which a model knows an environment.
+
+    Models that are older than the ``-short`` rows know these by the id of the standard environment.
+
+    Args:
+        name: name in the catalogue.
+        known: names that the model knows.
+    """
+    whole = name.removesuffix(SHORT)
+    return whole if name not in known and whole in known else name
+
+
+def families(names: Iterable[str]) -> int:
+    """The number of families of environments; one that is not in the catalogue is a family of its own."""
+    rows = catalogue()
+    return len({rows[name].family if name in rows else name for name in names})
 
 
 def what_runs(name: str) -> str:

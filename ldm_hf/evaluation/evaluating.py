@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ..agent import loaded_model, make_agent
 from ..environments import get_spec, make
-from ..environments.specs import what_runs
+from ..environments.specs import known_as, what_runs
 from ..errors import DatasetError, LDMError
 from ..modeling_ldm import LDMForActionPrediction
 from ..processing_ldm import LDMProcessor
@@ -33,6 +33,9 @@ from ..utils.parallel import SILENT_SECONDS, in_this_process, note, run_tasks
 from .scores import EnvironmentResult, Results, check_result, summarise
 
 logger = logging.getLogger(__name__)
+
+UNLIMITED = 30_000
+"""Steps after which an episode without a time limit is ended: more than Atari's 27,000."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,17 @@ def catalogue_target(name: str, references_folder: str | Path) -> Target:
         name=name,
         domain=spec.domain,
         task=spec.task or "",
-        make_env=lambda: make(spec),
+        make_env=lambda: finite(make(spec)),
         make_reference=lambda: load_reference(spec, Path(references_folder)),
         episodes=spec.episodes,
         scores=known_scores(spec, references_folder) or {},
     )
+
+
+def finite(env: gymnasium.Env) -> gymnasium.Env:
+    """Ends episodes of environments without a time limit after `UNLIMITED` steps: a policy may go in circles."""
+    limit = getattr(env.spec, "max_episode_steps", None)
+    return gymnasium.wrappers.TimeLimit(env, UNLIMITED) if limit is None else env
 
 
 def evaluate(
@@ -152,7 +161,7 @@ def evaluate(
     names = list(dict.fromkeys(processor.environments if names is None else names))
     if not names:
         raise LDMError(f"{model_path} was trained on no named environment; say which environments to evaluate in")
-    command = command or _command_line()
+    command = command or command_line()
     measured = {"model": model_fingerprint(model, processor), **asdict(options)}
     packages = versions()
     done = {} if force else _finished(output, names, measured, packages)
@@ -232,7 +241,7 @@ def evaluate_environment(
         return measurement(returns, options.seed)
 
     def measure_model(task: str | None, label: str) -> Measurement:
-        name = None if options.incognito else target.name
+        name = None if options.incognito else known_as(target.name, processor.environments)
         policy = AgentPolicy(lambda spaces, lanes: make_agent(model, processor, name, task, spaces, num_envs=lanes))
         return measure(policy, label, options.num_envs)
 
@@ -329,6 +338,7 @@ def _distrust(name: str, effect: str) -> str:
     )
 
 
-def _command_line() -> str:
+def command_line() -> str:
+    """The command line of this process, without the folder of its program."""
     program = Path(sys.argv[0])
     return shlex.join([program.name if program.is_absolute() else str(program), *sys.argv[1:]])

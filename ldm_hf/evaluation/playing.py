@@ -13,7 +13,10 @@ from tqdm.auto import tqdm
 
 from ..agent import LDMAgent, load_model, loaded_model, make_agent
 from ..environments import get_spec, make
+from ..environments.specs import known_as
 from ..errors import EnvironmentFailure, LDMError
+from ..modeling_ldm import LDMForActionPrediction
+from ..processing_ldm import LDMProcessor
 from ..rollouts.lane import Lane
 from ..utils.files import check_writable
 from ..utils.guarding import close
@@ -53,7 +56,7 @@ def play(
     share_cores()
     model, video = _fixed(model), None if video is None else Path(video).absolute()
     env = _drawn_environment(name, ("rgb_array", "ansi") if video is None else ("rgb_array",))
-    agent = make_agent(*load_model(model), get_spec(name).name, get_spec(name).task or None, env)
+    agent = _agent(load_model(model), name, env)
     as_text = env.render_mode == "ansi"
     if video is None and not as_text:
         env = HumanRendering(env)
@@ -129,7 +132,7 @@ def _tiles(model: str, name: str, length: int, side: int, fps: int, seed: int) -
     loaded = loaded_model(model)
     lane = Lane(_drawn_environment(name), name)
     try:
-        agent = make_agent(*loaded, get_spec(name).name, get_spec(name).task or None, lane.env)
+        agent = _agent(loaded, name, lane.env)
         speed = lane.env.metadata.get("render_fps") or fps
         skipped, held = max(1, round(speed / fps)), max(1, round(fps / speed))
         drawn = (f for _, f, _ in _steps(lane, agent, None, seed, draw=skipped) if isinstance(f, np.ndarray))
@@ -138,6 +141,13 @@ def _tiles(model: str, name: str, length: int, side: int, fps: int, seed: int) -
     finally:
         lane.close()
     return [picture for picture in pictures for _ in range(held)][:length]
+
+
+def _agent(loaded: tuple[LDMForActionPrediction, LDMProcessor], name: str, env: gymnasium.Env) -> LDMAgent:
+    """An agent that plays the row of this name."""
+    model, processor = loaded
+    spec = get_spec(name)
+    return make_agent(model, processor, known_as(spec.name, processor.environments), spec.task or None, env)
 
 
 def _fixed(path: str) -> str:

@@ -10,9 +10,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ..environments.specs import catalogue, families
 from ..utils.figures import png_figure
 from ..utils.tables import markdown_table
-from .scores import THRESHOLDS, Results, Summary, summarise
+from .scores import THRESHOLDS, EnvironmentResult, Results, Summary, summarise
 
 TableRows = tuple[list[str], list[list[str]]]
 """Header and rows of a table."""
@@ -21,27 +22,40 @@ LABELS = {"normalised": "with task text", "normalised_history_only": "history on
 
 
 def environment_rows(results: Results, best_first: bool = False) -> TableRows:
-    """Mean returns and normalised scores (with the task text, from history alone): a row per environment, by domain
-    or score."""
-    header = ["environment", "domain", "random", "reference", "LDM", "score", "history only"]
+    """Mean returns and scores (of the reference with the task text, from history alone, of the published expert): a
+    row per environment, by domain or score."""
+    header = ["environment", "domain", "random", "reference", "LDM", "score", "history only", "of public"]
     entries = sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0]))
     if best_first:
         entries.sort(key=lambda item: item[1]["normalised"], reverse=True)
     rows = []
     for name, entry in entries:
         returns = [_number(measured["mean"]) for measured in (entry["random"], entry["reference"], entry["ldm"])]
-        rows.append([name, entry["domain"], *returns, *(_score(entry[score]) for score in SCORES)])
+        scores = [*(entry[score] for score in SCORES), of_public(name, entry)]
+        rows.append([name, entry["domain"], *returns, *map(_score, scores)])
     return header, rows
 
 
 def domain_rows(results: Results) -> TableRows:
-    """Environments at 50, 80 and 100 % of the reference, and interquartile means: a row per domain and one for all."""
-    header = ["domain", "environments", *(f"≥ {threshold} %" for threshold in THRESHOLDS), "IQM", "95 % interval"]
-    rows = []
-    for domain in sorted({entry["domain"] for entry in results["environments"].values()}):
-        members = {name: entry for name, entry in results["environments"].items() if entry["domain"] == domain}
-        rows.append([domain, *_summary_cells(summarise(members))])
-    return header, [*rows, ["all", *_summary_cells(results["summary"])]]
+    """Environments at 50, 80 and 100 % of the reference, interquartile means, and environments at 80 % of the published
+    expert: a row per domain and one for all."""
+    header = ["domain", "environments", "families", *(f"≥ {threshold} %" for threshold in THRESHOLDS)]
+    header += ["IQM", "95 % interval", "≥ 80 % of public"]
+    rows, everything = [], results["environments"]
+    for domain in sorted({entry["domain"] for entry in everything.values()}):
+        members = {name: entry for name, entry in everything.items() if entry["domain"] == domain}
+        rows.append([domain, *_summary_cells(summarise(members), members)])
+    return header, [*rows, ["all", *_summary_cells(results["summary"], everything)]]
+
+
+def of_public(name: str, entry: EnvironmentResult) -> float | None:
+    """How far the model comes from random actions (0) to the published expert (1).
+
+    Returns:
+        The share; None if nothing is published for the row, or only for other conditions, such as another time limit.
+    """
+    row = catalogue().get(name)
+    return None if row is None else row.of_public(entry["ldm"]["mean"], entry["random"]["mean"])
 
 
 def print_report(results: Results, console: Console | None = None, best_first: bool = False) -> None:
@@ -76,7 +90,8 @@ def _tables(results: Results, best_first: bool = False) -> list[tuple[str, Table
     return [
         ("Mean return per episode; score: 0 % random, 100 % reference", environment_rows(results, best_first)),
         (
-            "Environments at or above a fraction of the reference (from history alone in brackets)",
+            "Environments at or above a fraction of the reference (from history alone in brackets), and at 80 % of the "
+            "published score",
             domain_rows(results),
         ),
     ]
@@ -114,14 +129,17 @@ def threshold_curve(results: Results, path: str | Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
 
 
-def _summary_cells(summary: Summary) -> list[str]:
+def _summary_cells(summary: Summary, members: Mapping[str, EnvironmentResult]) -> list[str]:
     values: Mapping[str, object] = summary
 
     def pair(key: str, show: Callable[..., str]) -> str:
         return f"{show(values[key])} ({show(values[f'{key}_history_only'])})"
 
     counts = [pair(f"at_least_{threshold}", str) for threshold in THRESHOLDS]
-    return [str(summary["n"]), *counts, pair("iqm", _score), pair("iqm_ci", _interval)]
+    shares = [share for name, entry in members.items() if (share := of_public(name, entry)) is not None]
+    public = f"{sum(share >= 0.8 for share in shares)} of {len(shares)}" if shares else "-"
+    numbers = [str(summary["n"]), str(families(members)), *counts, pair("iqm", _score), pair("iqm_ci", _interval)]
+    return [*numbers, public]
 
 
 def _number(value: float) -> str:

@@ -9,6 +9,7 @@ from typing import Literal, NotRequired, TypedDict, cast
 
 import numpy as np
 
+from ..environments.specs import families
 from ..errors import MissingExtraError, short
 from ..rollouts.returns import Measurement, normalised_score
 
@@ -47,6 +48,7 @@ class Summary(TypedDict):
 
     Attributes:
         n: Number of environments.
+        families: Number of families that they belong to.
         at_least_50: Number of environments at 50 % of the reference or more.
         at_least_80: Number of environments at 80 % of the reference or more.
         at_least_100: Number of environments at the reference or above.
@@ -61,6 +63,7 @@ class Summary(TypedDict):
     """
 
     n: int
+    families: NotRequired[int]
     at_least_50: int
     at_least_80: int
     at_least_100: int
@@ -165,7 +168,8 @@ def summarise(environments: dict[str, EnvironmentResult], intervals: bool = True
         [entry["normalised_history_only"] for entry in environments.values()],
         intervals,
     )
-    return cast(Summary, with_task | {f"{key}_history_only": value for key, value in history_only.items()})
+    others = {f"{key}_history_only": value for key, value in history_only.items()}
+    return cast(Summary, with_task | {"families": families(environments)} | others)
 
 
 def _of_variant(

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ..environments.specs import catalogue
+from ..environments.specs import catalogue, families
 from ..errors import CheckpointError
 from ..evaluation.report import domain_rows
 from ..evaluation.scores import EnvironmentResult, Results, summarise
@@ -107,11 +107,13 @@ def _text(folder: Path, name: str, results: Results) -> str:
 
 def _introduction(folder: Path, name: str, results: Results) -> str:
     summary, domains = results["summary"], {entry["domain"] for entry in results["environments"].values()}
+    count = families(results["environments"])
     millions = (folder / "model.safetensors").stat().st_size / 2e6
     text = f"""# {name}
 
 A Large Decision Model: one transformer of {millions:.1f} million parameters that acts in {summary["n"]} Gymnasium
-environments of {len(domains)} domains with one set of weights, step after step. It reads the history of observations,
+environments of {count} families (those of one differ in numbers of one world) and {len(domains)} domains, with one set
+of weights, step after step. It reads the history of observations,
 actions, rewards and termination signals, one token per step, and predicts what a task-specific reference policy would
 do. Made with the package `ldm_hf`, after the idea of *Towards Scalable Multi-Task Reinforcement Learning with Large
 Decision Models* ([arXiv 2606.24962](https://arxiv.org/abs/2606.24962)).
@@ -150,7 +152,8 @@ def _results(folder: Path, results: Results) -> str:
     text = f"""## Results
 
 {episodes} or more episodes each on held-out seeds, greedy; random, reference and model by the same code
-(`{results["command"]}`). 0 %: random actions, 100 %: reference policy; in brackets without the task text.
+(`{results["command"]}`). 0 %: random actions, 100 %: reference policy; in brackets without the task text. Last column:
+of the environments with a published score of an agent under the same conditions, how many are at 80 % of that.
 
 {markdown_table(*domain_rows(results))}
 

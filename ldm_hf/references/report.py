@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..environments.library_folders import MeanReturn, ScoreRecord
-from ..environments.specs import EnvironmentSpec, catalogue
+from ..environments.specs import EnvironmentSpec, catalogue, families
 from ..utils.tables import markdown_table
 from .base import METHODS
+from .scores import kind, of_public
 
 Records = dict[str, ScoreRecord]
 
@@ -33,22 +34,30 @@ def markdown_report(scores: Records, command: str) -> str:
         "separately.",
         markdown_table(*_summary(known, "domain", lambda name: rows[name].domain, list(rows.values()))),
         markdown_table(*_methods(known)),
+        "Rows of one family differ in numbers of one world: gravity, size, cost, seed of a map, kind of reward.",
+        _against_the_world(known),
         markdown_table(*_summary(known, "library", lambda name: rows[name].library, list(rows.values()))),
-        "Every environment; ± is half of the 95 % interval, seconds are those of all attempts:",
+        "Every environment; ± is half of the 95 % interval, seconds are those of all attempts. Public: the best "
+        "published score of an agent, and how far the reference comes from random actions to it under the same "
+        "conditions:",
         markdown_table(*_environments(known)),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def kind(record: ScoreRecord) -> str:
-    """The method of the reference; ``constant`` for constant actions, which are heuristics, too."""
-    return "constant" if record["policy"] == "constant" else str(record["method"])
-
-
 def _summary(
     known: Records, field: str, of: Callable[[str], str], rows: list[EnvironmentSpec]
 ) -> tuple[list[str], list[list[str]]]:
-    header = [field, "environments", "tried", "better than random", "of these constant", "minutes"]
+    header = [
+        field,
+        "environments",
+        "families",
+        "tried",
+        "better than random",
+        "families",
+        "of these constant",
+        "minutes",
+    ]
     names = [row.name for row in rows]
     lines = []
     for value in sorted({of(name) for name in names}, key=str.lower):
@@ -58,17 +67,18 @@ def _summary(
 
 
 def _counts(title: str, members: list[str], known: Records) -> list[str]:
-    tried = [known[name] for name in members if name in known]
-    better = [record for record in tried if record["beats_random"]]
-    constant = sum(kind(record) == "constant" for record in better)
-    minutes = sum(record["seconds"] for record in tried) / 60
-    return [title, *(f"{count:,}" for count in (len(members), len(tried), len(better), constant)), f"{minutes:,.1f}"]
+    tried = [name for name in members if name in known]
+    better = [name for name in tried if known[name]["beats_random"]]
+    constant = sum(kind(known[name]) == "constant" for name in better)
+    minutes = sum(known[name]["seconds"] for name in tried) / 60
+    counts = (len(members), families(members), len(tried), len(better), families(better), constant)
+    return [title, *(f"{count:,}" for count in counts), f"{minutes:,.1f}"]
 
 
 def _methods(known: Records) -> tuple[list[str], list[list[str]]]:
     header = ["method of the best policy", "environments", "better than random", "minutes of all attempts"]
     lines = []
-    for method in (*METHODS, "constant", "None"):
+    for method in (*METHODS, "constant", "gait", "None"):
         members = [record for record in known.values() if kind(record) == method]
         if members:
             better = sum(record["beats_random"] for record in members)
@@ -79,15 +89,35 @@ def _methods(known: Records) -> tuple[list[str], list[list[str]]]:
 
 
 def _environments(known: Records) -> tuple[list[str], list[list[str]]]:
-    header = ["environment", "random", "reference", "policy", "method", "better", "attempts", "seconds"]
+    header = ["environment", "family", "random", "reference", "policy", "method", "better", "public", "of public"]
+    header += ["attempts", "seconds"]
     lines = []
     for name, record in sorted(known.items(), key=lambda item: (catalogue()[item[0]].domain, item[0])):
-        scores = _score(record["random"]), _score(record["reference"])
+        row = catalogue()[name]
+        scores = row.family, _score(record["random"]), _score(record["reference"])
+        public = "-" if row.public is None else f"{row.public['score']:.4g}"
         verdict = "yes" if record["beats_random"] else "no"
         attempts = str(len(record["attempts"]))
         method = kind(record) if record["policy"] else "-"
-        lines.append([name, *scores, record["policy"] or "-", method, verdict, attempts, f"{record['seconds']:.0f}"])
+        cells = [name, *scores, record["policy"] or "-", method, verdict, public, _share(of_public(row, record))]
+        lines.append([*cells, attempts, f"{record['seconds']:.0f}"])
     return header, lines
+
+
+def _against_the_world(known: Records) -> str:
+    """How many references come how far to the best published scores."""
+    rows = [row for row in catalogue().values() if row.public is not None]
+    shares = [share for row in rows if row.name in known and (share := of_public(row, known[row.name])) is not None]
+    reached = ", ".join(f"{sum(share >= part for share in shares)} at {part:.0%} or more" for part in (0.5, 0.8, 0.95))
+    return (
+        f"{len(rows):,} rows have a published score of an agent. {len(shares):,} of them have a reference that was "
+        f"measured under the same conditions, time limit included; of the way from random actions to the published "
+        f"expert, {reached}."
+    )
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
 
 
 def _score(score: MeanReturn | None) -> str:

@@ -348,11 +348,11 @@ def test_evaluate_reuses_the_scores_of_the_dataset(collected, model, tmp_path):
 def test_evaluate_goes_on_after_a_failure_and_tells_it(model, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     output = tmp_path / "results.json"
-    names = ("--ids", "CartPole-v7,CliffWalking-v1")
+    names = ("--ids", "CartPole-v7,CliffWalking-v1-short")
     result = ldm("evaluate", "--model", model, *names, "--episodes", "1", "--output", output)
     assert result.exit_code == 1
     results = json.loads(output.read_text())
-    assert list(results["environments"]) == ["CliffWalking-v1"]
+    assert list(results["environments"]) == ["CliffWalking-v1-short"]
     assert "no environment 'CartPole-v7'" in results["failures"]["CartPole-v7"]
     assert "failed: no environment 'CartPole-v7'" in result.stdout
     assert output.with_suffix(".png").exists()
@@ -463,3 +463,62 @@ def test_play_names_the_extra_without_imageio(model, tmp_path, monkeypatch, pain
     monkeypatch.setitem(sys.modules, "imageio.v3", None)
     with pytest.raises(MissingExtraError, match=r'imageio is not installed.*"ldm_hf\[eval\]"'):
         play(str(model), "Painted-v0", tmp_path / "a.gif")
+
+
+def test_recorded_references_and_families_are_listed():
+    result = ldm("reference", "--list", "--json", "--ids", "CartPole-v1,CartPole-length0.1-v1")
+    whole, short = json.loads(result.stdout)
+    assert whole["name"] == "CartPole-v1" and whole["reference"]["mean"] == 500 and whole["of_public"] == 1
+    assert (
+        set(whole)
+        == set(short)
+        == {
+            *(
+                "name",
+                "family",
+                "domain",
+                "library",
+                "method",
+                "random",
+                "reference",
+                "beats_random",
+                "public",
+                "of_public",
+            )
+        }
+    )
+    assert short["public"] is short["of_public"] is None
+    assert (
+        "2 environments of 1 families"
+        in ldm("reference", "--list", "--ids", "CartPole-v1,CartPole-length0.1-v1").stdout
+    )
+    assert "--json goes with --list" in str(ldm("reference", "--json").exception)
+    families = json.loads(ldm("envs", "list", "--families", "--json", "--library", "MinAtar").stdout)
+    assert families["MinAtar-Breakout"] == ["MinAtar-Breakout"] and len(families) == 5
+    assert "5 environments of 5 families" in ldm("envs", "list", "--families", "--library", "MinAtar").stdout
+
+
+def test_a_suite_is_played_by_the_references(tmp_path):
+    arguments = (
+        "evaluate",
+        "--suite",
+        "nasim",
+        "--ids",
+        "nasim-tiny",
+        "--episodes",
+        "1",
+        "--output",
+        tmp_path / "n.json",
+    )
+    result = ldm(*arguments, "--policy", "reference")
+    assert result.exit_code == 0 and "NASim's benchmark scenarios: references" in result.stdout
+    assert json.loads((tmp_path / "n.json").read_text())["tasks"]["nasim-tiny"]["normalised"] > 0.9
+    assert "1 of 9 tasks were tried" in (tmp_path / "n.md").read_text()
+    for wrong, why in {
+        (): "no model",
+        ("--policy", "reference", "--model", "m"): "leave --model out",
+        ("--policy", "reference", "--seed", "1"): "do not go with --suite",
+        ("--model", "m", "--save"): "--save records scores of references",
+    }.items():
+        assert why in str(ldm(*arguments, *wrong).exception)
+    assert "go with --suite" in str(ldm("evaluate", "--policy", "reference").exception)

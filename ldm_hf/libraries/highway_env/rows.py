@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -24,16 +25,19 @@ HIGHWAY = {
     "two-way": "Overtake on a road with oncoming traffic.",
     "u-turn": "Make a U-turn between other cars.",
 }
-# steps of an episode, by the beginning of the name
+# steps of an episode (`duration` times `policy_frequency` of the library), by the beginning of the name; None: no limit
 LIMITS = {
     "exit": 18,
     "highway": 40,
+    "highway-fast": 30,
     "intersection": 13,
     "lane-keeping": 200,
-    "merge": 20,
-    "parking": 100,
-    "racetrack": 300,
+    "merge": None,
+    "parking": 500,
+    "parking-ActionRepeat": 20,
+    "racetrack": 1500,
     "roundabout": 11,
+    "roundabout-generic": 17,
     "two-way": 15,
     "u-turn": 10,
 }
@@ -49,11 +53,10 @@ def groups() -> Iterator[Group]:
         for name in registered("highway-env")
         if re.match(f"({'|'.join(HIGHWAY)})-", name) and "multi-agent" not in name
     ]
-    for prefix, limit in LIMITS.items():
-        chosen = [name for name in ids if name.startswith(f"{prefix}-")]
+    for limit, members in itertools.groupby(ids, lambda name: by_prefix(LIMITS, name)):
         yield {
             "domain": "driving",
-            "max_episode_steps": limit,
+            **({} if limit is None else {"max_episode_steps": limit}),
             "max_steps": 2000,  # steps are slow
-            "rows": rows_of(chosen, lambda name: by_prefix(HIGHWAY, name)),
+            "rows": rows_of(members, lambda name: by_prefix(HIGHWAY, name)),
         }

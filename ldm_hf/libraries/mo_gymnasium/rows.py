@@ -48,7 +48,6 @@ def groups() -> Iterator[Group]:
         yield {
             "domain": domain,
             "wrappers": ["sum_of_rewards"],
-            "max_episode_steps": 500,
             "rows": rows_of(members, lambda name: by_prefix(OBJECTIVES, name)),
         }
 

@@ -1,0 +1,213 @@
+"""Plays a suite: a model or the references, at the suite's own conditions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from ..agent import loaded_model, make_agent
+from ..environments import EnvironmentSpec, make
+from ..environments.library_folders import save_measured
+from ..environments.specs import fingerprint, known_as
+from ..errors import LDMError
+from ..evaluation.evaluating import command_line, finite, model_fingerprint
+from ..references import known_scores, load_reference
+from ..references.loading import with_reference
+from ..rollouts import AgentPolicy, Policy, RandomPolicy, ReferencePolicy
+from ..rollouts.measuring import rollout
+from ..rollouts.returns import HELD_OUT_SEED, Measurement, half_width, measurement
+from ..utils.files import check_writable, read_json, save_json
+from ..utils.parallel import SILENT_SECONDS, note, run_tasks
+from .scores import SuiteResults, TaskResult, normalised, summarise
+from .tables import Suite, SuiteTask, load_suite
+
+logger = logging.getLogger(__name__)
+
+REFERENCES = "references"
+"""Who plays where no model does."""
+
+
+def evaluate_suite(
+    name: str,
+    output: str | Path,
+    model_path: str | Path | None = None,
+    ids: Sequence[str] | None = None,
+    episodes: int | None = None,
+    references_folder: str | Path = "outputs/references",
+    num_envs: int = 10,
+    jobs: int = 1,
+    force: bool = False,
+    save: bool = False,
+    command: str | None = None,
+    progress: bool = True,
+    on_result: Callable[[str, TaskResult], object] = lambda name, result: None,
+) -> SuiteResults:
+    """Measures a model, or the reference policies, in the environments of a suite; continues what was interrupted.
+
+    Tasks that are not tried, that fail, or that have no reference, count with a normalised score of 0.
+
+    Args:
+        name: name of the suite.
+        output: JSON file, rewritten after each task. What it holds of the same model, or of the same reference, at the
+            same conditions and with as many episodes, is not measured again.
+        model_path: folder or Hub id of a pretrained LDM; None plays the references.
+        ids: names of the tasks to try now; all by default.
+        episodes: episodes of each policy; by default what the suite says. References that `ldm reference` has measured
+            at the suite's conditions with as many episodes are not measured again.
+        references_folder: folder of trained reference policies.
+        num_envs: environments that a model plays in lock step.
+        jobs: number of processes; each measures one task at a time.
+        force: measure again what is in ``output``.
+        save: record scores of references in the package, where the suite has the conditions of the row's public score.
+        command: command line to record; by default that of this process.
+        progress: whether to show a progress bar.
+        on_result: receives the name and the result of each task as soon as it is known.
+
+    Returns:
+        The results of all tasks.
+
+    Raises:
+        LDMError: if the suite or a task of ``ids`` does not exist, or ``output`` holds something else.
+        CheckpointError: if there is no usable model.
+    """
+    suite = load_suite(name)
+    if unknown := set(ids or []) - set(suite.tasks):
+        raise LDMError(f"the suite {name} has no task {', '.join(sorted(unknown))}")
+    check_writable(Path(output))
+    output, references = Path(output).absolute(), str(Path(references_folder).absolute())
+    episodes = episodes or suite.episodes
+    who, measured = REFERENCES, dict[str, object]()
+    if model_path is not None:
+        loaded_model.cache_clear()  # the folder may hold another model than at the last call
+        who, measured = Path(model_path).resolve().name, {"model": model_fingerprint(*loaded_model(str(model_path)))}
+    tasks = {task: _untried(entry) for task, entry in suite.tasks.items()}
+    tasks |= _finished(output, suite, who, measured)
+    due = [
+        task
+        for task in ids or suite.tasks
+        if force or not _holds(tasks[task], suite.tasks[task].spec, episodes, who == REFERENCES)
+    ]
+
+    def results() -> SuiteResults:
+        return {
+            "suite": name,
+            "who": who,
+            "command": command or command_line(),
+            "measured": measured,
+            "tasks": tasks,
+            "summary": summarise(suite, tasks),
+        }
+
+    model = None if model_path is None else str(model_path)
+    arguments = {task: (suite.tasks[task], model, episodes, references, num_envs) for task in due}
+    with tqdm(total=len(due), desc=name, unit="task", disable=not progress) as bar:
+        for task, outcome in run_tasks(_measure, arguments, jobs, silence=SILENT_SECONDS):
+            if isinstance(outcome, LDMError):
+                logger.warning("%s", outcome)
+                tasks[task] = _untried(suite.tasks[task]) | {"error": str(outcome)}
+            else:
+                tasks[task] = outcome
+                if save:
+                    _save(suite.tasks[task], outcome)
+            on_result(task, tasks[task])
+            save_json(results(), output)
+            bar.update()
+    found = results()
+    save_json(found, output)
+    return found
+
+
+def _untried(task: SuiteTask) -> TaskResult:
+    return {
+        "domain": task.domain,
+        "score": None,
+        "random": task.random,
+        "expert": task.expert,
+        "normalised": 0.0,
+        "others": task.others,
+        "episodes": 0,
+    }
+
+
+def _holds(result: TaskResult, spec: EnvironmentSpec, episodes: int, reference: bool) -> bool:
+    """Whether a result needs no new measurement."""
+    same = not reference or result.get("policy") == with_reference(spec).reference
+    return same and result["episodes"] >= episodes and result.get("row") == fingerprint(spec)
+
+
+def _finished(output: Path, suite: Suite, who: str, measured: dict[str, object]) -> dict[str, TaskResult]:
+    """The scores that an earlier call has measured of the same player; they are counted by the table as it is now."""
+    if not output.exists():
+        return {}
+    try:
+        found = read_json(output)
+        if (found["suite"], found["who"]) != (suite.name, who):
+            raise ValueError(f"these are of {found['suite']} and {found['who']}")
+        entries: dict[str, TaskResult] = found["tasks"] if found["measured"] == measured else {}
+        return {name: entry for name, entry in entries.items() if name in suite.tasks and entry["episodes"] > 0}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LDMError(
+            f"{output} does not hold results of {who} in the suite {suite.name} ({error}); remove it or choose another "
+            "output"
+        ) from error
+
+
+def _measure(task: SuiteTask, model_path: str | None, episodes: int, references: str, num_envs: int) -> TaskResult:
+    """Measures one task; the result is untried if there is no reference."""
+    spec = task.spec
+    known = (known_scores(spec, references) or {}) if model_path is None else {}
+
+    def measure(policy: Policy, label: str, lanes: int) -> Measurement:
+        note(f"measuring {label}")
+        least = max(episodes, spec.episodes)
+        returns = rollout(lambda: finite(make(spec)), policy, least, HELD_OUT_SEED, lanes, spec.name)
+        return measurement(returns, HELD_OUT_SEED) | {"ci": half_width(returns)}
+
+    result = _untried(task)
+    if model_path is not None:
+        model, processor = loaded_model(model_path)
+        name = known_as(spec.name, processor.environments)
+        player: Policy = AgentPolicy(
+            lambda spaces, lanes: make_agent(model, processor, name, spec.task or None, spaces, num_envs=lanes)
+        )
+        found = measure(player, "ldm", num_envs)
+    elif (chosen := with_reference(spec).reference) is None:
+        return result
+    else:
+        result["policy"] = chosen
+        if known.get("reference", {}).get("episodes", 0) >= episodes:
+            found = known["reference"]
+        else:
+            found = measure(ReferencePolicy(lambda: load_reference(spec, Path(references))), "reference", 1)
+    random = task.random
+    if random is None:
+        random = (known.get("random") or measure(RandomPolicy(), "random", 1))["mean"]
+    return result | {
+        "score": found["mean"],
+        "random": random,
+        "normalised": normalised(found["mean"], random, task.expert),
+        "episodes": found["episodes"],
+        "ci": found["ci"],
+        "seed": found["seed"],
+        "row": fingerprint(spec),
+    }
+
+
+def _save(task: SuiteTask, result: TaskResult) -> None:
+    """Records the score of a reference at the conditions of the row's public score."""
+    spec, public = task.spec, task.spec.public
+    if public is None or not task.changes or public["changes"] != task.changes or result["score"] is None:
+        return
+    found = {
+        "random": result["random"],
+        "reference": {"mean": float(f"{result['score']:.6g}"), "ci": float(f"{result['ci']:.6g}")},
+        "policy": result["policy"],
+        "episodes": result["episodes"],
+        "seed": result["seed"],
+        "changes": task.changes,
+        "library": f"{spec.library} {spec.version}",
+    }
+    save_measured("public", spec.library, {task.name: found})
