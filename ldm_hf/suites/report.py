@@ -6,35 +6,32 @@ from rich.console import Console
 from rich.table import Table
 
 from ..utils.tables import markdown_table
-from .scores import THRESHOLDS, Counts, GroupSummary, SuiteResults, TaskResult, normalised
+from .scores import THRESHOLDS, Counts, SuiteResults, TaskResult, normalised
 from .tables import Suite, load_suite
 
 TableRows = tuple[list[str], list[list[str]]]
 
 
 def summary_rows(suite: Suite, results: SuiteResults) -> TableRows:
-    """Counts and mean scores by domain: those of the player, and beside them the means of the other models."""
+    """Counts and mean scores by domain: those of the player, and beside them those of the other models."""
     summary = results["summary"]
-    header = ["domain", "tasks", "tried", *(f"≥ {threshold} %" for threshold in THRESHOLDS), "mean", *suite.others]
+    header = ["domain", "tasks", "tried", *(f"≥ {threshold} %" for threshold in THRESHOLDS), "mean", "mean, capped"]
+    for other in suite.others:
+        header += [f"{other} ≥ 80 %", f"{other} mean", f"{other} capped"]
     tried = [task["domain"] for task in results["tasks"].values() if task["score"] is not None]
     rows = []
     for domain, found in [*summary["by_domain"].items(), ("all", summary)]:
         number = len(tried) if domain == "all" else tried.count(domain)
-        others = [_of(other, domain) for other in summary["others"].values()]
-        rows.append([domain, str(found["n"]), str(number), *_cells(found), *map(_mean, others)])
+        cells = [str(found["at_least_50"]), str(found["at_least_80"]), str(found["at_least_95"]), *_means(found)]
+        for other in summary["others"].values():
+            theirs = other if domain == "all" else other["by_domain"].get(domain)
+            cells += ["-", "-", "-"] if theirs is None else [str(theirs["at_least_80"]), *_means(theirs)]
+        rows.append([domain, str(found["n"]), str(number), *cells])
     return header, rows
 
 
-def _of(group: GroupSummary, domain: str) -> Counts | None:
-    return group if domain == "all" else group["by_domain"].get(domain)
-
-
-def _cells(found: Counts) -> list[str]:
-    return [str(found["at_least_50"]), str(found["at_least_80"]), str(found["at_least_95"]), _mean(found)]
-
-
-def _mean(found: Counts | None) -> str:
-    return "-" if found is None or found["mean"] is None else f"{found['mean']:.3f}"
+def _means(found: Counts) -> list[str]:
+    return ["-" if mean is None else f"{mean:.3f}" for mean in (found["mean"], found["mean_capped"])]
 
 
 def task_rows(suite: Suite, results: SuiteResults) -> TableRows:
@@ -63,6 +60,8 @@ def _number(value: float | None) -> str:
 def print_report(results: SuiteResults, console: Console | None = None) -> None:
     """Prints the summary beside the published numbers."""
     console = console or Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 160)  # a file has no edge to keep within
     suite = load_suite(results["suite"])
     header, rows = summary_rows(suite, results)
     table = Table(title=f"{suite.title}: {results['who']}; 0 random actions, 1 the published expert")
@@ -83,7 +82,7 @@ def markdown_report(results: SuiteResults) -> str:
         f"`{results['command']}`",
         f"{suite.about} Published numbers: {suite.source}.{others}",
         f"0 is random actions, 1 the published expert. {summary['tried']} of {summary['n']} tasks were tried, of "
-        f"{summary['families']} families; all others count as 0.",
+        f"{summary['families']} families; all others count as 0. Capped: a score above 1 counts as 1.",
         markdown_table(*summary_rows(suite, results)),
         markdown_table(*task_rows(suite, results)),
         *(f"Failed: {message}" for message in failed),

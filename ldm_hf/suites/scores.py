@@ -47,7 +47,9 @@ class Counts(TypedDict):
 
     Attributes:
         n: number of tasks.
-        mean: mean of the normalised scores; None without tasks.
+        mean: mean of the normalised scores, as JAT reports it; None without tasks.
+        mean_capped: the same, where a score above 1 counts as 1: a task whose expert is close to random actions has
+            scores of any size, and can outweigh all others.
         at_least_50: number of tasks at 50 % of the expert or more.
         at_least_80: number of tasks at 80 % of the expert or more.
         at_least_95: number of tasks at 95 % of the expert or more.
@@ -55,6 +57,7 @@ class Counts(TypedDict):
 
     n: int
     mean: float | None
+    mean_capped: float | None
     at_least_50: int
     at_least_80: int
     at_least_95: int
@@ -112,10 +115,10 @@ def normalised(score: float, random: float, expert: float) -> float:
 def counts(scores: list[float]) -> Counts:
     """The counts of a group of normalised scores."""
     fifty, eighty, ninety_five = (sum(score >= threshold / 100 for score in scores) for threshold in THRESHOLDS)
-    mean = sum(scores) / len(scores) if scores else None
     return {
         "n": len(scores),
-        "mean": mean,
+        "mean": sum(scores) / len(scores) if scores else None,
+        "mean_capped": sum(min(score, 1.0) for score in scores) / len(scores) if scores else None,
         "at_least_50": fifty,
         "at_least_80": eighty,
         "at_least_95": ninety_five,

@@ -135,8 +135,13 @@ def test_unknown_suites_and_tasks_are_refused_by_name(suite, tmp_path):
 
 
 def test_counts_of_nothing_have_no_mean():
-    assert counts([]) == {"n": 0, "mean": None, "at_least_50": 0, "at_least_80": 0, "at_least_95": 0}
+    assert counts([])["mean"] is counts([])["mean_capped"] is None
     assert counts([-1.0, 0.5, 0.95])["at_least_95"] == 1
+
+
+def test_one_task_with_an_expert_close_to_random_actions_does_not_outweigh_all_others_in_the_capped_mean():
+    found = counts([50.0, 0.0])
+    assert (found["mean"], found["mean_capped"]) == (25, 0.5)
 
 
 def test_public_scores_say_where_they_come_from_and_are_of_rows():
