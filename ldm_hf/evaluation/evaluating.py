@@ -152,7 +152,7 @@ def evaluate(
     names = list(dict.fromkeys(processor.environments if names is None else names))
     if not names:
         raise LDMError(f"{model_path} was trained on no named environment; say which environments to evaluate in")
-    command = command or _command_line()
+    command = command or command_line()
     measured = {"model": model_fingerprint(model, processor), **asdict(options)}
     packages = versions()
     done = {} if force else _finished(output, names, measured, packages)
@@ -329,6 +329,7 @@ def _distrust(name: str, effect: str) -> str:
     )
 
 
-def _command_line() -> str:
+def command_line() -> str:
+    """The command line of this process, as a shell would take it."""
     program = Path(sys.argv[0])
     return shlex.join([program.name if program.is_absolute() else str(program), *sys.argv[1:]])
