@@ -12,7 +12,6 @@ from .rows import Element, Rows
 RESAMPLES = 2000
 WORST = 8  # entities, episodes and times that a report lists
 MODEL = "LDM"
-BASELINES = ("most frequent action", "last action again", "nearest neighbour", "gradient boosting")
 
 
 class Estimate(TypedDict):
@@ -45,16 +44,32 @@ class ElementResult(TypedDict):
     verdict: str
 
 
-def baselines(train: Rows, test: Rows, elements: list[Element]) -> dict[str, np.ndarray]:
-    """What each of `BASELINES` proposes in the test rows, ``(N, E)``, after it has seen the training rows."""
+def behaviour_of(train: Rows, elements: list[Element]) -> list[Classifier | None]:
+    """What the log would have done, by element: boosted probabilities of choices, None for numbers."""
+    return [
+        Classifier(train.features, train.actions[:, place]) if element.is_choice else None
+        for place, element in enumerate(elements)
+    ]
+
+
+def baselines(
+    train: Rows, test: Rows, elements: list[Element], behaviour: list[Classifier | None]
+) -> dict[str, np.ndarray]:
+    """What each baseline proposes in the test rows, ``(N, E)``, after it has seen the training rows.
+
+    Args:
+        train: training rows.
+        test: test rows.
+        elements: elements of the action.
+        behaviour: what `behaviour_of` has learned from the training rows.
+    """
     usual = np.array([_usual(train.actions[:, place], element) for place, element in enumerate(elements)])
     boosted = np.empty_like(test.actions)
-    for place, element in enumerate(elements):
-        logged = train.actions[:, place]
-        if element.is_choice:
-            boosted[:, place] = Classifier(train.features, logged).likeliest(test.features)
+    for place, classifier in enumerate(behaviour):
+        if classifier is not None:
+            boosted[:, place] = classifier.likeliest(test.features)
         else:
-            boosted[:, place] = Regressor(train.features, logged, "absolute_error")(test.features)
+            boosted[:, place] = Regressor(train.features, train.actions[:, place], "absolute_error")(test.features)
     return {
         "most frequent action": np.broadcast_to(usual, test.actions.shape),
         "last action again": np.where(np.isnan(test.previous), usual, test.previous),

@@ -25,7 +25,7 @@ from ..trajectories.splitting import entities, test_episodes
 from ..trajectories.writer import of_episodes
 from ..utils.files import check_writable, save_json
 from ..utils.installed import versions
-from .agreement import Difference, ElementResult, baselines, compare, worst
+from .agreement import Difference, ElementResult, baselines, behaviour_of, compare, worst
 from .off_policy import OffPolicy, estimate_returns
 from .proposing import propose
 from .rows import ActionTable, Element, Rows, read_rows
@@ -208,9 +208,9 @@ def _evaluate(
     """Judges a model on one environment."""
     name = stream.info.name
     if name not in processor.environments:
-        known = ", ".join(sorted(processor.environments)[:5]) or "none"
+        names = ", ".join(sorted(processor.environments)[:5]) or "none"
         raise UnknownEnvironmentError(
-            f"the model knows no environment {name!r} (it knows {known}, ...), so it cannot be judged on its log; "
+            f"the model knows no environment {name!r} (it knows {names}, ...), so it cannot be judged on its log; "
             "train it on the log first (examples/finetune.py --dataset ... --test_episodes 0.2)"
         )
     layout = processor.layout(name)
@@ -249,6 +249,10 @@ def _evaluate(
     rewarded = bool((train.reward != 0).any())
     if not rewarded:
         notes.append("the log has no rewards, so no return can be estimated")
+    behaviour = behaviour_of(train, table.elements)
+    choices = [classifier for classifier in behaviour if classifier is not None]
+    known = choices if len(choices) == len(behaviour) else []
+    others = baselines(train, test, table.elements, behaviour)
     found: EnvironmentLogs = {
         "trained_on": training[0],
         "leak": training[1],
@@ -257,9 +261,9 @@ def _evaluate(
         "test_episodes": len(test.episodes),
         "test_rows": len(test.step),
         "entities": sorted({str(owner) for owner in owners[test.episodes]} - {""}),
-        "elements": compare(test, baselines(train, test, table.elements), table.elements),
+        "elements": compare(test, others, table.elements),
         "worst": worst(test, table.elements, owners, of_episodes(stream.folder, "time", "")),
-        "off_policy": estimate_returns(train, test, table.elements) if rewarded else None,
+        "off_policy": estimate_returns(train, test, known) if rewarded else None,
         "notes": notes,
     }
     return found, Judged(test, table.elements)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import MissingExtraError
 
-TREES = 1000  # of a classifier, over all classes: many classes get fewer rounds each
+TREES = 500  # of a classifier, over all classes: many classes get fewer rounds each
 ROUNDS = (10, 100)  # of boosting, at least and at most
 
 
@@ -73,7 +73,9 @@ class Regressor:
 
     def __init__(self, features: np.ndarray, numbers: np.ndarray, loss: str = "squared_error") -> None:
         boosting = _sklearn("ensemble").HistGradientBoostingRegressor
-        self._model = boosting(loss=loss, early_stopping=False, random_state=0).fit(features, numbers)
+        self._model = boosting(loss=loss, max_iter=ROUNDS[1], early_stopping=False, random_state=0).fit(
+            features, numbers
+        )
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Predictions ``(N,)``."""

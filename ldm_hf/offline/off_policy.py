@@ -13,10 +13,10 @@ import numpy as np
 
 from .agreement import Estimate, bootstrap_weights
 from .learners import Classifier, Regressor
-from .rows import Element, Rows
+from .rows import Rows
 
-SWEEPS = 40  # of fitted Q evaluation, at most
-SETTLED = 0.01  # change of the estimate, in deviations of the logged returns, that counts as none
+SWEEPS = 120  # of fitted Q evaluation, at most: so many steps does it look ahead
+DRAWN = 6000  # rows that a sweep learns from, at most
 LEAST_PROBABILITY = 0.02  # of a logged action: a smaller estimate is none
 LARGEST_WEIGHT = 50.0  # of an episode
 LEAST_SHARE, LEAST_EPISODES = 0.1, 5.0  # of the test episodes: with fewer effective ones, weights are no longer used
@@ -48,7 +48,7 @@ class OffPolicy(TypedDict):
         fitted_q: fitted Q evaluation.
         doubly_robust: doubly robust estimate; None where actions are numbers.
         support: how far the log can answer; None where actions are numbers.
-        change: how much the last sweep of fitted Q evaluation changed it, in deviations of the logged returns.
+        sweeps: steps that fitted Q evaluation looks ahead.
         notes: what limits these estimates.
     """
 
@@ -56,69 +56,53 @@ class OffPolicy(TypedDict):
     fitted_q: Estimate
     doubly_robust: Estimate | None
     support: Support | None
-    change: float
+    sweeps: int
     notes: list[str]
 
 
 class FittedQ:
     """Fitted Q evaluation (Le et al. 2019): what is still to come in an episode after an action, then the model's.
 
-    Gradient boosting predicts Q from the features of a row and its action. The mean over the rows at each step of an
-    episode is kept apart, so that boosting learns what makes a row better or worse than others at this step, and long
-    episodes need no more sweeps than short ones.
+    Each sweep looks one step further ahead: gradient boosting predicts reward + value of the next row from the features
+    of a row and its action, on rows drawn anew.
 
     Args:
         rows: training rows.
-        sweeps: number of regressions, at most.
     """
 
-    def __init__(self, rows: Rows, sweeps: int = SWEEPS) -> None:
+    def __init__(self, rows: Rows) -> None:
         inputs = np.concatenate([rows.features, rows.actions], axis=1)
         own = np.concatenate([rows.features, rows.proposed], axis=1)
-        longest = int(rows.step.max()) + 1
-        counts = np.bincount(rows.step, minlength=longest)
         goes_on = ~rows.last
-        following = np.flatnonzero(goes_on) + 1
-        spread = float(rows.returns.std()) or 1.0
-        later = np.zeros(len(rows.step))  # what boosting adds to the mean of the next step
-        self.change, before = np.inf, np.inf
-        for _ in range(sweeps):
-            self.means = np.zeros(longest + 1)
-            plain = np.bincount(rows.step, rows.reward + later, longest) / counts
-            share = np.bincount(rows.step, goes_on, longest) / counts
-            for step in range(longest - 1, -1, -1):
-                self.means[step] = plain[step] + share[step] * self.means[step + 1]
-            target = rows.reward + later + goes_on * self.means[rows.step + 1] - self.means[rows.step]
-            self._regressor = Regressor(inputs, target)
-            proposed = self._regressor(own)
-            later[goes_on] = proposed[following]
-            value = float((self.means[0] + proposed[rows.step == 0]).mean())
-            self.change, before = abs(value - before) / spread, value
-            if self.change < SETTLED:
-                break
+        following = own[np.flatnonzero(goes_on) + 1]
+        later = np.zeros(len(rows.step))
+        rng = np.random.default_rng(0)
+        self.sweeps = min(int(rows.step.max()) + 1, SWEEPS)
+        for _ in range(self.sweeps):
+            drawn = rng.permutation(len(later))[:DRAWN]
+            self._regressor = Regressor(inputs[drawn], (rows.reward + later)[drawn])
+            later[goes_on] = self._regressor(following)
 
     def __call__(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
         """Expected sum of rewards from each row on if it takes ``actions`` ``(N, E)``, ``(N,)``."""
-        step = rows.step.clip(max=len(self.means) - 1)
-        found: np.ndarray = self.means[step] + self._regressor(np.concatenate([rows.features, actions], axis=1))
-        return found
+        return self._regressor(np.concatenate([rows.features, actions], axis=1))
 
 
-def estimate_returns(train: Rows, test: Rows, elements: list[Element]) -> OffPolicy:
+def estimate_returns(train: Rows, test: Rows, behaviour: list[Classifier]) -> OffPolicy:
     """Estimates the return of an episode in which the model acts; learns from training rows, judges by test rows.
 
     Args:
         train: training rows.
         test: test rows.
-        elements: elements of the action.
+        behaviour: what the log would have done, by element; empty unless all elements are choices.
     """
     fitted = FittedQ(train)
     value, q = fitted(test, test.proposed), fitted(test, test.actions)
     starts = value[test.step == 0]
     notes = []
     doubly_robust = support = None
-    if all(element.is_choice for element in elements):
-        doubly_robust, support = _doubly_robust(train, test, elements, value, q)
+    if behaviour:
+        doubly_robust, support = _doubly_robust(test, behaviour, value, q)
         if support["steps"] < support["longest"]:
             notes.append(
                 f"the log does what the model proposes too seldom to go by beyond step {support['steps']} of "
@@ -138,17 +122,14 @@ def estimate_returns(train: Rows, test: Rows, elements: list[Element]) -> OffPol
         )
         if outside > 0.01:
             notes.append(f"{outside:.0%} of the proposals are beyond all actions logged")
-    if fitted.change >= SETTLED:
-        notes.append(
-            f"fitted Q evaluation had not settled after {SWEEPS} sweeps: the last one changed it by "
-            f"{fitted.change:.2f} deviations of the logged returns"
-        )
+    if fitted.sweeps <= train.step.max():
+        notes.append(f"fitted Q evaluation looks {fitted.sweeps} steps ahead, and leaves out what comes after them")
     return {
         "logged": _mean(test.returns),
         "fitted_q": _mean(starts),
         "doubly_robust": doubly_robust,
         "support": support,
-        "change": float(fitted.change),
+        "sweeps": fitted.sweeps,
         "notes": notes,
     }
 
@@ -163,7 +144,7 @@ def _mean(values: np.ndarray) -> Estimate:
 
 
 def _doubly_robust(
-    train: Rows, test: Rows, elements: list[Element], value: np.ndarray, q: np.ndarray
+    test: Rows, behaviour: list[Classifier], value: np.ndarray, q: np.ndarray
 ) -> tuple[Estimate, Support]:
     """The weighted doubly robust estimate (Thomas & Brunskill 2016), as long as enough episodes have weight.
 
@@ -172,8 +153,7 @@ def _doubly_robust(
     the model would do.
     """
     logged, proposed = np.ones(len(test.step)), np.ones(len(test.step))
-    for place in range(len(elements)):  # independent of each other, given the features
-        classifier = Classifier(train.features, train.actions[:, place])
+    for place, classifier in enumerate(behaviour):  # independent of each other, given the features
         logged *= classifier.of(test.features, test.actions[:, place])
         proposed *= classifier.of(test.features, test.proposed[:, place])
     same = (test.actions == test.proposed).all(axis=1)

@@ -13,7 +13,7 @@ from ldm_hf.agent import load_model
 from ldm_hf.cli.app import app
 from ldm_hf.errors import DatasetError, LDMError, MissingExtraError, SpaceMismatchError, UnknownEnvironmentError
 from ldm_hf.offline import evaluate_logs
-from ldm_hf.offline.agreement import baselines, compare
+from ldm_hf.offline.agreement import baselines, behaviour_of, compare
 from ldm_hf.offline.off_policy import estimate_returns
 from ldm_hf.offline.proposing import propose
 from ldm_hf.offline.rows import ActionTable, Element, Rows, read_rows
@@ -160,7 +160,7 @@ def test_a_better_model_is_told_from_a_worse_one_by_its_intervals():
     actions = np.concatenate([(x > 0).astype(float), 3 * x], axis=1)
     elements = [Element("switch", True, ("off", "on")), Element("power", False)]
     train, test = (rows_of(x, actions, values, np.zeros(200), 10) for values in (actions, actions + [0, 9]))
-    others = baselines(train, test, elements)
+    others = baselines(train, test, elements, behaviour_of(train, elements))
     found = compare(test, others, elements)
     switch, power = found["switch"], found["power"]
     assert switch["contenders"]["LDM"] == {"mean": 1, "interval": [1, 1]} and switch["verdict"] == "as good"
@@ -173,7 +173,7 @@ def test_a_better_model_is_told_from_a_worse_one_by_its_intervals():
     low, high = power["contenders"]["most frequent action"]["interval"]
     assert low < power["contenders"]["most frequent action"]["mean"] < high
     single = rows_of(x[:10], actions[:10], actions[:10], np.zeros(10), 10)
-    single = compare(single, baselines(train, single, elements), elements)
+    single = compare(single, baselines(train, single, elements, behaviour_of(train, elements)), elements)
     assert single["switch"]["contenders"]["LDM"]["interval"] is None and single["switch"]["verdict"] == "as good"
 
 
@@ -199,7 +199,7 @@ def test_estimates_are_near_the_truth_where_the_log_tries_all_and_say_so_where_i
         return (rng.random(len(x)) < np.where(x < 0, 0.8, 0.6)).astype(float)
 
     log = chain(biased, 200, 0)
-    found = estimate_returns(log, chain(biased, 150, 1), elements)
+    found = estimate_returns(log, chain(biased, 150, 1), behaviour_of(log, elements))
     assert abs(found["logged"]["mean"] - truth) > 2
     assert abs(found["fitted_q"]["mean"] - truth) < 0.7 and abs(found["doubly_robust"]["mean"] - truth) < 0.7
     assert 0 < found["support"]["steps"] <= 8 and found["support"]["effective"] > 5
@@ -207,10 +207,11 @@ def test_estimates_are_near_the_truth_where_the_log_tries_all_and_say_so_where_i
     def upwards(x, rng):
         return np.ones(len(x))
 
-    blind = estimate_returns(chain(upwards, 100, 0), chain(upwards, 50, 1), elements)
+    alike = chain(upwards, 100, 0)
+    blind = estimate_returns(alike, chain(upwards, 50, 1), behaviour_of(alike, elements))
     assert blind["support"]["unlikely"] > 0.5 and any("hardly ever" in note for note in blind["notes"])
     assert blind["support"]["steps"] < 8 and any("too seldom" in note for note in blind["notes"])
-    numbers = estimate_returns(log, log, [Element("move", False)])
+    numbers = estimate_returns(log, log, [])
     assert numbers["doubly_robust"] is None and any("no importance weights" in note for note in numbers["notes"])
 
 
