@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ from ldm_hf.spaces import space_to_json, stack
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter
 from ldm_hf.utils.figures import png_figure
 from ldm_hf.utils.files import read_json, save_json
+from ldm_hf.utils.tables import markdown_table
 
 FINETUNE = Path(__file__).parents[1] / "examples" / "finetune.py"
 SIMULATORS = ["BaseStock-v0", "HomeBattery-v0", "StocksTrending-v0"]
@@ -224,6 +226,93 @@ def draw(rows: list[Row], path: Path) -> None:
             axes.legend(frameon=False, fontsize=8)
 
 
+PAGE = """# Models judged by logs alone
+
+What [`ldm evaluate --logs`](../logged-decisions.md#judge-a-model-on-the-log) says of a model, beside what is true
+of it in the simulator that made the log. Each log has {logged} episodes, half of random actions, half of the
+reference policy, in random order, and nothing says which. New networks of {parameters} weights learned from the
+first four fifths (at most {updates} updates, one seed); the last fifth is the test. The truth is the mean return of
+{episodes} episodes on other seeds; the score is 0 for random actions and 100 % for the reference.
+
+`{command}`
+
+## Estimates and truth
+
+{estimates}
+
+Errors are in per cent of the distance between random actions and the reference. Support: steps of an episode in
+which the doubly robust estimate had episodes to go by, and how many test episodes were effective then. Where
+actions are numbers there is none.
+
+![estimates by true return]({picture})
+
+## Cloning a log of mixed quality
+
+True scores and standard errors over episodes. Plain: all episodes alike; filtered: the better half
+(`--min_return_percentile 50`); weighted: all in proportion to exp(return / (0.5 × deviation))
+(`--return_temperature 0.5`).
+
+{cloning}
+
+## Agreement with the log
+
+Of the first action element in the test episodes: share of equal choices, or mean absolute error. Half of these
+actions are random, which nobody can foresee.
+
+{agreement}
+"""
+
+
+def page(rows: list[Row], args: argparse.Namespace, picture: str) -> str:
+    """The results as a page of the documentation."""
+
+    def share(row: Row, name: str) -> str:
+        value = row[name]
+        return "" if value is None else f"{100 * value / (row['reference'] - row['random']):+.1f} %"
+
+    def number(row: Row, name: str) -> str:
+        return "" if row[name] is None else f"{row[name]:,.4g}"
+
+    estimates = []
+    scores: dict[str, list[str]] = {}
+    for row in rows:
+        support = ""
+        if row["steps with support"] is not None:
+            support = f"{row['steps with support']}, {row['effective episodes']:.0f}"
+        estimates.append(
+            [
+                *(str(row[name]) for name in ("simulator", "cloning")),
+                *(number(row, name) for name in ("logged", "fitted Q", "doubly robust")),
+                f"{number(row, 'truth')} ± {row['± 95 %']:.2g}",
+                *(share(row, f"error of {name}") for name in ("fitted Q", "doubly robust")),
+                support,
+            ]
+        )
+        error = row["± 95 %"] / 1.96 / (row["reference"] - row["random"])
+        scores.setdefault(str(row["simulator"]), []).append(f"{100 * row['score']:.1f} ± {100 * error:.1f} %")
+    titles = ["simulator", "cloning", "as logged", "fitted Q", "doubly robust", "truth"]
+    titles += ["error of fitted Q", "of doubly robust", "support"]
+    contenders = list(rows[0])[list(rows[0]).index("measure") + 1 :]
+    agreement = [
+        [
+            *(str(row[name]) for name in ("simulator", "cloning", "measure")),
+            *(f"{100 * row[who]:.1f} %" if row["measure"] == "agreement" else f"{row[who]:.3f}" for who in contenders),
+        ]
+        for row in rows
+    ]
+    return PAGE.format(
+        logged=args.logged,
+        parameters=f"{load_model(args.work / 'new')[0].config.num_parameters:,}",
+        updates=args.updates,
+        episodes=args.episodes,
+        command=shlex.join(["python", "benchmarks/logs.py", *sys.argv[1:]]),
+        estimates=markdown_table(titles, estimates, right=titles[2:]),
+        picture=picture,
+        cloning=markdown_table(["simulator", *LEARNERS], [[name, *values] for name, values in scores.items()]),
+        agreement=markdown_table(["simulator", "cloning", "measure", *contenders], agreement, right=contenders),
+    )
+
+
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--work", type=Path, required=True, help="folder for logs, models and measurements")
@@ -240,7 +329,9 @@ def main() -> None:
     rows = rows_of(args)
     show("Logs of mixed quality: estimates and truth", rows, args)
     if args.json:
-        draw(rows, args.json.with_suffix(".png"))
+        picture = args.json.with_suffix(".png")
+        draw(rows, picture)
+        args.json.with_suffix(".md").write_text(page(rows, args, picture.name), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def test_a_better_model_is_told_from_a_worse_one_by_its_intervals():
     x = rng.normal(size=(200, 1))
     actions = np.concatenate([(x > 0).astype(float), 3 * x], axis=1)
     elements = [Element("switch", True, ("off", "on")), Element("power", False)]
-    train, test = (rows_of(x, actions, values, np.zeros(200), 10) for values in (actions, actions + [0, 9]))
+    train, test = (rows_of(x, actions, values, np.zeros(200), 10) for values in (actions, actions + np.array([0, 9])))
     others = baselines(train, test, elements, behaviour_of(train, elements))
     found = compare(test, others, elements)
     switch, power = found["switch"], found["power"]
@@ -263,7 +263,7 @@ def test_a_log_without_rewards_has_no_return(plant):
 
 def test_what_cannot_be_judged_is_told_in_one_message(plant):
     write_log(plant / "unknown", name="Other-v0")
-    with pytest.raises(UnknownEnvironmentError, match="knows no environment 'Other-v0'.*train it on the log first"):
+    with pytest.raises(UnknownEnvironmentError, match=r"knows no environment 'Other-v0'.*train it on the log first"):
         evaluate_logs(plant / "model", plant / "unknown", progress=False)
     write_log(plant / "single", owners=[""])
     with pytest.raises(DatasetError, match="it has one episode only"):
