@@ -57,6 +57,8 @@ extras = {
     "import": ["minari>=0.5.4", "h5py>=3.8", "av>=12", "pillow>=10"],
     # Models exported to ONNX, and agents that run them.
     "onnx": ["onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5"],
+    # Models judged on logged decisions: baselines and estimates of the return.
+    "logs": ["scikit-learn>=1.5", "matplotlib>=3.8"],
     "tracking": ["tensorboard>=2.16"],
     # Trajectories whose images are stored as PNG or JPEG.
     "images": ["pillow>=10"],

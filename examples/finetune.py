@@ -30,7 +30,7 @@ from ldm_hf.training import (
     run_script,
     train,
 )
-from ldm_hf.trajectories import WindowSampler, open_dataset
+from ldm_hf.trajectories import WindowSampler, open_dataset, weigh_by_return
 from ldm_hf.trajectories.streams import Stream
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ class Arguments(TrainingRun):
     )
     lora_rank: int = option(8, "rank of the adapters of --method lora")
     episodes: int | None = option(None, "use only the first so many episodes of each environment; all by default")
+    return_temperature: float | None = option(
+        None,
+        "for logs of mixed quality: imitate episodes in proportion to exp(return / (temperature x standard deviation "
+        "of the returns)); 0.5 is a good start",
+    )
     held_out: float = option(0.1, "share of episodes held out for early stopping; 0 switches it off")
     evaluation_steps: int = option(50, "updates between two measurements of the held-out loss")
     patience: int = option(6, "measurements without improvement before training stops")
@@ -61,11 +66,20 @@ class Arguments(TrainingRun):
     warmup_steps: int = option(20, "linear warm-up steps")
 
 
-def split(stream: Stream, episodes: int | None, held_out: float) -> tuple[Stream, Stream | None]:
-    """Splits episodes into those to train on and the last ones, which are held out; none of fewer than five."""
+def split(
+    stream: Stream, episodes: int | None, held_out: float, temperature: float | None = None
+) -> tuple[Stream, Stream | None]:
+    """Splits episodes into those to train on and the last ones, which are held out; none of fewer than five.
+
+    With a temperature, both parts have their episodes as often as their returns deserve.
+    """
     count = min(episodes or stream.num_episodes, stream.num_episodes)
     held = max(1, round(held_out * count)) if held_out and count >= 5 else 0
-    return stream.part(0, count - held), stream.part(count - held, count) if held else None
+    parts = [stream.part(0, count - held), *([stream.part(count - held, count)] if held else [])]
+    if temperature is not None:
+        deviation = float(stream.episode_returns()[:count].std())
+        parts = [weigh_by_return(part, temperature, deviation) for part in parts]
+    return parts[0], parts[1] if held else None
 
 
 def early_stopping(
@@ -93,8 +107,11 @@ def early_stopping(
 def main(args: Arguments) -> None:
     """Fine-tunes the model on the dataset and saves it."""
     accelerator = make_accelerator(args)
-    streams = open_dataset(args.dataset, args.environments or None, args.min_return_percentile)
-    parts = {name: split(stream, args.episodes, args.held_out) for name, stream in streams.items()}
+    names = args.environments or None
+    streams = open_dataset(args.dataset, names, args.min_return_percentile, args.test_episodes)
+    parts = {
+        name: split(stream, args.episodes, args.held_out, args.return_temperature) for name, stream in streams.items()
+    }
     trajectories = {name: seen for name, (seen, _) in parts.items()}
     held_out = {name: held for name, (_, held) in parts.items() if held is not None}
     model, known = load_model(args.model)

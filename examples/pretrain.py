@@ -48,7 +48,8 @@ def make_model(args: Arguments) -> LDMForActionPrediction:
 def main(args: Arguments) -> None:
     """Trains a model on the dataset and saves it."""
     accelerator = make_accelerator(args)
-    trajectories = open_dataset(args.dataset, args.environments or None, args.min_return_percentile)
+    names = args.environments or None
+    trajectories = open_dataset(args.dataset, names, args.min_return_percentile, args.test_episodes)
     model = make_model(args)
     processor = processor_for(model.config, trajectories)
     train(accelerator, model, processor, trajectories, args, trajectories.weights)

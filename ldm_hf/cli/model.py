@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import LDMError
-from .options import Ids, Jobs, Model, References, console, names_of
+from .options import Ids, Jobs, Model, References, console, exit_with, names_of
 
 
 class Player(StrEnum):
@@ -27,8 +27,9 @@ def evaluate(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="JSON file of the results; tables and curve are written next to it as .md and .png. By default "
-            "outputs/results.json, for a suite outputs/suites/SUITE-WHO.json."
+            help="JSON file of the results; tables and pictures are written next to it as .md and .png. By default "
+            "outputs/results.json, for a suite outputs/suites/SUITE-WHO.json, with --logs outputs/results-logs.json.",
+            show_default=False,
         ),
     ] = None,
     suite: Annotated[
@@ -39,6 +40,18 @@ def evaluate(
     save: Annotated[
         bool, typer.Option("--save", help="With --policy reference: also record the scores in the package.")
     ] = False,
+    logs: Annotated[
+        str | None,
+        typer.Option(help="Folder or Hub id of logged decisions to judge the model on, instead of playing."),
+    ] = None,
+    test_episodes: Annotated[
+        str | None,
+        typer.Option(
+            help="With --logs: the episodes to judge on, a share such as 0.2 (the last ones of every entity) or names "
+            "of entities, separated by commas; by default those that the training left out (--test_episodes).",
+            show_default=False,
+        ),
+    ] = None,
     dataset: Annotated[
         Path | None,
         typer.Option(help="Dataset whose stored scores of random actions and reference policies are reused."),
@@ -66,13 +79,22 @@ def evaluate(
     """Scores a model against random actions and reference policies, with its task text and from history alone.
 
     Without --ids, it plays the environments that it was trained on. With --suite, it plays environments that others
-    have published scores of, and --ids says which of them to try now: what is not tried counts as 0.
+    have published scores of, and --ids says which of them to try now: what is not tried counts as 0. With --logs,
+    nothing is played: the model's proposals are compared with what was logged, beside simple baselines, and its return
+    is estimated.
     """
+    if suite is not None and logs is not None:
+        raise LDMError("--suite and --logs are two ways to judge a model; choose one")
     if suite is not None:
         if dataset or incognito or seed is not None:
             raise LDMError("--dataset, --incognito and --seed do not go with --suite: a suite has its own conditions")
         _play_suite(suite, policy, model, names_of(ids), output, references, episodes, num_envs, jobs, force, save)
         return
+    if logs is not None:
+        _evaluate_logs(_named(model), logs, names_of(ids), test_episodes, output or Path("outputs/results-logs.json"))
+        return
+    if test_episodes is not None:
+        raise LDMError("--test-episodes chooses episodes of a log; name it: --logs outputs/logs")
     from ..evaluation import EvaluationOptions, markdown_report, print_report, threshold_curve
     from ..evaluation import evaluate as evaluate_model
     from ..rollouts import HELD_OUT_SEED
@@ -129,6 +151,24 @@ def _play_suite(
         for message in failed:
             console.print(f"failed: {message}", style="red", markup=False, highlight=False)
         raise typer.Exit(1)
+
+
+def _evaluate_logs(model: str, logs: str, names: list[str] | None, test_episodes: str | None, output: Path) -> None:
+    """Judges a model on logged decisions, and writes the report."""
+    from ..offline import draw_logs, evaluate_logs, headline, logs_report
+    from ..utils.files import write_atomically
+
+    results, judged = evaluate_logs(model, logs, names, test_episodes, output)
+    pictures = {name: f"{output.stem}-{name}.png" for name in judged}
+    for name, rows in judged.items():
+        draw_logs(rows, output.with_name(pictures[name]))
+    write_atomically(output.with_suffix(".md"), logs_report(results, pictures))
+    for name, found in results["environments"].items():
+        style = "red" if found["leak"] else None
+        console.print(found["trained_on"], style=style, markup=False, highlight=False)
+        console.print(headline(name, found).replace("**", ""), markup=False, highlight=False)
+    console.print(f"Report in {output.with_suffix('.md')}, numbers in {output}")
+    exit_with({name: LDMError(message) for name, message in results.get("failures", {}).items()})
 
 
 def play(

@@ -33,6 +33,8 @@ class LoggedEpisode(TypedDict):
         truncated: truncation flags ``(T,)``.
         behaviour: who acted, where the source says so.
         seed: seed that the environment was reset with, where the source says so.
+        entity: which of several independent sequences the episode is of, where the source says so.
+        time: time of the first step, as text, where the source says so.
     """
 
     observation: Observation
@@ -42,6 +44,8 @@ class LoggedEpisode(TypedDict):
     truncated: np.ndarray
     behaviour: NotRequired[str]
     seed: NotRequired[int]
+    entity: NotRequired[str]
+    time: NotRequired[str]
 
 
 class Source(ABC):

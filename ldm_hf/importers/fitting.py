@@ -65,7 +65,7 @@ class Fitter:
         if not over[-1]:
             self.report.count("episodes without a recorded end, which count as truncated", where)
             truncated = np.arange(len(over)) == len(over) - 1
-        return {
+        fitted: Episode = {
             "observation": observation,
             "action": action,
             "label": action,
@@ -75,6 +75,11 @@ class Fitter:
             "behaviour": episode.get("behaviour", "logged"),
             "seed": episode.get("seed", 0),
         }
+        if "entity" in episode:
+            fitted["entity"] = episode["entity"]
+        if "time" in episode:
+            fitted["time"] = episode["time"]
+        return fitted
 
     def _reward(self, reward: np.ndarray, where: str) -> np.ndarray:
         """Rewards in single precision; what they lose by that is counted."""

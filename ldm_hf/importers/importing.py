@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -158,7 +158,7 @@ class _Run:
                 raise other
         for number in range(done):
             steps = stream.slice(*stream.episode_starts[number : number + 2])
-            self.report.see(Episode(**steps, behaviour="", seed=0), self.described)
+            self.report.see(cast(Episode, {**steps, "behaviour": "", "seed": 0}), self.described)
 
     def episodes(self, start: int) -> Iterator[Episode]:
         """The episodes that are kept, from number ``start`` of them on."""

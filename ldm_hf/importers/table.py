@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypedDict, cast
 
 import gymnasium
 import numpy as np
@@ -76,6 +77,7 @@ class TableSource(Source):
         begins = _begins(table, times, layout, self.groups, self.terminated | self.truncated, self.dated)
         self.starts = np.append(np.flatnonzero(begins), len(begins))
         self.num_episodes = len(self.starts) - 1
+        self.told = _told(table, times, layout, self.starts[:-1], self.dated)
         self.truncated |= np.append(begins[1:], True) & ~self.terminated
         episodes = np.cumsum(begins) - 1
         read = {
@@ -139,15 +141,16 @@ class TableSource(Source):
 
     def episodes(self, start: int = 0) -> Iterator[LoggedEpisode]:
         """Yields the episodes from number ``start`` on."""
-        for first, last in zip(self.starts[start:-1], self.starts[start + 1 :], strict=True):
-            part = slice(first, last)
-            yield {
+        for number in range(start, self.num_episodes):
+            part = slice(*self.starts[number : number + 2])
+            episode: LoggedEpisode = {
                 "observation": _cut(self.observation, part),
                 "action": _cut(self.action, part),
                 "reward": self.reward[part],
                 "terminated": self.terminated[part],
                 "truncated": self.truncated[part],
             }
+            yield cast(LoggedEpisode, {**episode, **self.told[number]})
 
 
 def _codes(columns: Sequence[Cells]) -> np.ndarray:
@@ -250,6 +253,33 @@ def _begins(
                 )
             begins |= gaps
     return np.append(True, begins)
+
+
+class _Told(TypedDict, total=False):
+    """What the table says about an episode.
+
+    Attributes:
+        entity: the entity's cells, joined by slashes.
+        time: time of the first step; a date is written as ISO 8601, in UTC where its zone is known.
+    """
+
+    entity: str
+    time: str
+
+
+def _told(
+    table: Mapping[str, Cells], times: np.ndarray | None, layout: Layout, rows: np.ndarray, dated: bool
+) -> list[_Told]:
+    """What the table says about the episodes that begin with these rows."""
+    told: list[_Told] = [{} for _ in rows]
+    if layout.entity:
+        columns = [table[name].take(rows).texts().to_pylist() for name in layout.entity]
+        for episode, cells in zip(told, zip(*columns, strict=True), strict=True):
+            episode["entity"] = "/".join(cells)
+    if times is not None:
+        for episode, time in zip(told, times[rows], strict=True):
+            episode["time"] = pd.Timestamp(time).isoformat() if dated else str(time)
+    return told
 
 
 def _step(layout: Layout, dated: bool) -> float:

@@ -32,6 +32,11 @@ class TrainingRun:
     min_return_percentile: float | None = option(
         None, "leave out episodes whose return is below this percentile of their environment's"
     )
+    test_episodes: str | None = option(
+        None,
+        "leave out episodes for `ldm evaluate --logs`: a share such as 0.2 (the last ones of every entity), or names "
+        "of entities, separated by commas",
+    )
     max_steps: int = option(1000, "number of updates")
     segment: int | None = option(None, "steps per segment; by default four windows of the model")
     batch_size: int = option(32, "segments per process and micro-batch")

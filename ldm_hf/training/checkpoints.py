@@ -22,7 +22,18 @@ from .arguments import TrainingRun
 SUMMARY = "training.json"  # written at the end of a run
 WRITING_FAILED = ("PytorchStreamWriter", "inline_container")  # in the messages of torch.save
 # Options that must not change when a run is continued; all others may.
-FIXED_OPTIONS = ("preset", "model", "backbone", "method", "lora_rank", "episodes", "seed", "segment")
+FIXED_OPTIONS = (
+    "preset",
+    "model",
+    "backbone",
+    "method",
+    "lora_rank",
+    "episodes",
+    "seed",
+    "segment",
+    "test_episodes",
+    "return_temperature",
+)
 
 
 class RunSummary(TypedDict, total=False):

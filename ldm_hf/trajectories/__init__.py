@@ -6,7 +6,7 @@ from .describing import Summary, describe, draw_returns
 from .mixture import MixedDataset, Mixture, open_mixture
 from .reader import EnvironmentTrajectories
 from .schema import EnvironmentInfo
-from .selection import SelectedTrajectories, select_by_return
+from .selection import SelectedTrajectories, select_by_return, weigh_by_return
 from .streams import Streams
 from .validation import Finding, validate
 from .windows import WindowSampler
@@ -29,5 +29,6 @@ __all__ = [
     "open_mixture",
     "select_by_return",
     "validate",
+    "weigh_by_return",
     "write_readme",
 ]

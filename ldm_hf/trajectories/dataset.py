@@ -12,7 +12,10 @@ from .streams import Streams, find_configs, open_stream
 
 
 def open_dataset(
-    path_or_repo: str | Path, names: list[str] | None = None, min_return_percentile: float | None = None
+    path_or_repo: str | Path,
+    names: list[str] | None = None,
+    min_return_percentile: float | None = None,
+    test_episodes: str | None = None,
 ) -> Streams:
     """Opens a trajectory dataset, or a mixture of several.
 
@@ -21,6 +24,8 @@ def open_dataset(
             step is read), or a mixture file (``.yaml``, see `Mixture`).
         names: names of the environments to open; all by default.
         min_return_percentile: leaves out episodes whose return is below this percentile of their environment's returns.
+        test_episodes: leaves out episodes to test on: a share of the last ones, or names of entities; see
+            `splitting.test_episodes`.
 
     Returns:
         The stream of each environment, by name, and their weights.
@@ -29,7 +34,7 @@ def open_dataset(
         DatasetError: if there is no such dataset or environment, or a shard is damaged.
     """
     if Path(path_or_repo).suffix in (".yaml", ".yml"):
-        return open_mixture(path_or_repo, names, min_return_percentile)
+        return open_mixture(path_or_repo, names, min_return_percentile, test_episodes)
     configs = find_configs(path_or_repo, names)
     unknown = [name for name in names or [] if name not in configs]
     for name in unknown:
@@ -39,4 +44,4 @@ def open_dataset(
         raise DatasetError(f"{path_or_repo} has no environment(s) {', '.join(unknown)}; it has: {', '.join(configs)}.")
     chosen = names or list(configs)
     bar = tqdm(chosen, desc="open", disable=len(chosen) < 8, leave=False)
-    return Streams({name: open_stream(configs[name], min_return_percentile) for name in bar})
+    return Streams({name: open_stream(configs[name], min_return_percentile, test_episodes) for name in bar})

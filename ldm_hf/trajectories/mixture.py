@@ -172,7 +172,10 @@ def gap_mixture(
 
 
 def open_mixture(
-    path: str | Path, names: list[str] | None = None, min_return_percentile: float | None = None
+    path: str | Path,
+    names: list[str] | None = None,
+    min_return_percentile: float | None = None,
+    test_episodes: str | None = None,
 ) -> Streams:
     """Opens all datasets of a mixture file.
 
@@ -180,6 +183,7 @@ def open_mixture(
         path: path of the file.
         names: names of the environments to open; all that have a weight by default.
         min_return_percentile: percentile for the datasets of the mixture that give none, see `open_dataset`.
+        test_episodes: episodes of every dataset to leave out for the test, see `open_dataset`.
 
     Raises:
         DatasetError: if the file is wrong, a name or pattern fits nothing, or two datasets have an environment of the
@@ -201,7 +205,7 @@ def open_mixture(
             if _factor(called, mixture) == 0 or part.weight == 0 or (names is not None and called not in names):
                 continue
             percentile = min_return_percentile if part.min_return_percentile is None else part.min_return_percentile
-            streams[called], source[called] = open_stream(configs[name], percentile), number
+            streams[called], source[called] = open_stream(configs[name], percentile, test_episodes), number
     unknown = [name for name in names or [] if name not in streams]
     if unknown or not streams:
         raise DatasetError(

@@ -9,7 +9,7 @@ A folder is a Hub dataset repo. Each environment is a config (subset) of its own
 
 One row is one episode. Its columns hold one list entry per step: ``observation`` (or ``observation.<path>`` for every
 leaf of a nested space), ``action``, ``label`` (the reference policy's action), ``reward``, ``terminated``,
-``truncated``; and once per episode ``behaviour`` and ``seed``.
+``truncated``; and once per episode ``behaviour`` and ``seed``, and ``entity`` and ``time`` where they are known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import gymnasium
 import numpy as np
@@ -38,6 +38,7 @@ FORMAT_VERSION = 2
 BYTES = 64
 ROLES = ("observation", "action", "label")
 KINDS = {"str": str, "SpaceJson": dict, "dict": dict, "Scores": dict, "int": int}  # of the fields of a description
+KNOWN_PER_EPISODE = ("entity", "time")  # columns of texts that not every config has
 PER_STEP = {"reward": np.float32, "terminated": np.bool_, "truncated": np.bool_}
 
 
@@ -47,10 +48,14 @@ class Episode(Steps):
     Attributes:
         behaviour: who acted: ``clean``, ``perturbed-0.3``, ``student-0.5``, or a name that the imported source gives.
         seed: seed that the environment was reset with.
+        entity: which of several independent sequences it is of: a station, a store.
+        time: time of its first step, as text.
     """
 
     behaviour: str
     seed: int
+    entity: NotRequired[str]
+    time: NotRequired[str]
 
 
 class Facts(TypedDict, total=False):

@@ -7,6 +7,9 @@ import numpy as np
 from ..errors import DatasetError
 from ..spaces import Arrays, Statistics, Steps
 from .reader import EnvironmentTrajectories
+from .windows import GOLDEN
+
+COPIES = 4  # episodes of a weighted stream, in those of the stream itself
 
 
 class SelectedTrajectories:
@@ -16,7 +19,8 @@ class SelectedTrajectories:
 
     Args:
         stream: stream to choose from.
-        episodes: numbers of the chosen episodes, increasing, at least one.
+        episodes: numbers of the chosen episodes in the order in which they follow each other, at least one; some may
+            come again.
     """
 
     def __init__(self, stream: EnvironmentTrajectories, episodes: np.ndarray) -> None:
@@ -84,7 +88,16 @@ def _joined_leaves(pieces: list[Arrays]) -> Arrays:
     return {path: np.concatenate([piece[path] for piece in pieces]) for path in pieces[0]}
 
 
-def select_by_return(stream: EnvironmentTrajectories, min_percentile: float) -> SelectedTrajectories:
+def select(stream: EnvironmentTrajectories | SelectedTrajectories, episodes: np.ndarray) -> SelectedTrajectories:
+    """The episodes of these numbers ``(N,)``, counted among those that the stream has."""
+    if isinstance(stream, SelectedTrajectories):
+        return SelectedTrajectories(stream._stream, stream.episodes[episodes])
+    return SelectedTrajectories(stream, episodes)
+
+
+def select_by_return(
+    stream: EnvironmentTrajectories | SelectedTrajectories, min_percentile: float
+) -> SelectedTrajectories:
     """The episodes whose return is at or above a percentile of all returns; at least the best one.
 
     Args:
@@ -99,4 +112,35 @@ def select_by_return(stream: EnvironmentTrajectories, min_percentile: float) -> 
     returns = stream.episode_returns()
     # an interpolated percentile would drop equal returns by rounding: take one that occurs
     limit = np.percentile(returns, min_percentile, method="higher")
-    return SelectedTrajectories(stream, np.flatnonzero(returns >= limit))
+    return select(stream, np.flatnonzero(returns >= limit))
+
+
+def weigh_by_return(
+    stream: EnvironmentTrajectories | SelectedTrajectories, temperature: float, deviation: float | None = None
+) -> SelectedTrajectories:
+    """Episodes as often as their return deserves: in proportion to exp(return / (temperature x deviation)).
+
+    To clone such a stream is reward-weighted regression (Peters & Schaal 2007), with whole episodes for actions.
+    Copies of an episode are spread over the stream, which has `COPIES` times as many episodes; those whose share is
+    too small for one copy are left out.
+
+    Args:
+        stream: stream to draw from.
+        temperature: in deviations of the returns; small ones keep the best episodes only, large ones weigh all alike.
+        deviation: standard deviation of the returns; by default of those of the stream.
+
+    Raises:
+        DatasetError: if the temperature is not above 0.
+    """
+    if not 0 < temperature < np.inf:
+        raise DatasetError(f"the temperature of return weights should be above 0, not {temperature:g}.")
+    returns = stream.episode_returns()
+    scale = temperature * (returns.std() if deviation is None else deviation)
+    weights = np.exp((returns - returns.max()) / scale) if scale > 0 else np.ones(len(returns))
+    copies = np.floor(COPIES * len(returns) * weights / weights.sum() + 0.5).astype(np.int64)
+    copies[returns.argmax()] = max(copies[returns.argmax()], 1)
+    numbers = np.repeat(np.arange(len(returns)), copies)
+    turn = np.arange(len(numbers)) - np.repeat(np.cumsum(copies) - copies, copies)
+    # copy k of n comes at (k + phase) / n of the stream; golden sections are phases that keep episodes apart
+    place = (turn + numbers * GOLDEN % 1) / copies[numbers]
+    return select(stream, numbers[np.argsort(place, kind="stable")])

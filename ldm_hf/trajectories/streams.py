@@ -17,7 +17,8 @@ from ..spaces import Statistics, Steps
 from .reader import EnvironmentTrajectories
 from .remote import RemoteTrajectories, read_index, unreachable
 from .schema import EnvironmentInfo
-from .selection import select_by_return
+from .selection import SelectedTrajectories, select, select_by_return
+from .splitting import test_episodes
 from .writer import shards
 
 
@@ -72,12 +73,16 @@ class Streams(dict[str, Stream]):
         self.weights = dict.fromkeys(streams, 1.0) if weights is None else dict(weights)
 
 
-def open_stream(config: Config, min_return_percentile: float | None = None) -> Stream:
-    """The stream of one config, or of its better episodes."""
+def open_stream(config: Config, min_return_percentile: float | None = None, left_out: str | None = None) -> Stream:
+    """The stream of one config without the episodes ``left_out`` for the test, or the better episodes of it."""
     stream = config()
-    if min_return_percentile is None:
+    if min_return_percentile is None and left_out is None:
         return stream
-    return select_by_return(stream.here if isinstance(stream, RemoteTrajectories) else stream, min_return_percentile)
+    chosen: EnvironmentTrajectories | SelectedTrajectories
+    chosen = whole = stream.here if isinstance(stream, RemoteTrajectories) else stream
+    if left_out is not None:
+        chosen = select(whole, np.flatnonzero(~test_episodes(whole, left_out)))
+    return chosen if min_return_percentile is None else select_by_return(chosen, min_return_percentile)
 
 
 def find_configs(path_or_repo: str | Path, patterns: list[str] | None = None) -> dict[str, Config]:

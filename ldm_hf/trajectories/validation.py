@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,8 +17,8 @@ from ..errors import DatasetError
 from ..spaces import Steps
 from ..utils.membership import outside
 from .reader import EnvironmentTrajectories
-from .schema import PER_STEP, ROLES
-from .writer import read_table, shards
+from .schema import KNOWN_PER_EPISODE, PER_STEP, ROLES
+from .writer import of_episodes, shards
 
 CHUNK_BYTES = 64 * 2**20  # data that are checked in one go
 ERROR, WARNING = "error", "warning"
@@ -26,7 +26,6 @@ OTHERS_ACT = ("perturbed", "student")  # beginnings of behaviours in which not a
 
 Found = Iterator[tuple[str, str] | tuple[str, str, str]]
 """Findings of one check: kind, problem and, unless it is an error, level."""
-Value = TypeVar("Value", str, int)
 
 
 @dataclass(frozen=True)
@@ -117,16 +116,6 @@ def _chunks(stream: EnvironmentTrajectories) -> Iterator[tuple[int, Steps]]:
         yield start, stream.slice(start, min(start + count, stream.num_steps))
 
 
-def _of_episodes(stream: EnvironmentTrajectories, name: str, default: Value) -> list[Value]:
-    """A column with one value an episode."""
-    found: list[Value] = []
-    for path in shards(stream.folder):
-        table = read_table(path, [name, "reward"])
-        values = table[name].to_pylist() if name in table.column_names else [default] * table.num_rows
-        found += [value if isinstance(value, type(default)) else default for value in values]
-    return found
-
-
 def _members(stream: EnvironmentTrajectories) -> Found:
     """Finds values that are no members of their spaces, NaN first."""
     wrong: dict[tuple[str, str, str], list[int]] = defaultdict(list)
@@ -183,7 +172,7 @@ def _ends(stream: EnvironmentTrajectories) -> Found:
 
 def _duplicates(stream: EnvironmentTrajectories) -> Found:
     """Finds episodes that occur twice. If their seeds differ, the environment may just be deterministic."""
-    seeds = _of_episodes(stream, "seed", 0)
+    seeds = of_episodes(stream.folder, "seed", 0)
     first_with: dict[bytes, int] = {}
     repeated: dict[str, list[tuple[int, int]]] = {ERROR: [], WARNING: []}
     for number in range(stream.num_episodes):
@@ -205,7 +194,7 @@ def _duplicates(stream: EnvironmentTrajectories) -> Found:
 
 def _labels(stream: EnvironmentTrajectories) -> Found:
     """Finds labels that differ from the action although nobody disturbed the reference, or the data were imported."""
-    behaviours = _of_episodes(stream, "behaviour", "")
+    behaviours = of_episodes(stream.folder, "behaviour", "")
     agree = np.concatenate([agreement(steps) for _, steps in _chunks(stream)])
     undisturbed = np.repeat(
         [not behaviour.startswith(OTHERS_ACT) for behaviour in behaviours], np.diff(stream.episode_starts)
@@ -230,7 +219,7 @@ def agreement(steps: Steps) -> np.ndarray:
 
 def _columns(stream: EnvironmentTrajectories) -> Found:
     """Finds columns that nobody reads."""
-    known = {*(column.name for column in stream.columns), "behaviour", "seed"}
+    known = {*(column.name for column in stream.columns), "behaviour", "seed", *KNOWN_PER_EPISODE}
     foreign = sorted({name for path in shards(stream.folder) for name in pq.read_schema(path).names} - known)
     if foreign:
         yield "columns", f"the columns {foreign} are unknown and will not be read", WARNING

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,9 @@ from ..spaces import describe_difference
 from ..utils.files import unfinished_file
 from ..utils.membership import changed_by_cast
 from ..utils.names import check_name
-from .schema import Column, EnvironmentInfo, Episode, columns
+from .schema import KNOWN_PER_EPISODE, Column, EnvironmentInfo, Episode, columns
+
+Value = TypeVar("Value", str, int)
 
 SHARD_STEPS = 50_000
 SHARD_BYTES = 64 * 2**20
@@ -67,7 +69,7 @@ class TrajectoryWriter:
 
         Args:
             episode: observation, action, label ``{path: (T, *shape)}``, reward, terminated, truncated ``(T,)``;
-                behaviour (str, empty by default) and seed (int, 0 by default).
+                behaviour (str, empty by default) and seed (int, 0 by default); entity and time (str) if known.
 
         Raises:
             DatasetError: if the episode does not fit the spaces, or the disk is full.
@@ -127,6 +129,9 @@ class TrajectoryWriter:
         arrays = {column.name: _list_array(column, self._episodes) for column in self.columns}
         arrays["behaviour"] = pa.array([str(episode.get("behaviour", "")) for episode in self._episodes])
         arrays["seed"] = pa.array([int(episode.get("seed", 0)) for episode in self._episodes], pa.int64())
+        for name in KNOWN_PER_EPISODE:
+            if any(name in episode for episode in self._episodes):
+                arrays[name] = pa.array([str(episode.get(name, "")) for episode in self._episodes])
         path = self.folder / f"train-{self._next:05d}.parquet"
         described = json.dumps([self.info.observation_space, self.info.action_space])
         table = pa.table(arrays).replace_schema_metadata({SPACES_KEY: described})
@@ -185,6 +190,22 @@ def rewards_of(table: pa.Table, path: Path) -> pa.ListArray:
     if column.null_count:
         raise DatasetError(f"{path}: column reward has missing values; repair or remove this shard.")
     return column
+
+
+def of_episodes(folder: Path, name: str, default: Value) -> list[Value]:
+    """A column with one value an episode; ``default`` where a shard does not have it.
+
+    Args:
+        folder: folder of a config.
+        name: behaviour, seed, entity or time.
+        default: what an episode has without the column.
+    """
+    found: list[Value] = []
+    for path in shards(folder):
+        table = read_table(path, [name, "reward"])
+        values = table[name].to_pylist() if name in table.column_names else [default] * table.num_rows
+        found += [value if isinstance(value, type(default)) else default for value in values]
+    return found
 
 
 def read_table(path: Path, names: list[str] | None = None) -> pa.Table:

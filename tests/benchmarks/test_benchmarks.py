@@ -47,6 +47,7 @@ def test_every_benchmark_is_run_here():
         "encoders",
         "encoder_parts",
         "few_shot",
+        "logs",
         "retrieval",
         "unseen",
     }

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ldm_hf.errors import DatasetError
 from ldm_hf.importers import import_trajectories, open_source
 from ldm_hf.trajectories import open_dataset, validate
+from ldm_hf.trajectories.writer import of_episodes
 
 TABLE = pd.DataFrame(
     {
@@ -340,3 +341,11 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     ):
         with pytest.raises(DatasetError, match=message):
             open_source("table", tmp_path / name, columns=tmp_path / columns)
+
+
+def test_episodes_remember_their_entity_and_time(tmp_path):
+    import_trajectories(source_of(), tmp_path, progress=False)
+    folder = tmp_path / "Tank-v0"
+    assert of_episodes(folder, "entity", "") == ["b", "a"]
+    assert of_episodes(folder, "time", "") == ["2026-01-01T00:00:00", "2026-01-01T00:00:00"]
+    assert not [found for found in validate(tmp_path) if found.kind == "columns"]

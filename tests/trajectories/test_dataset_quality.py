@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from ldm_hf.errors import DatasetError
 from ldm_hf.spaces import leaves, stack
-from ldm_hf.trajectories import describe, draw_returns, open_dataset, select_by_return, validate, write_readme
+from ldm_hf.trajectories import (
+    describe,
+    draw_returns,
+    open_dataset,
+    select_by_return,
+    validate,
+    weigh_by_return,
+    write_readme,
+)
 from ldm_hf.trajectories.selection import SelectedTrajectories
 from ldm_hf.trajectories.validation import outside
 from ldm_hf.trajectories.writer import shards
@@ -281,3 +289,20 @@ def test_an_impossible_percentile_is_an_error(tmp_path):
     write(tmp_path, make_episodes())
     with pytest.raises(DatasetError, match="between 0 and 100, not at 101"):
         select_by_return(open_dataset(tmp_path)["Toy-v0"], 101)
+
+
+def test_better_episodes_come_more_often_and_apart(tmp_path):
+    write(tmp_path, graded([0, 0, 0, 0, 2, 2, 2, 2]))
+    stream = open_dataset(tmp_path)["Toy-v0"]
+    weighted = weigh_by_return(stream, temperature=1.0)  # a deviation of 1: e^2 to 1
+    copies = np.bincount(weighted.episodes, minlength=8)
+    assert copies.tolist() == [1] * 4 + [7] * 4 and not (np.diff(weighted.episodes) == 0).any()
+    assert set(weigh_by_return(stream, temperature=0.1).episodes) == {4, 5, 6, 7}
+    assert np.bincount(weigh_by_return(stream, temperature=1e6).episodes).tolist() == [4] * 8
+    assert_same_steps(
+        weighted.slice(0, 3), join(graded([0, 0, 0, 0, 2, 2, 2, 2])), *(weighted.episodes[0] * 3 + [0, 3])
+    )
+    equal = weigh_by_return(stream.part(0, 4), temperature=1.0)
+    assert np.bincount(equal.episodes).tolist() == [4] * 4
+    with pytest.raises(DatasetError, match="temperature of return weights should be above 0, not -1"):
+        weigh_by_return(stream, -1.0)
