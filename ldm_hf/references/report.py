@@ -54,7 +54,7 @@ def _summary(
         "families",
         "tried",
         "better than random",
-        "families",
+        "of families",
         "of these constant",
         "minutes",
     ]

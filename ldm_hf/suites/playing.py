@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from ..agent import loaded_model, make_agent
 from ..environments import EnvironmentSpec, make
+from ..environments.library_folders import measured as measured_in_package
 from ..environments.library_folders import save_measured
 from ..environments.specs import fingerprint, known_as
 from ..errors import LDMError
@@ -132,6 +133,22 @@ def _untried(task: SuiteTask) -> TaskResult:
     }
 
 
+def _counted(task: SuiteTask, entry: TaskResult) -> TaskResult:
+    """A measured result on the scale of the table."""
+    told = _untried(task)
+    random = entry["random"] if told["random"] is None else told["random"]
+    score = entry["score"]
+    assert score is not None and random is not None, "only what was measured is counted"
+    share = normalised(score, random, task.expert)
+    return entry | {
+        "domain": task.domain,
+        "random": random,
+        "expert": task.expert,
+        "others": task.others,
+        "normalised": share,
+    }
+
+
 def _holds(result: TaskResult, spec: EnvironmentSpec, episodes: int, reference: bool) -> bool:
     """Whether a result needs no new measurement."""
     same = not reference or result.get("policy") == with_reference(spec).reference
@@ -147,7 +164,11 @@ def _finished(output: Path, suite: Suite, who: str, measured: dict[str, object])
         if (found["suite"], found["who"]) != (suite.name, who):
             raise ValueError(f"these are of {found['suite']} and {found['who']}")
         entries: dict[str, TaskResult] = found["tasks"] if found["measured"] == measured else {}
-        return {name: entry for name, entry in entries.items() if name in suite.tasks and entry["episodes"] > 0}
+        return {
+            name: _counted(suite.tasks[name], entry)
+            for name, entry in entries.items()
+            if name in suite.tasks and entry["score"] is not None
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LDMError(
             f"{output} does not hold results of {who} in the suite {suite.name} ({error}); remove it or choose another "
@@ -178,22 +199,34 @@ def _measure(task: SuiteTask, model_path: str | None, episodes: int, references:
         return result
     else:
         result["policy"] = chosen
-        if known.get("reference", {}).get("episodes", 0) >= episodes:
-            found = known["reference"]
+        recorded = known.get("reference") or _recorded(task, spec, chosen)
+        if recorded.get("episodes", 0) >= episodes:
+            found = recorded
         else:
             found = measure(ReferencePolicy(lambda: load_reference(spec, Path(references))), "reference", 1)
-    random = task.random
-    if random is None:
-        random = (known.get("random") or measure(RandomPolicy(), "random", 1))["mean"]
-    return result | {
+    if result["random"] is None:
+        result["random"] = (known.get("random") or measure(RandomPolicy(), "random", 1))["mean"]
+    result |= {
         "score": found["mean"],
-        "random": random,
-        "normalised": normalised(found["mean"], random, task.expert),
         "episodes": found["episodes"],
         "ci": found["ci"],
         "seed": found["seed"],
         "row": fingerprint(spec),
     }
+    return _counted(task, result)
+
+
+def _recorded(task: SuiteTask, spec: EnvironmentSpec, policy: str) -> Measurement:
+    """What the package has recorded of the reference at these conditions; empty if nothing."""
+    found = measured_in_package()["public"].get(task.name)
+    if found is None or (found["changes"], found["policy"], found["library"]) != (
+        task.changes,
+        policy,
+        f"{spec.library} {spec.version}",
+    ):
+        return {}
+    score = found["reference"]
+    return {"mean": score["mean"], "ci": score["ci"], "episodes": found["episodes"], "seed": found["seed"]}
 
 
 def _save(task: SuiteTask, result: TaskResult) -> None:

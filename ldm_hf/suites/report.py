@@ -16,8 +16,8 @@ def summary_rows(suite: Suite, results: SuiteResults) -> TableRows:
     """Counts and mean scores by domain: those of the player, and beside them those of the other models."""
     summary = results["summary"]
     header = ["domain", "tasks", "tried", *(f"≥ {threshold} %" for threshold in THRESHOLDS), "mean", "mean, capped"]
-    for other in suite.others:
-        header += [f"{other} ≥ 80 %", f"{other} mean", f"{other} capped"]
+    for model in suite.others:
+        header += [f"{model} ≥ 80 %", f"{model} mean", f"{model} capped"]
     tried = [task["domain"] for task in results["tasks"].values() if task["score"] is not None]
     rows = []
     for domain, found in [*summary["by_domain"].items(), ("all", summary)]:
