@@ -173,7 +173,7 @@ def play(args: argparse.Namespace, spec: EnvironmentSpec, who: str) -> list[floa
 def rows_of(args: argparse.Namespace) -> list[Row]:
     """A row for each simulator and learner."""
     rows: list[Row] = []
-    tasks = [(name, learner) for name in args.simulators for learner in LEARNERS]
+    tasks = [(name, learner) for name in args.simulators for learner in args.cloning]
     for name, learner in tqdm(tasks, unit="model"):
         spec = get_spec(name)
         if not (args.work / "logs" / name / "environment.json").exists():
@@ -308,7 +308,7 @@ def page(rows: list[Row], args: argparse.Namespace, picture: str) -> str:
         command=shlex.join(["python", "benchmarks/logs.py", *sys.argv[1:]]),
         estimates=markdown_table(titles, estimates, right=titles[2:]),
         picture=picture,
-        cloning=markdown_table(["simulator", *LEARNERS], [[name, *values] for name, values in scores.items()]),
+        cloning=markdown_table(["simulator", *args.cloning], [[name, *values] for name, values in scores.items()]),
         agreement=markdown_table(["simulator", "cloning", "measure", *contenders], agreement, right=contenders),
     )
 
@@ -317,6 +317,9 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--work", type=Path, required=True, help="folder for logs, models and measurements")
     made.add_argument("--simulators", nargs="+", default=SIMULATORS, help="names in the catalogue")
+    made.add_argument(
+        "--cloning", nargs="+", choices=LEARNERS, default=list(LEARNERS), help="ways to learn from a log"
+    )
     made.add_argument("--logged", type=int, default=300, help="episodes of each log")
     made.add_argument("--episodes", type=int, default=100, help="episodes that the truth is measured with")
     made.add_argument("--updates", type=int, default=600, help="most training updates")

@@ -1,8 +1,8 @@
 """What return a model would have had, from logs alone: fitted Q evaluation, and a doubly robust estimate.
 
-Both judge the policy that takes the model's proposal at every step. They are written here, on scikit-learn: of the
-libraries, d3rlpy's newest release asks for gymnasium 1.0.0 and scope-rl stands on it, and both take a policy to be a
-function of the current observation, which one that looks back is not (docs/logged-decisions.md).
+Both judge the policy that takes the model's proposal at every step. They are written here, on scikit-learn: d3rlpy
+2.8.1 asks for exactly gymnasium 1.0.0, scope-rl 0.2.1 stands on d3rlpy, and both take a policy to be a function of the
+current observation, which one that looks back is not.
 """
 
 from __future__ import annotations
