@@ -63,6 +63,7 @@ SETTINGS = {
 }
 VARIABLES = {"OMP_NUM_THREADS", "MKL_NUM_THREADS", *WAITING}
 DISTURBED = 0.15  # cores that something else used
+TRIES = 6  # of a turn on a quiet machine
 BUSY = "while True: pass"
 
 
@@ -161,10 +162,10 @@ class Contender:
         self.process.stdin.flush()
         return Turn(*self._answer())
 
-    def measure_quietly(self, kind: str, budget: float, tries: int) -> tuple[Turn, float]:
+    def measure_quietly(self, kind: str, budget: float) -> tuple[Turn, float]:
         """The least disturbed turn of several, and the cores that something else used meanwhile."""
         best: tuple[Turn, float] | None = None
-        for _ in range(tries):
+        for _ in range(TRIES):
             before = psutil.cpu_times()
             turn = self.measure(kind, budget)
             used = others(before, psutil.cpu_times(), turn.cpu * (turn.steps + 1))
@@ -218,7 +219,6 @@ def main() -> None:
         "--loads", type=int, nargs="+", default=[0, 1, 2, 4], help="busy processes beside it; 0 goes first"
     )
     made.add_argument("--rounds", type=int, default=5, help="turns of each setting")
-    made.add_argument("--tries", type=int, default=6, help="most turns without load, of which the quietest counts")
     made.add_argument("--seconds", type=float, default=1.0, help="of a turn; at least one step")
     made.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="besides the default")
     made.add_argument("--steps", type=int, default=3000, help="to collect of each environment")
@@ -251,7 +251,7 @@ def main() -> None:
                         if load:
                             turn = contender.measure(kind, args.seconds)
                         else:
-                            turn, used = contender.measure_quietly(kind, args.seconds, args.tries)
+                            turn, used = contender.measure_quietly(kind, args.seconds)
                             disturbance.append(used)
                         turns.setdefault((kind, load, name), []).append(turn)
     rows = []

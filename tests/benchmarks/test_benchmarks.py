@@ -30,7 +30,7 @@ COMMANDS = {
     "images": ["--ids", "BabyAI-GoToRedBallNoDists-pixels", "--steps", "60", "--seconds", "0.01"],
     "threads": [
         *("--ids", "CartPole-v1", "--steps", "300", "--lanes", "1", "--loads", "0", "1", "--rounds", "1"),
-        *("--seconds", "0.01", "--tries", "1", "--settings", "ldm_hf's default"),
+        *("--seconds", "0.01", "--settings", "ldm_hf's default"),
     ],
     "loading": ["--counts", "1", "3", "--repeats", "1"],
     "acting": [*RACE, "--ids", "CartPole-v1", "--steps", "20", "--without-compiler"],

@@ -13,8 +13,6 @@ import transformers
 
 from ldm_hf.utils.files import cache_folder
 
-from .. import fork_server
-
 ROOT = Path(__file__).parents[2]
 VERSION = transformers.__version__
 SOURCE = cache_folder() / f"transformers-{VERSION}"  # of whoever runs the tests; fetched once
@@ -58,10 +56,11 @@ def outcomes(tmp_path_factory):
         fetch()
     report = tmp_path_factory.mktemp("report") / "report.xml"
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:warnings", "-c", os.devnull, "--rootdir", str(ROOT)]
-    fork_server.run(
+    subprocess.run(
         [sys.executable, "-m", "pytest", *options, "tests/model/common_ldm.py", f"--junitxml={report}"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (SOURCE, ROOT))), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
         timeout=900,
     )
     return {
