@@ -22,7 +22,7 @@ from ..rollouts.returns import SELECTION_SEED, Measurement, half_width
 from ..spaces import Action, Info, Observation
 from ..utils.guarding import INTERRUPTS
 from ..utils.parallel import note, run_tasks
-from .base import METHODS
+from .base import METHODS, Reference
 from .learned.policy import training_record
 from .learned.training import train_reference
 from .loading import build_reference, known_policies, policy_of
@@ -164,7 +164,9 @@ def find_reference(
             continue  # not tried: a larger budget may
         note(name)
         try:
-            record.attempts.append(_attempt(spec, folder, name, deadline, seed, force, tuned))
+            record.attempts.append(_attempt(spec, folder, name, deadline, seed, force))
+            if tuned and name != "rl" and _has_numbers(policy_of(spec.name, name)):
+                record.attempts.append(_attempt(spec, folder, name, deadline, seed, force, tuned))
         except OutOfTime as error:  # the same
             logger.info("%s (%s)", error, name)
             continue
@@ -231,7 +233,7 @@ def _bury(spec: EnvironmentSpec, folder: Path, failure: LDMError) -> None:
 
 
 def _attempt(
-    spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float, seed: int, force: bool, tuned: bool
+    spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float, seed: int, force: bool, tuned: bool = False
 ) -> Attempt:
     """Makes or trains one policy and measures it; what goes wrong is part of the record."""
     started = time.monotonic()
@@ -258,6 +260,11 @@ def _attempt(
 def _policy(spec: EnvironmentSpec, folder: str | Path, name: str, kwargs: Kwargs) -> ReferencePolicy:
     chosen = replace(spec, reference=name, reference_kwargs=kwargs)
     return ReferencePolicy(lambda: build_reference(chosen, folder))
+
+
+def _has_numbers(policy: type[Reference]) -> bool:
+    """Whether a policy has parameters to be tuned."""
+    return policy.tunable.__func__ is not Reference.tunable.__func__  # type: ignore[attr-defined]  # of a classmethod
 
 
 def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float, tuned: bool) -> Kwargs:

@@ -1,7 +1,12 @@
 """The search for the numbers of a scripted policy."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 
+from ldm_hf.environments import get_spec
+from ldm_hf.references import Reference, finding
 from ldm_hf.references.tuning import Number, tune
 
 
@@ -27,3 +32,27 @@ def test_it_finds_the_top_of_a_hill_and_the_right_choice():
 
 def test_choices_alone_are_all_tried():
     assert tune({"grip": (None, -1, 1)}, lambda kwargs: kwargs["grip"] or 0) == {"grip": 1}
+
+
+class Leaning(Reference):
+    """Pushes the cart to the side that the pole leans to."""
+
+    def __init__(self, env, weight=0.0, side=-1):
+        self.weight, self.side = weight, side
+
+    @classmethod
+    def tunable(cls, env):
+        return {"side": (-1, 1), "weight": Number(0.0, 0.5)}
+
+    def act(self, env, observation, info):
+        return np.int64(self.side * (observation[2] + self.weight * observation[3]) > 0)
+
+
+def test_the_factory_measures_a_policy_with_and_without_its_search(tmp_path, monkeypatch):
+    monkeypatch.setattr(finding, "EPISODES", 4)
+    monkeypatch.setattr(finding, "tune", partial(tune, evaluations=6))
+    spec = replace(get_spec("CartPole-v1"), reference=f"{__name__}:Leaning")
+    record = finding.find_reference(spec, tmp_path, budget=60, tuned=True)
+    plain, searched = record.attempts[:2]
+    assert plain.kwargs == {} and set(searched.kwargs) == {"side", "weight"} and record.best is searched
+    assert searched.score["mean"] > 100 > 20 > plain.score["mean"]
