@@ -173,7 +173,9 @@ def play(args: argparse.Namespace, spec: EnvironmentSpec, who: str) -> list[floa
 def rows_of(args: argparse.Namespace) -> list[Row]:
     """A row for each simulator and learner."""
     rows: list[Row] = []
-    tasks = [(name, learner) for name in args.simulators for learner in args.cloning]
+    tasks = [(name, learner) for name in args.simulators for learner in LEARNERS]
+    if args.finished:
+        tasks = [task for task in tasks if (args.work / "models" / "-".join(task) / "logs.json").exists()]
     for name, learner in tqdm(tasks, unit="model"):
         spec = get_spec(name)
         if not (args.work / "logs" / name / "environment.json").exists():
@@ -274,7 +276,7 @@ def page(rows: list[Row], args: argparse.Namespace, picture: str) -> str:
         return "" if row[name] is None else f"{row[name]:,.4g}"
 
     estimates = []
-    scores: dict[str, list[str]] = {}
+    scores: dict[str, dict[str, str]] = {}
     for row in rows:
         support = ""
         if row["steps with support"] is not None:
@@ -289,7 +291,8 @@ def page(rows: list[Row], args: argparse.Namespace, picture: str) -> str:
             ]
         )
         error = row["± 95 %"] / 1.96 / (row["reference"] - row["random"])
-        scores.setdefault(str(row["simulator"]), []).append(f"{100 * row['score']:.1f} ± {100 * error:.1f} %")
+        cells = scores.setdefault(str(row["simulator"]), dict.fromkeys(LEARNERS, ""))
+        cells[str(row["cloning"])] = f"{100 * row['score']:.1f} ± {100 * error:.1f} %"
     titles = ["simulator", "cloning", "as logged", "fitted Q", "doubly robust", "truth"]
     titles += ["error of fitted Q", "of doubly robust", "support"]
     contenders = list(rows[0])[list(rows[0]).index("measure") + 1 :]
@@ -308,7 +311,7 @@ def page(rows: list[Row], args: argparse.Namespace, picture: str) -> str:
         command=shlex.join(["python", "benchmarks/logs.py", *sys.argv[1:]]),
         estimates=markdown_table(titles, estimates, right=titles[2:]),
         picture=picture,
-        cloning=markdown_table(["simulator", *args.cloning], [[name, *values] for name, values in scores.items()]),
+        cloning=markdown_table(["simulator", *LEARNERS], [[name, *cells.values()] for name, cells in scores.items()]),
         agreement=markdown_table(["simulator", "cloning", "measure", *contenders], agreement, right=contenders),
     )
 
@@ -317,9 +320,7 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--work", type=Path, required=True, help="folder for logs, models and measurements")
     made.add_argument("--simulators", nargs="+", default=SIMULATORS, help="names in the catalogue")
-    made.add_argument(
-        "--cloning", nargs="+", choices=LEARNERS, default=list(LEARNERS), help="ways to learn from a log"
-    )
+    made.add_argument("--finished", action="store_true", help="show the models that are finished, and go no further")
     made.add_argument("--logged", type=int, default=300, help="episodes of each log")
     made.add_argument("--episodes", type=int, default=100, help="episodes that the truth is measured with")
     made.add_argument("--updates", type=int, default=600, help="most training updates")
