@@ -162,6 +162,7 @@ class PublicMeasurement(TypedDict):
         random: mean return of random actions, published or measured.
         reference: score of the reference.
         policy: its `name`.
+        kwargs: its parameters.
         episodes: number of episodes.
         seed: seed of the first of them.
         changes: the conditions, see `PublicScore`.
@@ -171,6 +172,7 @@ class PublicMeasurement(TypedDict):
     random: float
     reference: MeanReturn
     policy: str
+    kwargs: dict[str, Any]
     episodes: int
     seed: int
     changes: Changes

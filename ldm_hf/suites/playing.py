@@ -151,7 +151,8 @@ def _counted(task: SuiteTask, entry: TaskResult) -> TaskResult:
 
 def _holds(result: TaskResult, spec: EnvironmentSpec, episodes: int, reference: bool) -> bool:
     """Whether a result needs no new measurement."""
-    same = not reference or result.get("policy") == with_reference(spec).reference
+    chosen = with_reference(spec)
+    same = not reference or (result.get("policy"), result.get("kwargs")) == (chosen.reference, chosen.reference_kwargs)
     return same and result["episodes"] >= episodes and result.get("row") == fingerprint(spec)
 
 
@@ -195,11 +196,11 @@ def _measure(task: SuiteTask, model_path: str | None, episodes: int, references:
             lambda spaces, lanes: make_agent(model, processor, name, spec.task or None, spaces, num_envs=lanes)
         )
         found = measure(player, "ldm", num_envs)
-    elif (chosen := with_reference(spec).reference) is None:
+    elif (chosen := with_reference(spec)).reference is None:
         return result
     else:
-        result["policy"] = chosen
-        recorded = known.get("reference") or _recorded(task, spec, chosen)
+        result |= {"policy": chosen.reference, "kwargs": chosen.reference_kwargs}
+        recorded = known.get("reference") or _recorded(task, chosen)
         if recorded.get("episodes", 0) >= episodes:
             found = recorded
         else:
@@ -216,12 +217,13 @@ def _measure(task: SuiteTask, model_path: str | None, episodes: int, references:
     return _counted(task, result)
 
 
-def _recorded(task: SuiteTask, spec: EnvironmentSpec, policy: str) -> Measurement:
-    """What the package has recorded of the reference at these conditions; empty if nothing."""
+def _recorded(task: SuiteTask, spec: EnvironmentSpec) -> Measurement:
+    """What the package has recorded of the row's reference at these conditions; empty if nothing."""
     found = measured_in_package()["public"].get(task.name)
-    if found is None or (found["changes"], found["policy"], found["library"]) != (
+    if found is None or (found["changes"], found["policy"], found["kwargs"], found["library"]) != (
         task.changes,
-        policy,
+        spec.reference,
+        spec.reference_kwargs,
         f"{spec.library} {spec.version}",
     ):
         return {}
@@ -238,6 +240,7 @@ def _save(task: SuiteTask, result: TaskResult) -> None:
         "random": result["random"],
         "reference": {"mean": float(f"{result['score']:.6g}"), "ci": float(f"{result['ci']:.6g}")},
         "policy": result["policy"],
+        "kwargs": result["kwargs"],
         "episodes": result["episodes"],
         "seed": result["seed"],
         "changes": task.changes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from .tables import Suite
 
@@ -24,6 +24,7 @@ class TaskResult(TypedDict):
         ci: half of the 95 % interval of ``score``.
         seed: seed of the first episode.
         policy: `name` of the reference.
+        kwargs: parameters of the reference.
         row: fingerprint of the row at the suite's conditions.
         error: why it failed.
     """
@@ -38,6 +39,7 @@ class TaskResult(TypedDict):
     ci: NotRequired[float]
     seed: NotRequired[int]
     policy: NotRequired[str]
+    kwargs: NotRequired[dict[str, Any]]
     row: NotRequired[str]
     error: NotRequired[str]
 
