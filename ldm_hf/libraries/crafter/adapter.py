@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from ldm_hf.spaces import Action, Info
+
+
+class _InOrder(dict[object, None]):
+    """A set that is iterated in the order in which its members came."""
+
+    def add(self, member: object) -> None:
+        self[member] = None
+
+    def remove(self, member: object) -> None:
+        del self[member]
 
 
 class CrafterEnv(gymnasium.Env):
@@ -33,7 +45,14 @@ class CrafterEnv(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[np.ndarray, Info]:
         if seed is not None:
             self._make(seed % 2**31)
-        return self._game.reset(), {}
+        observation = self._game.reset()
+        # The game picks the creatures that disappear from sets of objects, whose order is that of their addresses.
+        world = self._game._world
+        ordered: defaultdict[object, _InOrder] = defaultdict(_InOrder)
+        for creature in world.objects:
+            ordered[world.chunk_key(creature.pos)].add(creature)
+        world._chunks = ordered
+        return observation, {}
 
     def step(self, action: Action) -> tuple[np.ndarray, float, bool, bool, Info]:
         observation, reward, over, info = self._game.step(int(action))
