@@ -43,6 +43,10 @@ ldm() {{ case $1 in
     evaluate) command ldm "$@" --episodes 2 ;;
     *) command ldm "$@" ;;
 esac; }}
+python() {{ case $1 in
+    examples/plant_log.py) command python "$@" --days 130 ;;
+    *) command python "$@" ;;
+esac; }}
 accelerate() {{ command accelerate "$@" --max_steps 2 --batch_size 2 --cpu_threads 1; }}
 make() {{ command make --dry-run --directory "{ROOT}" "$@" > /dev/null; }}
 pip() {{ :; }}

@@ -148,7 +148,8 @@ def test_the_order_of_a_sampler_is_that_of_its_draws(mix, step):
     ids=str,
 )
 def test_a_wrong_file_names_the_key(mix, monkeypatch, datasets, further, message):
-    monkeypatch.setattr("ldm_hf.trajectories.streams.snapshot_download", no_hub)
+    for fetch in ("streams.snapshot_download", "remote.hf_hub_download"):
+        monkeypatch.setattr(f"ldm_hf.trajectories.{fetch}", no_hub)
     with pytest.raises(DatasetError, match=message):
         mix(*datasets, **further)
 
