@@ -174,7 +174,7 @@ def unfinished_folder(path: Path) -> Iterator[Path]:
 
 def _remove_stale(folder: Path) -> None:
     """Removes what processes that were killed have left unfinished."""
-    for left in folder.glob(".unfinished-*"):
+    for left in (*folder.glob(".unfinished-*"), *folder.glob(".tmp??????")):  # the latter are safetensors'
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > STALE:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()

@@ -63,8 +63,9 @@ def test_writers_of_the_same_file_do_not_disturb_one_another(tmp_path):
     assert reads and failed.value == 0 and [file.name for file in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_what_a_killed_writer_has_left_is_removed_after_a_day(tmp_path):
-    old, new = tmp_path / ".unfinished-old", tmp_path / ".unfinished-new"
+@pytest.mark.parametrize("name", [".unfinished-{}", ".tmp{}"])  # ours, and safetensors'
+def test_what_a_killed_writer_has_left_is_removed_after_a_day(tmp_path, name):
+    old, new = tmp_path / name.format("old123"), tmp_path / name.format("new123")
     for left, age in ((old, STALE + 60), (new, 60)):
         left.mkdir()
         os.utime(left, (time.time() - age,) * 2)

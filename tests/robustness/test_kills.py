@@ -116,8 +116,8 @@ class Commands:
         export_model(self.folder / "model", out / "repo")
 
     def export_results(self, out):
-        # a writer that was killed leaves its temporary file
-        kept = [path for path in (out / "repo").iterdir() if not path.name.startswith(".unfinished-")]
+        # a writer that was killed leaves its temporary file, ours or safetensors'
+        kept = [path for path in (out / "repo").iterdir() if not path.name.startswith((".unfinished-", ".tmp"))]
         return {path.name: path.read_bytes() for path in kept}
 
     def checkpoint(self, out):
