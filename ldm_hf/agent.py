@@ -288,7 +288,7 @@ class LDMAgent:
         return {
             "model": self._run.digest(),
             "environment": self.layout.name,
-            "spaces": [str(self.layout.observation_space), str(self.layout.action_space)],
+            "spaces and statistics": self.layout.digest(),
             "task": self.task_ids.tolist(),
             "lanes": self.num_envs,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -197,6 +198,12 @@ class EnvironmentLayout:
                     f"{self.name}: the observation at leaf '{path or '(root)'}' has NaN or infinite values; "
                     "repair or drop these episodes before training."
                 )
+
+    def digest(self) -> int:
+        """A number that tells these spaces and statistics from others."""
+        spaces = [json.dumps(space_to_json(space)) for space in (self.observation_space, self.action_space)]
+        statistics = [None if part is None else part.tolist() for part in (self.mean, self.spread)]
+        return key(*spaces, *statistics, self.reward_rms)
 
     def encode_step(
         self,

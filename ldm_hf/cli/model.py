@@ -91,6 +91,8 @@ def evaluate(
         _play_suite(suite, policy, model, names_of(ids), output, references, episodes, num_envs, jobs, force, save)
         return
     if logs is not None:
+        if dataset or incognito or save or policy == Player.REFERENCE or not (seed is episodes is None):
+            raise LDMError("with --logs nothing is played: leave --dataset, --policy, --save, --episodes, ... out")
         _evaluate_logs(_named(model), logs, names_of(ids), test_episodes, output or Path("outputs/results-logs.json"))
         return
     if test_episodes is not None:

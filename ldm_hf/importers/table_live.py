@@ -39,9 +39,12 @@ class RowReader:
         self.name = info.name
         self._observation_space = space_from_json(info.observation_space)
         self._action_space = space_from_json(info.action_space)
-        self._notation = Notation(columns.get("decimal", "."), columns.get("thousands"))
-        self._parts = {role: _entries(columns[role]) for role in ("observation", "action")}
-        self._reward = _entries({"reward": columns["reward"]})["reward"] if "reward" in columns else None
+        try:
+            self._notation = Notation(columns.get("decimal", "."), columns.get("thousands"))
+            self._parts = {role: _entries(columns[role]) for role in ("observation", "action")}
+            self._reward = _entries({"reward": columns["reward"]})["reward"] if "reward" in columns else None
+        except (TypeError, LookupError, AttributeError) as error:
+            raise DatasetError(f"what the dataset keeps of the import of {info.name} is damaged: {error!r}") from error
         self._last: dict[str, str] = {}  # the last cell of each column that was not empty
 
     def observation(self, row: Mapping[str, str]) -> Observation:

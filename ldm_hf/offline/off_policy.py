@@ -41,17 +41,19 @@ class Support(TypedDict):
 
 
 class OffPolicy(TypedDict):
-    """Estimates of the return of an episode.
+    """Estimates of the return of an episode, or of its pieces where fitted Q evaluation does not look to its end.
 
     Attributes:
+        horizon: steps of a piece; None if returns are those of whole episodes.
         logged: return of the test episodes as they were logged.
         fitted_q: fitted Q evaluation.
-        doubly_robust: doubly robust estimate; None where actions are numbers.
-        support: how far the log can answer; None where actions are numbers.
+        doubly_robust: doubly robust estimate; None where actions are numbers, or returns those of pieces.
+        support: how far the log can answer; None where there is no doubly robust estimate.
         sweeps: steps that fitted Q evaluation looks ahead.
         notes: what limits these estimates.
     """
 
+    horizon: int | None
     logged: Estimate
     fitted_q: Estimate
     doubly_robust: Estimate | None
@@ -98,10 +100,16 @@ def estimate_returns(train: Rows, test: Rows, behaviour: list[Classifier]) -> Of
     """
     fitted = FittedQ(train)
     value, q = fitted(test, test.proposed), fitted(test, test.actions)
-    starts = value[test.step == 0]
+    longest = int(max(train.step.max(), test.step.max())) + 1
+    horizon = fitted.sweeps if longest > SWEEPS else None
     notes = []
     doubly_robust = support = None
-    if behaviour:
+    if horizon is not None:
+        notes.append(
+            f"fitted Q evaluation looks {horizon} steps ahead, episodes have up to {longest:,}: they are compared in "
+            f"pieces of {horizon} steps, and what comes of a decision later than that is left out"
+        )
+    if behaviour and horizon is None:
         doubly_robust, support = _doubly_robust(test, behaviour, value, q)
         if support["steps"] < support["longest"]:
             notes.append(
@@ -113,7 +121,7 @@ def estimate_returns(train: Rows, test: Rows, behaviour: list[Classifier]) -> Of
                 f"in {support['unlikely']:.0%} of the rows the log would hardly ever have done what the model "
                 "proposes: what comes of that is a guess"
             )
-    else:
+    elif not behaviour:
         low, high = train.actions.min(0), train.actions.max(0)
         outside = ((test.proposed < low) | (test.proposed > high)).any(axis=1).mean()
         notes.append(
@@ -122,11 +130,11 @@ def estimate_returns(train: Rows, test: Rows, behaviour: list[Classifier]) -> Of
         )
         if outside > 0.01:
             notes.append(f"{outside:.0%} of the proposals are beyond all actions logged")
-    if fitted.sweeps <= train.step.max():
-        notes.append(f"fitted Q evaluation looks {fitted.sweeps} steps ahead, and leaves out what comes after them")
+    starts, earned = _pieces(test, horizon)
     return {
-        "logged": _mean(test.returns),
-        "fitted_q": _mean(starts),
+        "horizon": horizon,
+        "logged": _mean(earned, test.episode[starts]),
+        "fitted_q": _mean(value[starts], test.episode[starts]),
         "doubly_robust": doubly_robust,
         "support": support,
         "sweeps": fitted.sweeps,
@@ -134,12 +142,28 @@ def estimate_returns(train: Rows, test: Rows, behaviour: list[Classifier]) -> Of
     }
 
 
-def _mean(values: np.ndarray) -> Estimate:
-    """The mean over episodes ``(K,)`` and its bootstrap interval."""
+def _pieces(rows: Rows, horizon: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """First rows of the pieces of all episodes ``(P,)``, and the rewards of each together ``(P,)``.
+
+    A rest at the end of an episode that is shorter than a piece is left out, unless it is the whole episode.
+    """
+    if horizon is None:
+        return np.flatnonzero(rows.step == 0), rows.returns
+    ends = np.append(np.flatnonzero(rows.step[1:] == 0) + 1, len(rows.step))
+    left = np.repeat(ends, np.diff(ends, prepend=0)) - np.arange(len(rows.step))  # rows of the episode from here on
+    starts = np.flatnonzero((rows.step % horizon == 0) & ((left >= horizon) | (rows.step == 0)))
+    total = np.append(0.0, np.cumsum(rows.reward))
+    return starts, total[starts + np.minimum(left[starts], horizon)] - total[starts]
+
+
+def _mean(values: np.ndarray, episode: np.ndarray) -> Estimate:
+    """The mean of values ``(P,)`` of some episodes ``(P,)``, and its bootstrap interval over episodes."""
+    _, owners = np.unique(episode, return_inverse=True)
+    sums, numbers = np.bincount(owners, values), np.bincount(owners)
     interval = None
-    if len(values) > 1:
-        means = bootstrap_weights(len(values)) @ values / len(values)
-        interval = [float(end) for end in np.percentile(means, [2.5, 97.5])]
+    if len(sums) > 1:
+        weights = bootstrap_weights(len(sums))
+        interval = [float(end) for end in np.percentile(weights @ sums / (weights @ numbers), [2.5, 97.5])]
     return {"mean": float(values.mean()), "interval": interval}
 
 

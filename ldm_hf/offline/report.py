@@ -159,7 +159,8 @@ def _returns(found: OffPolicy | None) -> list[str]:
                 f"{told['steps']} of {told['longest']} steps",
             ]
         )
-    table = markdown_table(["return of an episode", "estimate", "by"], rows, right=("estimate",))
+    what = "return of an episode" if found["horizon"] is None else f"return of {found['horizon']} steps"
+    table = markdown_table([what, "estimate", "by"], rows, right=("estimate",))
     return [
         f"If the model had decided:\n\n{table}",
         ASSUMPTIONS,

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Discrete
 
 from ldm_hf import LDMAgent, LDMForActionPrediction, LDMProcessor
 from ldm_hf.errors import CheckpointError, UnwritableError
@@ -90,6 +91,17 @@ def test_a_state_of_something_else_is_refused_and_nothing_forgotten(knowing, tmp
         with pytest.raises(CheckpointError, match=f"an agent whose {name} is"):
             other.load_state(tmp_path / "state")
         assert other.state is before
+
+
+def test_a_state_of_other_spaces_or_statistics_is_refused(knowing, tmp_path):
+    spaces = (OBSERVATION, ACTION)
+    LDMAgent(*knowing, spaces).save_state(tmp_path / "unknown")
+    LDMAgent(*knowing, spaces, environment="Toy-v0").save_state(tmp_path / "known")
+    other = LDMAgent(*knowing, spaces, environment="Toy-v0")
+    other.layout.mean = other.layout.mean + 1
+    for agent, path in ((LDMAgent(*knowing, (OBSERVATION, Discrete(7))), "unknown"), (other, "known")):
+        with pytest.raises(CheckpointError, match="an agent whose spaces and statistics is"):
+            agent.load_state(tmp_path / path)
 
 
 def test_a_damaged_state_is_refused(knowing, tmp_path):

@@ -75,6 +75,14 @@ def test_what_cannot_be_read_names_the_column(tmp_path):
     fresh = RowReader(stream.info)
     with pytest.raises(DatasetError, match="the cell is empty at the beginning"):
         fresh.observation(good | {"flow": "---"})
+    for damaged in (
+        {"observation": {}},
+        {"observation": 3, "action": {}},
+        {"observation": {"level": 3}, "action": {}},
+    ):
+        stream.info.collection["columns"] = damaged
+        with pytest.raises(DatasetError, match="what the dataset keeps of the import of Plant-v0 is damaged"):
+            RowReader(stream.info)
     stream.info.collection.clear()
     with pytest.raises(DatasetError, match="Plant-v0 was not imported from a table"):
         RowReader(stream.info)

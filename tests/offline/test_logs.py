@@ -12,7 +12,7 @@ from ldm_hf import LDMAgent, LDMProcessor
 from ldm_hf.agent import load_model
 from ldm_hf.cli.app import app
 from ldm_hf.errors import DatasetError, LDMError, MissingExtraError, SpaceMismatchError, UnknownEnvironmentError
-from ldm_hf.offline import evaluate_logs
+from ldm_hf.offline import evaluate_logs, off_policy
 from ldm_hf.offline.agreement import baselines, behaviour_of, compare
 from ldm_hf.offline.off_policy import estimate_returns
 from ldm_hf.offline.proposing import propose
@@ -215,6 +215,23 @@ def test_estimates_are_near_the_truth_where_the_log_tries_all_and_say_so_where_i
     assert numbers["doubly_robust"] is None and any("no importance weights" in note for note in numbers["notes"])
 
 
+def test_long_episodes_are_compared_in_pieces_as_long_as_the_estimate_looks_ahead(monkeypatch):
+    monkeypatch.setattr(off_policy, "SWEEPS", 3)
+
+    def either(x, rng):
+        return (rng.random(len(x)) < 0.5).astype(float)
+
+    log = chain(either, 200, 0)  # of 8 steps
+    found = estimate_returns(log, log, behaviour_of(log, [Element("move", True)]))
+    assert found["horizon"] == 3 and found["doubly_robust"] is None and found["support"] is None
+    assert any("in pieces of 3 steps" in note for note in found["notes"])
+    pieces = log.reward.reshape(200, 8)[:, :6].reshape(200, 2, 3).sum(2)  # the last two steps are no whole piece
+    assert found["logged"]["mean"] == pytest.approx(pieces.mean())
+    low, high = found["logged"]["interval"]
+    assert low < pieces.mean() < high < low + 1
+    assert abs(found["fitted_q"]["mean"]) < 0.3  # the model walks back to the middle
+
+
 def test_the_command_writes_a_report_a_person_can_read(plant, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     output = plant / "new" / "report.json"
@@ -230,6 +247,12 @@ def test_the_command_writes_a_report_a_person_can_read(plant, monkeypatch):
     assert "![logged and proposed actions](report-Plant-v0.png)" in text
     assert output.with_name("report-Plant-v0.png").stat().st_size > 5000
     assert "pump: the model agrees with the log in" in result.stdout
+
+
+@pytest.mark.parametrize("option", [["--episodes", "3"], ["--policy", "reference"], ["--incognito"], ["--seed", "1"]])
+def test_options_of_playing_are_refused(plant, option):
+    result = evaluate("--model", plant / "model", "--logs", plant / "log", *option)
+    assert result.exit_code != 0 and "with --logs nothing is played" in str(result.exception)
 
 
 @pytest.mark.parametrize(
