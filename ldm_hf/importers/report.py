@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..spaces import Json
 from ..trajectories.schema import Episode
@@ -62,9 +64,15 @@ class ColumnReport:
             self.low = low if self.low is None else min(low, self.low)
             self.high = high if self.high is None else max(high, self.high)
         if values.ndim == 1 and len(self._seen) < MOST_DISTINCT:
-            found = set(values) if values.dtype == object else set(np.unique(values).tolist())
+            found = set(values) if values.dtype == object else set(np.unique(values)[:MOST_DISTINCT].tolist())
             self._seen |= found
             self.distinct = min(len(self._seen), MOST_DISTINCT)
+
+    def see_texts(self, texts: pa.Array) -> None:
+        """Takes in texts of consecutive steps ``(T,)``, without making Python strings of all of them."""
+        if len(texts):
+            some = [texts[0], *pc.unique(texts)[:MOST_DISTINCT], texts[-1]]
+            self.see(np.array([text.as_py() for text in some], dtype=object))
 
 
 @dataclass

@@ -20,14 +20,16 @@ from .table_cells import Cells, Notation
 from .table_columns import DROP, EACH, REFUSE, SAME, Layout, Yaml, load_columns, read_layout, signs_of
 from .table_files import Dialect, TableFiles
 from .table_parts import Part, read_end
+from .table_rows import Table
+from .table_store import Scratch, Values
 from .table_times import Times
 
-Values = np.ndarray | dict[str, np.ndarray]
-"""The values of all rows ``(N, *shape)``, or of each part of a Dict."""
+Parts = Values | dict[str, Values]
+"""The values of all rows, or of each part of a Dict."""
 
 
 class TableSource(Source):
-    """A table with one row a step. Its columns that are used are read into memory.
+    """A table with one row a step. Memory holds one of its columns at a time, and what tells the order of the rows.
 
     Rows of several entities may be mixed, and in any order if there is a time. One column that is the whole action (or
     observation) is the space itself; several make a Dict. A number is a Box of one element, a string or truth value a
@@ -53,23 +55,25 @@ class TableSource(Source):
         signs = signs_of(data, place)
         files = TableFiles(source, Dialect(signs.get("separator"), signs.get("encoding")))
         layout = read_layout(data, place, files.names)
-        raw, places = files.read(layout.used)
-        if not len(next(iter(raw.values()))):
+        table = Table(files, files.read(layout.used), layout.decimal)
+        if not len(table):
             raise DatasetError(f"{place}: the table has no rows.")
+        notation = Notation(layout.decimal, layout.thousands)
         try:
-            cells = {name: Cells(name, values, places, layout.decimal) for name, values in raw.items()}
-            table, times = _ordered(cells, layout, self)
+            digests = {path.name: file_digest(path) for path in files.paths} or {
+                "table": _identity(table, layout.used)
+            }
+            times = _ordered(table, layout, self)
+            self.terminated, self.truncated = (
+                read_end(end, table(end.column), notation) if end else np.zeros(len(table), bool)
+                for end in (layout.terminated, layout.truncated)
+            )
         except DatasetError as error:
             raise DatasetError(f"{place}: {error}") from error
-        notation = Notation(layout.decimal, layout.thousands)
-        self.terminated, self.truncated = (
-            read_end(end, table[end.column], place, notation) if end else np.zeros(len(self.groups), bool)
-            for end in (layout.terminated, layout.truncated)
-        )
         kept = self._without_repeats(layout, table)
         if not kept.all():
             rows = np.flatnonzero(kept)
-            table = {name: column.take(rows) for name, column in table.items()}
+            table.arrange(rows)
             times = times[rows] if times is not None else None
             self.groups, self.terminated, self.truncated = (
                 values[kept] for values in (self.groups, self.terminated, self.truncated)
@@ -80,26 +84,23 @@ class TableSource(Source):
         self.told = _told(table, times, layout, self.starts[:-1], self.dated)
         self.truncated |= np.append(begins[1:], True) & ~self.terminated
         episodes = np.cumsum(begins) - 1
+        scratch = Scratch()
         read = {
             role: {
-                name: Part(
-                    entry, [table[c] for c in entry.columns], episodes, role, f"{place}: {role}.{name}", notation
-                )
+                name: Part(entry, table, episodes, role, f"{place}: {role}.{name}", notation, scratch)
                 for name, entry in entries.items()
             }
             for role, entries in (("observation", layout.observation), ("action", layout.action))
         }
         self.observation_space, self.observation = _joined(read["observation"])
         self.action_space, self.action = _joined(read["action"])
-        self.reward = np.zeros(len(begins), np.float32)
         parts = [part for role in read.values() for part in role.values()]
+        self.reward: Values = np.zeros((len(begins), 1), np.float32)
         if layout.reward:
             if len(layout.reward.columns) != 1:
                 raise DatasetError(f"{place}: the reward comes from one column.")
-            column = table[layout.reward.columns[0]]
-            reward = Part(layout.reward, [column], episodes, "reward", f"{place}: reward", notation)
-            parts.append(reward)
-            self.reward = reward.values[:, 0]
+            parts.append(Part(layout.reward, table, episodes, "reward", f"{place}: reward", notation, scratch))
+            self.reward = parts[-1].values
         self.report.columns += [report for part in parts for report in part.reports]
         self.report.notes += files.notes
         found = {role: {name: part.entry for name, part in found.items()} for role, found in read.items()}
@@ -110,12 +111,9 @@ class TableSource(Source):
             "domain": layout.domain,
             "licence": layout.licence,
         }
-        content = {path.name: file_digest(path) for path in files.paths} or {
-            "table": value_identity([[column.content(), column.empty] for column in cells.values()])
-        }
-        self.origin = {"files": content, "rows": len(cells[layout.used[0]]), "columns": _plain(asdict(layout))}
+        self.origin = {"files": digests, "rows": table.total, "columns": _plain(asdict(layout))}
 
-    def _without_repeats(self, layout: Layout, table: Mapping[str, Cells]) -> np.ndarray:
+    def _without_repeats(self, layout: Layout, table: Table) -> np.ndarray:
         """The rows that stay ``(N,)``, where a flag of an end stays on in the rows behind it.
 
         Raises:
@@ -128,7 +126,7 @@ class TableSource(Source):
             if end is None or end.repeated == EACH or not repeated.any() or flags.all():
                 continue
             if end.repeated == REFUSE:
-                column, row = table[end.column], int(np.argmax(repeated))
+                column, row = table(end.column), int(np.argmax(repeated))
                 raise DatasetError(
                     f"{layout.place}: column {end.column}: {column.places(row)} is an end again, right behind one "
                     f"({int(repeated.sum())} such rows); say whether each is an episode of one step or a rest to leave "
@@ -146,48 +144,56 @@ class TableSource(Source):
             episode: LoggedEpisode = {
                 "observation": _cut(self.observation, part),
                 "action": _cut(self.action, part),
-                "reward": self.reward[part],
+                "reward": self.reward[part][:, 0],
                 "terminated": self.terminated[part],
                 "truncated": self.truncated[part],
             }
             yield cast(LoggedEpisode, {**episode, **self.told[number]})
 
 
-def _codes(columns: Sequence[Cells]) -> np.ndarray:
+def _identity(table: Table, names: Sequence[str]) -> str:
+    """What identifies a table that is in no file."""
+    return value_identity([[column.content(), column.empty] for column in map(table, names)])
+
+
+def _joint(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """A number for each different pair of numbers from 0 on ``(N,)``, in the order in which they appear."""
+    pairs = first.astype(np.int64) * (int(second.max()) + 1) + second
+    return np.asarray(pd.factorize(pairs)[0])
+
+
+def _codes(table: Table, names: Sequence[str]) -> np.ndarray:
     """A number for each different combination of cells ``(N,)``, in the order in which they appear."""
-    for column in columns:
+    codes: np.ndarray | None = None
+    for name in names:
+        column = table(name)
         column.refuse_first(column.empty, "the cell is empty; it says where the row belongs")
-    keys = np.stack([column.keys() for column in columns], axis=1)
-    codes: np.ndarray = pd.DataFrame(keys).groupby(list(range(keys.shape[1])), sort=False).ngroup().to_numpy()
-    return codes
+        codes = column.keys() if codes is None else _joint(codes, column.keys())
+    return np.zeros(len(table), np.int64) if codes is None else codes
 
 
-def _ordered(
-    cells: dict[str, Cells], layout: Layout, source: TableSource
-) -> tuple[dict[str, Cells], np.ndarray | None]:
-    """Sorts the rows by entity, episode and time; returns the columns and the times in that order."""
-    count = len(next(iter(cells.values())))
-    entity = _codes([cells[name] for name in layout.entity]) if layout.entity else np.zeros(count, np.int64)
-    times = Times([cells[name] for name in layout.time], layout) if layout.time else None
+def _ordered(table: Table, layout: Layout, source: TableSource) -> np.ndarray | None:
+    """Sorts the rows by entity, episode and time; returns the times in that order."""
+    entity = _codes(table, layout.entity)
+    times = Times([table(name) for name in layout.time], layout) if layout.time else None
     source.dated = times is not None and times.dated
-    values = times.values if times is not None else np.arange(count)
+    values = times.values if times is not None else np.arange(len(table))
     source.report.columns += [times.report] if times is not None else []
-    source.report.columns += [_listed(cells[name], "entity") for name in layout.entity]
-    order = np.lexsort((np.arange(count), values, entity))
-    episode = np.zeros(count, np.int64)
+    source.report.columns += [_listed(table(name), "entity") for name in layout.entity]
+    order = np.lexsort((values, entity))
+    groups = entity
     if layout.episode:
-        column = cells[layout.episode]
+        column = table(layout.episode)
         source.report.columns.append(_listed(column, "episode"))
-        episode = _codes([column])
-        pairs = pd.DataFrame({"entity": entity, "episode": episode})
+        pairs = _joint(entity, _codes(table, [layout.episode]))
+        groups = pairs
         if layout.again == SAME:  # by their beginning: an episode is one piece even if another began meanwhile
-            began = pd.Series(values).groupby([entity, episode], sort=False).transform("min").to_numpy()
-            order = np.lexsort((np.arange(count), values, episode, began, entity))
-            episode = pairs.groupby(["entity", "episode"], sort=False).ngroup().to_numpy()
+            began = pd.Series(values).groupby(pairs, sort=False).transform("min").to_numpy()
+            order = np.lexsort((values, pairs, began, entity))
         else:
-            sorted_pairs = pairs.iloc[order]
-            changed = np.append(True, (sorted_pairs.to_numpy()[1:] != sorted_pairs.to_numpy()[:-1]).any(axis=1))
-            again = changed & sorted_pairs.duplicated().to_numpy()
+            in_order = pairs[order]
+            changed = np.append(True, in_order[1:] != in_order[:-1])
+            again = changed & pd.Series(in_order).duplicated().to_numpy()
             if layout.again == REFUSE and again.any():
                 row = int(order[int(np.argmax(again))])
                 column.refuse(
@@ -196,23 +202,22 @@ def _ordered(
                     "column that tells the runs apart (entity), or say what such a number is "
                     f"(episode: {{column: {layout.episode}, again: new}}, or again: same)",
                 )
-            episode = np.cumsum(changed)[np.argsort(order)]
-    groups = pd.DataFrame({"entity": entity[order], "episode": episode[order]}).groupby(
-        ["entity", "episode"], sort=False
-    )
-    source.groups = groups.ngroup().to_numpy()
-    return {name: column.take(order) for name, column in cells.items()}, None if times is None else values[order]
+            groups = np.empty(len(order), np.int64)
+            groups[order] = np.cumsum(changed)
+    source.groups = groups[order]
+    table.arrange(order)
+    return None if times is None else values[order]
 
 
 def _listed(column: Cells, role: str) -> ColumnReport:
     """The report of a column that says where rows belong."""
     report = ColumnReport(column.name, role, "words" if column.kind == "text" else column.kind)
-    report.see(np.array(column.texts().to_pylist(), dtype=object))
+    report.see_texts(column.texts())
     return report
 
 
 def _begins(
-    table: Mapping[str, Cells],
+    table: Table,
     times: np.ndarray | None,
     layout: Layout,
     groups: np.ndarray,
@@ -232,7 +237,7 @@ def _begins(
     changed = groups[1:] != groups[:-1]
     begins = changed | over[:-1]
     if times is not None:
-        column = table[layout.time[0]]
+        column = table(layout.time[0])
         place = f"{layout.place}: column {', '.join(layout.time)}: "
         distance = np.diff(times)
         same = (distance == 0) & ~changed
@@ -267,13 +272,11 @@ class _Told(TypedDict, total=False):
     time: str
 
 
-def _told(
-    table: Mapping[str, Cells], times: np.ndarray | None, layout: Layout, rows: np.ndarray, dated: bool
-) -> list[_Told]:
+def _told(table: Table, times: np.ndarray | None, layout: Layout, rows: np.ndarray, dated: bool) -> list[_Told]:
     """What the table says about the episodes that begin with these rows."""
     told: list[_Told] = [{} for _ in rows]
     if layout.entity:
-        columns = [table[name].take(rows).texts().to_pylist() for name in layout.entity]
+        columns = [table(name).take(rows).texts().to_pylist() for name in layout.entity]
         for episode, cells in zip(told, zip(*columns, strict=True), strict=True):
             episode["entity"] = "/".join(cells)
     if times is not None:
@@ -298,7 +301,7 @@ def _step(layout: Layout, dated: bool) -> float:
     return step
 
 
-def _joined(parts: Mapping[str, Part]) -> tuple[gymnasium.Space[object], Values]:
+def _joined(parts: Mapping[str, Part]) -> tuple[gymnasium.Space[object], Parts]:
     """The space and the values of all parts; a single part is the space itself."""
     if len(parts) == 1:
         (part,) = parts.values()
@@ -309,7 +312,7 @@ def _joined(parts: Mapping[str, Part]) -> tuple[gymnasium.Space[object], Values]
     )
 
 
-def _cut(values: Values, part: slice) -> Values:
+def _cut(values: Parts, part: slice) -> np.ndarray | dict[str, np.ndarray]:
     """The values of some rows."""
     return {name: child[part] for name, child in values.items()} if isinstance(values, dict) else values[part]
 

@@ -244,8 +244,9 @@ class Cells:
 
     def keys(self) -> np.ndarray:
         """A number for each different cell ``(N,)``, in the order in which they appear."""
-        values = cast(Any, self.values).to_pandas() if self.kind == TEXT else pd.Series(self.values)
-        codes: np.ndarray = pd.factorize(values)[0]
+        if self.kind == TEXT:
+            return np.asarray(cast(Any, self.values).dictionary_encode().indices)
+        codes: np.ndarray = pd.factorize(pd.Series(self.values))[0]
         return codes
 
     def content(self) -> np.ndarray | str:

@@ -24,6 +24,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from ..errors import DatasetError
+from .table_store import Scratch, TextColumn
 
 TEXTS, PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\x00\x00": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -87,6 +88,7 @@ class TableFiles:
 
     def __init__(self, source: str | Path | Sequence[str | Path] | pd.DataFrame, dialect: Dialect) -> None:
         self.dialect, self.notes = dialect, list[str]()
+        self._scratch, self._texts = Scratch(), dict[str, TextColumn]()
         self.paths: list[Path] = []
         if isinstance(source, pd.DataFrame):
             self.frame: pd.DataFrame | None = _with_index(source)
@@ -94,6 +96,8 @@ class TableFiles:
             return
         self.frame = None
         self.paths = _found(source)
+        if len({_ending(path) in PARQUET for path in self.paths}) > 1:
+            raise DatasetError(f"{self.paths[0]} and the others are CSV and Parquet files; import them one by one.")
         headers = [self._header(path) for path in self.paths]
         self.names = headers[0]
         for path, header in zip(self.paths, headers, strict=True):
@@ -111,41 +115,59 @@ class TableFiles:
             with path.open("rb") as raw:
                 return _Texts(path, raw, self.dialect).header
 
-    def read(self, wanted: list[str]) -> tuple[dict[str, Raw], Places]:
-        """Columns by name, all files one after another, and the places of their rows.
+    def read(self, wanted: list[str]) -> Places:
+        """Reads the cells of CSV files, which stay on the disk until `column` is asked for them.
+
+        Returns:
+            The places of all rows, all files one after another.
 
         Raises:
             DatasetError: if a file is damaged, or a row has more or fewer cells than the header.
+            UnwritableError: if there is no room for what was read.
         """
         if self.frame is not None:
-            positions = [self.names.index(name) for name in wanted]
-            columns = {name: self.frame.iloc[:, at] for name, at in zip(wanted, positions, strict=True)}
-            return columns, Places([("", len(self.frame))])
-        parts, lengths = [], []
+            return Places([("", len(self.frame))])
+        lengths = []
         for path in self.paths:
             with _readable(path):
-                part = self._columns(path, wanted)
-            parts.append(part)
-            lengths.append((path.name, len(part[wanted[0]])))
-        return {name: _joined([part[name] for part in parts], name) for name in wanted}, Places(lengths)
+                lengths.append((path.name, self._read(path, wanted)))
+        return Places(lengths)
 
-    def _columns(self, path: Path, wanted: list[str]) -> dict[str, Raw]:
-        """Columns of one file."""
+    def _read(self, path: Path, wanted: list[str]) -> int:
+        """Reads a CSV file; returns the number of rows of this or a Parquet file."""
         if _ending(path) in PARQUET:
-            # the index that pandas may have put aside stays a column, and whole numbers stay whole
-            table = pq.ParquetFile(path).read(wanted)
-            frame = table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
-            return {name: frame[name] for name in wanted}
+            return int(pq.read_metadata(path).num_rows)
+        rows = 0
         with path.open("rb") as raw:
             texts = _Texts(path, raw, self.dialect)
-            table = pa.concat_tables(
-                [pa.Table.from_batches([batch]) for batch in texts.batches(wanted)] or [texts.none(wanted)]
-            )
+            for batch in texts.batches(wanted):
+                for name, block in zip(wanted, batch.columns, strict=True):
+                    self._texts.setdefault(name, TextColumn(self._scratch)).add(block)
+                rows += batch.num_rows
             if texts.closed_by_separator:
                 self.notes.append(
                     f"{path.name}: every row ends with a separator; the empty cell behind it is left out"
                 )
-        return {name: table[name].combine_chunks() for name in wanted}
+        return rows
+
+    def column(self, name: str) -> Raw:
+        """A column of all files, one after another; see `read`.
+
+        Raises:
+            DatasetError: if a file is damaged.
+        """
+        if self.frame is not None:
+            return self.frame.iloc[:, self.names.index(name)]
+        if name in self._texts:
+            return self._texts[name].read()
+        return _joined([_parquet_column(path, name) for path in self.paths])
+
+
+def _parquet_column(path: Path, name: str) -> pd.Series:
+    """A column of a Parquet file; the index that pandas may have put aside is one, and whole numbers stay whole."""
+    with _readable(path):
+        table = pq.ParquetFile(path).read([name])
+        return table.to_pandas(ignore_metadata=True, integer_object_nulls=True)[name]
 
 
 class _Texts:
@@ -203,7 +225,7 @@ class _Texts:
                 ),
                 arrow_csv.ParseOptions(delimiter=self.separator, newlines_in_values=True, invalid_row_handler=refused),
                 arrow_csv.ConvertOptions(
-                    column_types={name: pa.large_string() for name in read},
+                    column_types={name: pa.string() for name in read},
                     include_columns=read,
                     strings_can_be_null=False,
                 ),
@@ -265,10 +287,6 @@ class _Texts:
         row = next((row for row in csv.reader(sample, delimiter=self.separator) if row), [])
         self.closed_by_separator = len(row) == len(self.header) + 1 and not row[-1].strip()
         return int(self.closed_by_separator)
-
-    def none(self, wanted: list[str]) -> pa.Table:
-        """The columns without rows."""
-        return pa.table({name: pa.array([], pa.large_string()) for name in wanted})
 
 
 class _Bytes(io.RawIOBase):
@@ -359,13 +377,11 @@ def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.reset_index(level=named).reset_index(drop=True) if named else frame.reset_index(drop=True)
 
 
-def _joined(parts: list[Raw], name: str) -> Raw:
+def _joined(parts: list[pd.Series]) -> pd.Series:
     """One column of several files."""
     if len(parts) == 1:
         return parts[0]
-    if isinstance(parts[0], pd.Series):
-        kinds = {part.dtype.kind for part in parts}
-        if len(kinds) > 1 and not kinds <= {"i", "u"}:
-            parts = [part.astype(object) for part in parts]
-        return pd.concat(parts, ignore_index=True)
-    return pa.concat_arrays(parts)
+    kinds = {part.dtype.kind for part in parts}
+    if len(kinds) > 1 and not kinds <= {"i", "u"}:
+        parts = [part.astype(object) for part in parts]
+    return pd.concat(parts, ignore_index=True)

@@ -16,6 +16,7 @@ from .table_cells import Cells, Notation
 from .table_columns import PREVIOUS, Entry
 from .table_files import Places
 from .table_parts import Part
+from .table_store import Scratch
 
 REWARD = spaces.Box(-np.inf, np.inf, (1,), np.float32)
 
@@ -101,18 +102,19 @@ class RowReader:
         absent = [column for column in entry.columns if column not in row]
         if absent:
             raise DatasetError(f"{place}: the row has no column {absent[0]}; it has {', '.join(row)}.")
-        columns: list[Cells] = []
+        columns: dict[str, Cells] = {}
         for title in entry.columns:
             before = [self._last[title]] if entry.missing == PREVIOUS and title in self._last else []
             texts = pa.array([*before, row[title]], pa.large_string())
-            columns.append(Cells(title, texts, Places([("", len(texts))]), self._notation.decimal))
-        count = max(map(len, columns))
-        columns = [column.take(np.arange(count) - count + len(column)) for column in columns]
-        part = Part(entry, columns, np.zeros(count, np.int64), role, place, self._notation, space.dtype)
-        for column in columns:
+            columns[title] = Cells(title, texts, Places([("", len(texts))]), self._notation.decimal)
+        count = max(map(len, columns.values()))
+        columns = {title: column.take(np.arange(count) - count + len(column)) for title, column in columns.items()}
+        episodes = np.zeros(count, np.int64)
+        part = Part(entry, columns.__getitem__, episodes, role, place, self._notation, Scratch(), space.dtype)
+        for title, column in columns.items():
             if not column.empty[-1]:
-                self._last[column.name] = row[column.name]
-        return part.values[-1]
+                self._last[title] = row[title]
+        return part.values[-1:][0]
 
 
 def _entries(parts: Mapping[str, Any]) -> dict[str, Entry]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import gymnasium
@@ -29,6 +29,7 @@ from .table_cells import (
     lookalike,
 )
 from .table_columns import PREVIOUS, REFUSE, End, Entry
+from .table_store import NumberColumn, Scratch, Texts, Values, Vectors
 
 MOST_VALUES = 1000  # more different strings are no choice
 TRUTHS = {"true": "1", "false": "0", "yes": "1", "no": "0"}
@@ -40,11 +41,12 @@ class Part:
 
     Args:
         entry: what the YAML says of it.
-        columns: its columns, rows in the order of the steps.
+        table: gives the cells of a column, rows in the order of the steps.
         episodes: number of the episode of each row ``(N,)``, increasing.
         role: observation, action or reward.
         place: name of the part, for messages.
         notation: how the table writes numbers.
+        scratch: where its values are kept.
         dtype: type of the numbers that the cells are; by default the cells decide.
 
     Attributes:
@@ -58,22 +60,23 @@ class Part:
     """
 
     space: gymnasium.Space[object]
-    values: np.ndarray
+    values: Values
 
     def __init__(
         self,
         entry: Entry,
-        columns: Sequence[Cells],
+        table: Callable[[str], Cells],
         episodes: np.ndarray,
         role: str,
         place: str,
         notation: Notation,
+        scratch: Scratch,
         dtype: np.dtype | None = None,
     ) -> None:
-        self.entry, self.columns, self.episodes, self.role, self.place = entry, columns, episodes, role, place
-        self._dtype = dtype
+        self.entry, self.episodes, self.role, self.place = entry, episodes, role, place
+        self._table, self._scratch, self._dtype = table, scratch, dtype
         self.notation = replace(notation, unit=entry.unit, units=entry.units)
-        self.reports = [ColumnReport(column.name, role, unit=entry.unit or "") for column in columns]
+        self.reports = [ColumnReport(name, role, unit=entry.unit or "") for name in entry.columns]
         try:
             self._read()
         except DatasetError as error:
@@ -82,16 +85,20 @@ class Part:
 
     def _read(self) -> None:
         """Decides what the cells are, and reads them."""
-        for column in self.columns:
-            if self.entry.empty:
-                texts = column.texts()
-                column.empty = column.empty | _mask(pc.is_in(texts, pa.array(self.entry.empty, texts.type)))
         if self.entry.text:
             self._read_texts()
         elif self.entry.values is not None or self.entry.words or (not self._wants_numbers and self._are_words()):
             self._read_choices()
         else:
             self._read_numbers()
+
+    def _column(self, name: str) -> Cells:
+        """The cells of a column; those that the YAML calls empty are."""
+        column = self._table(name)
+        if self.entry.empty:
+            texts = column.texts()
+            column.empty = column.empty | _mask(pc.is_in(texts, pa.array(self.entry.empty, texts.type)))
+        return column
 
     @property
     def _wants_numbers(self) -> bool:
@@ -102,9 +109,9 @@ class Part:
 
     def _are_words(self) -> bool:
         """Whether the cells of all columns are words; refuses those that only look so."""
-        found = [self._is_word_column(column) for column in self.columns]
+        found = [self._is_word_column(self._column(name)) for name in self.entry.columns]
         if any(found) and not all(found):
-            names = [column.name for column, words in zip(self.columns, found, strict=True) if words]
+            names = [name for name, words in zip(self.entry.columns, found, strict=True) if words]
             raise DatasetError(
                 f"the columns {', '.join(names)} hold words, the others numbers; make two parts of them."
             )
@@ -141,14 +148,15 @@ class Part:
 
     def _read_texts(self) -> None:
         """Free texts."""
-        if len(self.columns) > 1:
-            raise DatasetError(f"text comes from one column, not {len(self.columns)}.")
-        texts = self._filled_texts(self.columns[0], self.reports[0])
+        if len(self.entry.columns) > 1:
+            raise DatasetError(f"text comes from one column, not {len(self.entry.columns)}.")
+        texts = self._filled_texts(self._column(self.entry.columns[0]), self.reports[0])
         characters = "".join(sorted(set().union(*pc.unique(texts).to_pylist())))
         lengths = pc.max(pc.utf8_length(texts)).as_py()
         self.space = spaces.Text(max(1, lengths), min_length=0, charset=characters or " ")
-        self.values = np.array(texts.to_pylist(), dtype=object)
-        self._told("text", [self.values])
+        self.values = Texts(texts)
+        self.reports[0].how = "text"
+        self.reports[0].see_texts(texts)
 
     def _filled_texts(self, column: Cells, report: ColumnReport) -> pa.Array:
         """The cells as texts, empty ones filled by what the YAML says they mean."""
@@ -182,65 +190,87 @@ class Part:
 
     def _read_choices(self) -> None:
         """Choices by their place among the values."""
-        filled = [
-            self._filled_texts(column, report) for column, report in zip(self.columns, self.reports, strict=True)
-        ]
         if self.entry.values is None:
-            found = sorted(set().union(*(pc.unique(texts).to_pylist() for texts in filled)))
-            if len(found) > MOST_VALUES:
-                raise DatasetError(
-                    f"{len(found):,} different strings are no choice; say `text: true` if they are texts, "
-                    "or leave the column out."
-                )
-            self.entry = replace(self.entry, values=tuple(found))
-        codes = np.stack(
-            [
-                choice_codes(c, t, self.entry.values or (), self.notation)
-                for c, t in zip(self.columns, filled, strict=True)
-            ],
-            axis=1,
-        )
-        count = len(self.entry.values or ())
-        if len(filled) == 1:
-            self.space, self.values = spaces.Discrete(count), codes[:, 0]
+            self.entry = replace(self.entry, values=self._found_values())
+        values, codes = self.entry.values or (), []
+        for name, report in zip(self.entry.columns, self.reports, strict=True):
+            column = self._column(name)
+            texts = self._filled_texts(column, report)
+            codes.append(NumberColumn(self._scratch, choice_codes(column, texts, values, self.notation)))
+            report.how = f"one of {len(values)} values"
+            report.see_texts(texts)
+        if len(codes) == 1:
+            self.space, self.values = spaces.Discrete(len(values)), codes[0]
         else:
-            self.space, self.values = spaces.MultiDiscrete([count] * len(filled)), codes
-        self._told(f"one of {count} values", [texts.to_numpy(zero_copy_only=False) for texts in filled])
+            self.space, self.values = spaces.MultiDiscrete([len(values)] * len(codes)), Vectors(codes, np.int64)
+
+    def _found_values(self) -> tuple[str, ...]:
+        """All different words of the columns, and the one that fills empty cells."""
+        found: set[str] = set()
+        for name in self.entry.columns:
+            column = self._column(name)
+            found |= set(pc.unique(column.texts().filter(pa.array(~column.empty))).to_pylist())
+            if column.empty.any() and self.entry.missing not in (REFUSE, PREVIOUS):
+                found.add(self.entry.missing)
+        if len(found) > MOST_VALUES:
+            raise DatasetError(
+                f"{len(found):,} different strings are no choice; say `text: true` if they are texts, "
+                "or leave the column out."
+            )
+        return tuple(sorted(found))
 
     # --- numbers ----------------------------------------------------------------------------------------------------
 
     def _read_numbers(self) -> None:
         """Numbers, converted by scale and offset."""
-        read = [self._numbers(column, report) for column, report in zip(self.columns, self.reports, strict=True)]
-        single = all(
-            column.single or single_suffices(values) for column, values in zip(self.columns, read, strict=True)
-        )
-        whole = all(values.dtype == np.int64 for values in read) and not self.entry.converts
-        numbers = np.stack(read, axis=1) if whole else np.stack([values.astype(np.float64) for values in read], axis=1)
-        exact = not whole and [values for values in read if values.dtype == np.int64 and values.size]
-        for column, values in zip(self.columns, read, strict=True):
-            if exact and values.dtype == np.int64:
-                column.refuse_first(
-                    np.abs(values.astype(np.float64)) > EXACT,
-                    "{} has more digits than a real number holds; leave scale and offset out, or make it a part alone",
-                )
-        if self.entry.converts:
-            numbers = numbers * (self.entry.scale or 1.0) + (self.entry.offset or 0.0)
-            for column, values in zip(self.columns, numbers.T, strict=True):
+        read, lows, highs, single, whole = [], [], [], True, not self.entry.converts
+        for name, report in zip(self.entry.columns, self.reports, strict=True):
+            column = self._column(name)
+            values = self._numbers(column, report)
+            whole = whole and values.dtype == np.int64
+            single = single and (column.single or single_suffices(values))
+            if self.entry.converts:
+                self._check_exact(column, values)
+                values = values * (self.entry.scale or 1.0) + (self.entry.offset or 0.0)
                 column.refuse_first(~np.isfinite(values), "{} is beyond all numbers after scale and offset")
-            single = single and all(_apart(values) for values in numbers.T)
-        self._bound(numbers)
-        dtype = self._dtype.type if self._dtype is not None else self._type(numbers, whole, single)
-        low, high = self._limits(numbers, dtype)
-        self.space = spaces.Box(low, high, (numbers.shape[1],), dtype)
-        self.values = numbers.astype(dtype)
+                single = single and _apart(values)
+            self._check_bounds(column, values)
+            read.append(NumberColumn(self._scratch, values))
+            lows.append(values.min())
+            highs.append(values.max())
+        if not whole and not self.entry.converts:
+            for name, stored in zip(self.entry.columns, read, strict=True):
+                self._check_exact(self._column(name), stored[:])
+        low, high = (np.array(ends, None if whole else np.float64) for ends in (lows, highs))
+        dtype = self._dtype.type if self._dtype is not None else self._type(low, high, whole, single)
+        self.space = spaces.Box(*self._limits(low, high, dtype), (len(read),), dtype)
+        self.values = Vectors(read, dtype)
         names = {np.int64: "whole numbers", np.float32: "numbers", np.float64: "numbers in double precision"}
         sign = f", decimal sign {self.notation.decimal!r}" if self.notation.decimal != "." else ""
         sign += "".join(f", {unit} times {factor:g}" for unit, factor in self.entry.units if factor != 1)
-        self._told(names[dtype] + sign, list(self.values.T))
+        for report, stored in zip(self.reports, read, strict=True):
+            report.how = names[dtype] + sign
+            report.see(stored[:].astype(dtype))
 
-    def _type(self, numbers: np.ndarray, whole: bool, single: bool) -> type[np.int64 | np.float32 | np.float64]:
-        """The type that keeps the numbers."""
+    def _check_exact(self, column: Cells, values: np.ndarray) -> None:
+        """Refuses whole numbers that a real one does not hold."""
+        if values.dtype == np.int64:
+            column.refuse_first(
+                np.abs(values.astype(np.float64)) > EXACT,
+                "{} has more digits than a real number holds; leave scale and offset out, or make it a part alone",
+            )
+
+    def _check_bounds(self, column: Cells, values: np.ndarray) -> None:
+        """Refuses numbers outside of the bounds that the YAML gives."""
+        low = -np.inf if self.entry.low is None else self.entry.low
+        high = np.inf if self.entry.high is None else self.entry.high
+        for row in np.flatnonzero((values < low) | (values > high)):
+            column.refuse(int(row), f"{values[row]:g} is outside of {low:g} to {high:g}")
+
+    def _type(
+        self, low: np.ndarray, high: np.ndarray, whole: bool, single: bool
+    ) -> type[np.int64 | np.float32 | np.float64]:
+        """The type that keeps numbers between ``low`` and ``high`` ``(W,)``."""
         if whole and self.role == "action":
             if self.entry.low is None or self.entry.high is None:
                 raise DatasetError(
@@ -249,20 +279,17 @@ class Part:
                 )
             if float(self.entry.low).is_integer() and float(self.entry.high).is_integer():
                 return np.int64
-        if whole and np.abs(numbers.astype(np.float64)).max() > EXACT:
+        if whole and max(np.abs(ends.astype(np.float64)).max() for ends in (low, high)) > EXACT:
             return np.int64
         return np.float32 if single else np.float64
 
-    def _limits(self, numbers: np.ndarray, dtype: type[np.number]) -> tuple[np.ndarray, np.ndarray]:
+    def _limits(self, low: np.ndarray, high: np.ndarray, dtype: type[np.number]) -> tuple[np.ndarray, np.ndarray]:
         """The bounds of the space: those of the YAML; otherwise none, or those of the data for actions and int64."""
-        known = self.role == "action" or dtype == np.int64
-        lows = numbers.min(axis=0) if known else np.full(numbers.shape[1], -np.inf)
-        highs = numbers.max(axis=0) if known else np.full(numbers.shape[1], np.inf)
-        if self.entry.low is not None:
-            lows = np.full_like(lows, self.entry.low)
-        if self.entry.high is not None:
-            highs = np.full_like(highs, self.entry.high)
-        return lows.astype(dtype), highs.astype(dtype)
+        if self.role != "action" and dtype != np.int64:
+            low, high = np.full(len(low), -np.inf), np.full(len(high), np.inf)
+        low = low if self.entry.low is None else np.full_like(low, self.entry.low)
+        high = high if self.entry.high is None else np.full_like(high, self.entry.high)
+        return low.astype(dtype), high.astype(dtype)
 
     def _numbers(self, column: Cells, report: ColumnReport) -> np.ndarray:
         """The numbers of a column, whole or real, empty cells filled."""
@@ -287,7 +314,7 @@ class Part:
             value, valid = notation.numbers(pa.array([self.entry.missing], pa.large_string()))
             if valid[0]:
                 return value[0].item()  # type: ignore[no-any-return]
-        raise DatasetError(f"column {self.columns[0].name} holds numbers; missing: {self.entry.missing!r} is none.")
+        raise DatasetError(f"column {self.entry.columns[0]} holds numbers; missing: {self.entry.missing!r} is none.")
 
     def _typed(self, column: Cells) -> np.ndarray:
         """The numbers of a column that has a type."""
@@ -332,21 +359,8 @@ class Part:
         column.refuse_first(~np.isfinite(numbers), "{} is no finite number; it is beyond the largest double")
         return numbers
 
-    def _bound(self, numbers: np.ndarray) -> None:
-        """Refuses numbers outside of the bounds that the YAML gives."""
-        low = -np.inf if self.entry.low is None else self.entry.low
-        high = np.inf if self.entry.high is None else self.entry.high
-        for row, at in np.argwhere((numbers < low) | (numbers > high)):
-            self.columns[at].refuse(int(row), f"{numbers[row, at]:g} is outside of {low:g} to {high:g}")
 
-    def _told(self, how: str, columns: Sequence[np.ndarray]) -> None:
-        """Fills the reports of the columns."""
-        for report, values in zip(self.reports, columns, strict=True):
-            report.how = how
-            report.see(values)
-
-
-def read_end(end: End, column: Cells, place: str, notation: Notation) -> np.ndarray:
+def read_end(end: End, column: Cells, notation: Notation) -> np.ndarray:
     """Whether an episode ends with each row ``(N,)``; an empty cell says no.
 
     Raises:
@@ -354,42 +368,45 @@ def read_end(end: End, column: Cells, place: str, notation: Notation) -> np.ndar
     """
     texts = column.texts()
     if end.values is not None:
-        listed = match_values(column, texts, end.values, notation) >= 0
+        listed = match_values(texts, end.values, notation) >= 0
         return np.asarray(listed & ~column.empty)
     small = pc.utf8_lower(texts)
     for word, number in TRUTHS.items():
         small = pc.if_else(pc.equal(small, word), number, small)
     numbers, valid = Notation().numbers(small)
     wrong = ~column.empty & ~(valid & ((numbers == 0) | (numbers == 1)))
-    try:
-        column.refuse_first(
-            wrong,
-            "{} is neither true nor false; "
-            f"say which values end an episode: {{column: {end.column}, values: [...]}}",
-        )
-    except DatasetError as error:
-        raise DatasetError(f"{place}: {error}") from error
+    column.refuse_first(
+        wrong,
+        f"{{}} is neither true nor false; say which values end an episode: {{column: {end.column}, values: [...]}}",
+    )
     return np.asarray((numbers == 1) & ~column.empty)
 
 
-def match_values(column: Cells, texts: pa.Array, values: Sequence[str], notation: Notation) -> np.ndarray:
+def match_values(texts: pa.Array, values: Sequence[str], notation: Notation) -> np.ndarray:
     """The place of each cell among values ``(N,)``, -1 for none.
 
     Words are compared letter by letter; where that finds nothing, truth values without regard to capitals, and numbers
     as numbers (0 and 0.0), unless two values are the same number (7 and 007).
     """
-    codes = _index(texts, list(values))
+    different = texts.dictionary_encode()
+    return np.asarray(_matched(different.dictionary, values, notation)[np.asarray(different.indices)])
+
+
+def _matched(words: pa.Array, values: Sequence[str], notation: Notation) -> np.ndarray:
+    """The same for words that differ from each other."""
+    codes = _index(words, list(values))
     if (codes >= 0).all():
         return codes
     small = [value.lower() for value in values]
     if set(small) <= TRUTHS.keys() and len(set(small)) == len(small):
-        codes = np.where(codes < 0, _index(pc.utf8_lower(texts), small), codes)
+        codes = np.where(codes < 0, _index(pc.utf8_lower(words), small), codes)
     numbers, valid = _as_numbers(pa.array(values, pa.large_string()), notation)
-    if valid.all() and len(set(numbers.tolist())) == len(values):
-        cells, there = _as_numbers(texts, notation)
-        same = cells[:, None] == numbers[None, :] if len(values) <= MOST_VALUES else np.zeros((len(cells), 0), bool)
-        found = np.where(same.any(axis=1) & there, same.argmax(axis=1), -1) if same.size else np.full(len(cells), -1)
-        codes = np.where(codes < 0, found, codes)
+    if len(values) <= MOST_VALUES and valid.all() and len(set(numbers.tolist())) == len(values):
+        cells, there = _as_numbers(words, notation)
+        order = np.argsort(numbers)
+        place = np.minimum(np.searchsorted(numbers[order], cells), len(values) - 1)
+        same = there & (numbers[order][place] == cells)
+        codes = np.where(codes < 0, np.where(same, order[place], -1), codes)
     return codes
 
 
@@ -399,7 +416,7 @@ def choice_codes(column: Cells, texts: pa.Array, values: Sequence[str], notation
     Raises:
         DatasetError: if a cell is none of them.
     """
-    codes = match_values(column, texts, values, notation)
+    codes = match_values(texts, values, notation)
     wrong = codes < 0
     if wrong.any():
         row = int(np.argmax(wrong))
