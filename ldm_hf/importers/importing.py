@@ -12,7 +12,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError
-from ..spaces import Arrays, flatten, leaves, space_to_json
+from ..spaces import Arrays, Steps, flatten, leaves, space_to_json
 from ..trajectories.card import write_readme
 from ..trajectories.reader import EnvironmentTrajectories
 from ..trajectories.schema import EnvironmentInfo, Episode, Facts
@@ -23,6 +23,8 @@ from .arrays import as_array
 from .base import LoggedEpisode, Source, reading
 from .fitting import OUT_OF_BOUNDS, REFUSE, SKIP, WIDEN, Fitter, OutOfBoundsError, widened
 from .report import Report
+
+MOST_MAPPED = 64 * 2**20  # bytes
 
 
 def import_trajectories(
@@ -156,8 +158,7 @@ class _Run:
                     raise other
             if found is None:
                 raise other
-        for number in range(done):
-            steps = stream.slice(*stream.episode_starts[number : number + 2])
+        for steps in _read_back(config, 0):
             self.report.see(cast(Episode, {**steps, "behaviour": "", "seed": 0}), self.described)
 
     def episodes(self, start: int) -> Iterator[Episode]:
@@ -249,13 +250,26 @@ def _verify(config: Path, digests: list[bytes], start: int, expected: int, progr
     Raises:
         DatasetError: if it is not what was read from the source.
     """
-    stream = EnvironmentTrajectories(config)
-    if stream.num_episodes != expected:
-        raise DatasetError(
-            f"{config} has {stream.num_episodes} episodes, the source {expected}; remove it and import again."
-        )
-    for number, wanted in enumerate(tqdm(digests, desc="verify", unit=" episodes", disable=not progress), start):
-        if digest(stream.slice(*stream.episode_starts[number : number + 2])) != wanted:
+    found = EnvironmentTrajectories(config).num_episodes
+    if found != expected:
+        raise DatasetError(f"{config} has {found} episodes, the source {expected}; remove it and import again.")
+    written = tqdm(digests, desc="verify", unit=" episodes", disable=not progress)
+    for number, (wanted, steps) in enumerate(zip(written, _read_back(config, start), strict=True), start):
+        if digest(steps) != wanted:
             raise DatasetError(
                 f"{config}: episode {number} reads otherwise than it was written; is the disk all right?"
             )
+
+
+def _read_back(config: Path, start: int) -> Iterator[Steps]:
+    """The stored episodes from number ``start`` on.
+
+    What was read of a file that is mapped counts as memory of this process, until it is opened anew.
+    """
+    stream, mapped = EnvironmentTrajectories(config), 0
+    size = sum(column.size * np.dtype(column.dtype).itemsize for column in stream.columns)
+    for first, last in itertools.pairwise(stream.episode_starts[start:].tolist()):
+        if mapped > MOST_MAPPED:
+            stream, mapped = EnvironmentTrajectories(config), 0
+        yield stream.slice(first, last)
+        mapped += size * (last - first)

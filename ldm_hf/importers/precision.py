@@ -6,6 +6,7 @@ import numpy as np
 
 SAMPLE = 4096  # numbers that are looked at before all others
 TEN_DIGITS = 1e-9
+MOST_SHORT = 1_000_000  # numbers below have six digits
 
 
 def single_suffices(numbers: np.ndarray) -> bool:
@@ -18,7 +19,19 @@ def single_suffices(numbers: np.ndarray) -> bool:
         numbers: any shape, float64 or whole (finite).
     """
     flat = numbers.reshape(-1)
-    return all(_kept(part) for part in (flat[:: max(1, flat.size // SAMPLE)][:SAMPLE], flat) if part.size)
+    sample = flat[:: max(1, flat.size // SAMPLE)][:SAMPLE]
+    return _short(flat) or all(_kept(part) for part in (sample, flat) if part.size)
+
+
+def _short(numbers: np.ndarray) -> bool:
+    """Whether all numbers have at most six digits, so that single precision tells them apart and names them."""
+    with np.errstate(over="ignore"):
+        for power in range(7):
+            scaled = np.round(numbers * 10.0**power)
+            numbers = numbers[(scaled / 10.0**power != numbers) | (np.abs(scaled) >= MOST_SHORT)]
+            if not numbers.size:
+                return True
+    return False
 
 
 def _kept(numbers: np.ndarray) -> bool:

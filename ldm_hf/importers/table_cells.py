@@ -68,7 +68,7 @@ class Notation:
 
     def bare(self, texts: pa.Array) -> pa.Array:
         """Cells without unit and thousands, and with a minus that computers know."""
-        texts = pc.replace_substring(texts, "\N{MINUS SIGN}", "-")
+        texts = _replaced(texts, "\N{MINUS SIGN}", "-")
         names = [name for name, _ in self.units] or ([self.unit] if self.unit else [])
         if names:
             unit = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))  # mm before m
@@ -91,6 +91,8 @@ class Notation:
 
     def too_long(self, texts: pa.Array) -> int:
         """How many numbers have more digits than double precision tells apart."""
+        if (pc.max(pc.utf8_length(texts)).as_py() or 0) <= MOST_DIGITS:
+            return 0
         digits = pc.replace_substring_regex(self.bare(texts), r"^[+-]?0*|[eE].*$|\D", "")
         return int(pc.sum(pc.greater(pc.utf8_length(digits), MOST_DIGITS)).as_py() or 0)
 
@@ -108,10 +110,12 @@ class Notation:
         if self.units:
             factors = self._factors(texts)
             valid = pc.and_(valid, pc.greater(factors, 0.0))
-            plain = pc.replace_substring(pc.if_else(valid, bare, "0"), self.decimal, ".")
+            plain = _replaced(_only(bare, valid), self.decimal, ".")
             return pc.multiply(plain.cast(pa.float64()), factors).to_numpy(zero_copy_only=False), _mask(valid)
-        plain = pc.if_else(valid, pc.replace_substring_regex(bare, r"^\+", ""), "0")
-        if pc.all(pc.match_substring_regex(plain, r"^-?\d+$")).as_py() is not False:
+        plain = _only(bare, valid)
+        if _has(plain, "+"):
+            plain = pc.ascii_ltrim(plain, "+")
+        if not _has(plain, self.decimal) and pc.all(pc.match_substring_regex(plain, r"^-?\d+$")).as_py() is not False:
             try:
                 return plain.cast(pa.int64()).to_numpy(zero_copy_only=False), _mask(valid)
             except pa.ArrowInvalid as error:
@@ -119,8 +123,22 @@ class Notation:
                     f"a whole number has more than 64 bits ({str(error).rpartition(chr(10))[2]}); "
                     "say that the cells are words (words: true) or texts (text: true)"
                 ) from error
-        points = plain if self.decimal == "." else pc.replace_substring(plain, self.decimal, ".")
-        return points.cast(pa.float64()).to_numpy(zero_copy_only=False), _mask(valid)
+        return _replaced(plain, self.decimal, ".").cast(pa.float64()).to_numpy(zero_copy_only=False), _mask(valid)
+
+
+def _has(texts: pa.Array, sign: str) -> bool:
+    """Whether a sign is in any of the texts."""
+    return pc.any(pc.match_substring(texts, sign)).as_py() is True
+
+
+def _replaced(texts: pa.Array, sign: str, by: str) -> pa.Array:
+    """Texts with another sign; the same, not a copy, where there is nothing to replace."""
+    return pc.replace_substring(texts, sign, by) if sign != by and _has(texts, sign) else texts
+
+
+def _only(texts: pa.Array, valid: pa.Array) -> pa.Array:
+    """Texts with a zero where one is not valid; the same where all are."""
+    return texts if pc.all(valid).as_py() else pc.if_else(valid, texts, "0")
 
 
 class Cells:

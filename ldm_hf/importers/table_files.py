@@ -28,7 +28,7 @@ from .table_store import Scratch, TextColumn
 
 TEXTS, PARQUET = (".csv", ".tsv", ".txt"), (".parquet", ".pq")
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\x00\x00": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-BLOCK = 8 * 2**20  # bytes of a CSV file that are parsed at a time
+BLOCK = 2 * 2**20  # bytes of a CSV file that are parsed at a time; a row may have as many
 TABLES = "a .csv, .tsv or .txt file (also with .gz), a .parquet file, a folder of them, or a pattern such as log-*.csv"
 
 Raw = Any

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ ORDERS = {  # of the parts of a date
     "names": rf"^(\d{{1,2}}[ -]\p{{L}}{{3,9}}[ -]\d{{4}}|\p{{L}}{{3,9}} \d{{1,2}}, \d{{4}}){CLOCK}{ZONE}$",
 }
 DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # dates that look like numbers
+BLOCK = 500_000  # dates that are read at a time
 NUMBER = "number"  # the format of times that are numbers
 WIDTHS = {"Y": 4, "y": 2, "m": 2, "d": 2, "H": 2, "I": 2, "M": 2, "S": 2, "j": 3, "f": 6}
 HINT = "give the format (time: {{column: {column}, format: '%d.%m.%Y %H:%M'}})"
@@ -129,9 +130,8 @@ class Times:
         """Times in the format that the YAML gives."""
         self.report.how = f"dates as {format}"
         try:
-            dates = pd.to_datetime(
-                _series(texts), errors="coerce", format=format, utc="%z" in format or "%Z" in format
-            )
+            utc = "%z" in format or "%Z" in format
+            dates = _in_blocks(texts, lambda block: pd.to_datetime(block, errors="coerce", format=format, utc=utc))
         except ValueError as error:
             raise DatasetError(f"{self.layout.place}: time.format {format!r} cannot be used ({error}).") from error
         self._refuse_unread(dates, texts, f"{{}} is no time like {format}")
@@ -156,14 +156,7 @@ class Times:
             self.columns[0].refuse_first(
                 ~known[np.asarray(unique.indices)], "{} names no time zone, other rows do; give all of them one"
             )
-        plain = (
-            _series(words)
-            .str.replace(r"(\d)[ T]+(\d{1,2}:)", r"\1 \2", regex=True)
-            .str.replace(",(\\d+)", ".\\1", regex=True)
-        )
-        if order == "names":
-            plain = _series(words).str.replace("-", " ").str.replace(",", "")
-        dates = self._parsed(plain, str(order), bool(known.any()))
+        dates = _in_blocks(words, lambda block: self._parsed(_plain(block, str(order)), str(order), bool(known.any())))
         taken = dates.take(np.asarray(unique.indices)).reset_index(drop=True)
         self._refuse_unread(taken, texts, "{} is no time; such a day or hour does not exist")
         return self._nanoseconds(taken, zones)
@@ -307,9 +300,18 @@ class Times:
             )
 
 
-def _series(texts: pa.Array) -> pd.Series:
-    """Texts as a column of pandas."""
-    return pd.Series(texts.to_pandas())
+def _in_blocks(texts: pa.Array, read: Callable[[pd.Series], pd.Series]) -> pd.Series:
+    """Dates of all texts, some at a time, since each is a Python string for a while."""
+    blocks = [read(pd.Series(texts[start : start + BLOCK].to_pandas())) for start in range(0, len(texts), BLOCK)]
+    return pd.concat(blocks, ignore_index=True)
+
+
+def _plain(words: pd.Series, order: str) -> pd.Series:
+    """Dates with one blank before the time of day and a point before its fractions, or without dashes and commas."""
+    if order == "names":
+        return words.str.replace("-", " ").str.replace(",", "")
+    spaced = words.str.replace(r"(\d)[ T]+(\d{1,2}:)", r"\1 \2", regex=True)
+    return spaced.str.replace(",(\\d+)", ".\\1", regex=True)
 
 
 def _all(texts: pa.Array, pattern: str) -> bool:

@@ -1,13 +1,18 @@
 """Every cell of a table arrives, or is refused with its row: notations, words, times, files, episodes."""
 
+import errno
 import gzip
+import io
+import tempfile
+import tracemalloc
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from gymnasium import spaces
 
-from ldm_hf.errors import DatasetError
+from ldm_hf.errors import DatasetError, UnwritableError
 from ldm_hf.importers import open_source, preview
 
 BASE = {"name": "T-v0", "observation": {"level": {}}, "action": {"pump": {}}}
@@ -422,3 +427,47 @@ def test_the_report_says_how_each_column_was_read(tmp_path):
     assert level.how == "numbers, decimal sign ','" and level.notes == ["1 empty cells became the previous cell"]
     assert by_name["pump"].how == "one of 2 values" and by_name["time"].how == "dates, year-month-day"
     assert (report.episodes, report.steps, report.truncated, report.returns["mean"]) == (1, 2, 1, 3.0)
+
+
+# --- columns that wait on the disk -----------------------------------------------------------------------------------
+
+
+def test_a_wide_table_leaves_no_cells_in_memory(tmp_path):
+    values = np.random.default_rng(0).normal(size=(20_000, 30)).round(1).astype(np.float32)
+    frame = pd.DataFrame(values, columns=[f"sensor {at}" for at in range(30)])
+    frame.assign(pump="on").to_csv(tmp_path / "log.csv", index=False)
+    before = pa.total_allocated_bytes()
+    tracemalloc.start()
+    source = opened(tmp_path, tmp_path / "log.csv", observation={"sensors": {"columns": "sensor *"}})
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert pa.total_allocated_bytes() == before  # texts
+    assert kept < values.nbytes / 2  # numbers of episodes, ends and rows, whatever the width
+    (episode,) = source.episodes()
+    assert np.array_equal(episode["observation"], values)
+
+
+def test_a_disk_without_room_for_the_copy_is_told(tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    with pytest.raises(UnwritableError, match=r"cannot take a copy of the table \(No space.*TMPDIR"):
+        opened(tmp_path, LOG)
+
+
+def test_csv_and_parquet_files_are_not_mixed(tmp_path):
+    frame = pd.DataFrame({"level": [1.5], "pump": ["on"]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "b.parquet")
+    files = [tmp_path / "a.csv", tmp_path / "b.parquet"]
+    with pytest.raises(DatasetError, match="CSV and Parquet files; import them one by one"):
+        opened(tmp_path, files)
+
+
+def test_what_is_empty_for_one_part_is_a_word_for_another(tmp_path):
+    parts = {"observation": {"mode": {"empty": "off", "missing": "previous"}}}
+    source = opened(tmp_path, "mode\nauto\noff\nauto\n", **parts, action={"mode": {"values": ["off", "auto"]}})
+    (episode,) = source.episodes()
+    assert episode["observation"].tolist() == [0, 0, 0] and episode["action"].tolist() == [1, 0, 1]
