@@ -188,7 +188,11 @@ class Cells:
         elif types.is_timedelta64_dtype(dtype):
             self.kind, self.values = DURATION, raw.array
         else:
-            self._take_texts(pa.array(raw.to_numpy(object, na_value=None), pa.large_string(), from_pandas=True))
+            try:
+                texts = pa.array(raw.to_numpy(object, na_value=None), pa.large_string(), from_pandas=True)
+            except pa.ArrowException:
+                self.refuse(0, f"cells of type {dtype} are no numbers, words or dates; make some of them before")
+            self._take_texts(texts)
 
     def _take_texts(self, texts: pa.Array) -> None:
         """Keeps texts, without the blanks around them."""
