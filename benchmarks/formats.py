@@ -41,7 +41,7 @@ BANDIT_COLUMNS = {
     "name": "OpenBandit-men",
     "task": "choose the item that the visitor will click on",
     "licence": "CC BY 4.0",
-    "time": "timestamp",
+    "episode": "impression",
     "observation": {
         "position": {"values": ["1", "2", "3"]},
         **{f"user_feature_{at}": {"words": "true"} for at in range(4)},
@@ -124,7 +124,7 @@ def bandit_log(work: Path, share: float) -> list[str]:
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(work), BANDIT]
         subprocess.run(pip, check=True)
         with zipfile.ZipFile(next(work.glob("obp-*.whl"))) as wheel:
-            path.write_bytes(wheel.read("obp/dataset/obd/bts/men/men.csv"))
+            path.write_bytes(b"impression" + wheel.read("obp/dataset/obd/bts/men/men.csv"))  # its index has no name
     save_json(BANDIT_COLUMNS, work / "bandit.yaml")  # JSON is YAML
     return ["table", str(path), "--columns", str(work / "bandit.yaml")]
 

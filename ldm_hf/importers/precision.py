@@ -40,11 +40,11 @@ def _kept(numbers: np.ndarray) -> bool:
         single = numbers.astype(np.float32)
     double = single.astype(np.float64)
     rounded = double != numbers
-    numbers, single, double = numbers[rounded], single[rounded], double[rounded]
-    if not numbers.size:
+    if not rounded.any():
         return True
     if not np.isfinite(double).all() or len(np.unique(single)) < len(np.unique(numbers)):
         return False
+    numbers, single, double = numbers[rounded], single[rounded], double[rounded]
     far = np.abs(double - numbers) > TEN_DIGITS * np.abs(numbers)
     named, place = np.unique(single[far], return_inverse=True)
     return bool((named.astype(str).astype(np.float64)[place] == numbers[far]).all())

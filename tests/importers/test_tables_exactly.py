@@ -143,6 +143,13 @@ def test_dates_and_durations_of_pandas_are_no_choices(tmp_path):
 # --- digits ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("pair", ["9999999990.01 10000000000.00", "16777216 16777216.5", "0.1 0.10000000149011612"])
+def test_a_number_that_single_precision_rounds_onto_another_keeps_both_apart(tmp_path, pair):
+    first, second = pair.split()
+    source = opened(tmp_path, f"level,pump\n{first},on\n{second},off\n")
+    assert levels(source) == [[float(first), float(second)]]
+
+
 def test_different_numbers_stay_different(tmp_path):
     table = pd.DataFrame(
         {
