@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from ldm_hf.errors import DatasetError, UnwritableError
 from ldm_hf.importers import open_source, preview
+from ldm_hf.importers.precision import single_suffices
 
 BASE = {"name": "T-v0", "observation": {"level": {}}, "action": {"pump": {}}}
 LOG = "level,pump\n1.5,on\n2.5,off\n"
@@ -143,11 +144,23 @@ def test_dates_and_durations_of_pandas_are_no_choices(tmp_path):
 # --- digits ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pair", ["9999999990.01 10000000000.00", "16777216 16777216.5", "0.1 0.10000000149011612"])
+@pytest.mark.parametrize(
+    "pair", ["9999999990.01 10000000000.00", "9999999990.01 0.5", "16777216 16777216.5", "0.1 0.10000000149011612"]
+)
 def test_a_number_that_single_precision_rounds_onto_another_keeps_both_apart(tmp_path, pair):
     first, second = pair.split()
     source = opened(tmp_path, f"level,pump\n{first},on\n{second},off\n")
     assert levels(source) == [[float(first), float(second)]]
+
+
+def test_numbers_with_more_digits_than_a_single_are_no_singles(tmp_path):
+    """Only what is a single, written with as many digits as it has, is one: not what happens to be near one."""
+    singles = np.random.default_rng(0).lognormal(0, 9, 300).astype(np.float32)
+    for digits in (10, 12, 16, 17):
+        written = [f"{float(x):.{digits}g}" for x in singles]
+        assert single_suffices(np.array(written, float)), digits
+    for near in singles.astype(float) * (1 + 3e-10):
+        assert not single_suffices(np.array([near]))
 
 
 def test_different_numbers_stay_different(tmp_path):
