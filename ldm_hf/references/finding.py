@@ -105,7 +105,7 @@ def candidates(spec: EnvironmentSpec, env: gymnasium.Env) -> list[str]:
     """Names of the policies to try, in this order.
 
     First what the row names, then what fits in order of increasing cost, then a constant action, an open-loop gait, and
-    reinforcement learning.
+    learning.
     """
     policies = known_policies()
     fitting = [name for name, policy in policies.items() if name not in LAST_RESORTS and policy.fits(env)]
