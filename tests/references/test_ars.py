@@ -127,27 +127,28 @@ def test_an_interrupted_training_goes_on_and_removes_its_state(tmp_path, monkeyp
     assert not {STATE, JOURNAL} & {path.name for path in (tmp_path / "Follow").iterdir()}
 
 
-@pytest.mark.parametrize(("gain", "helps"), [(1.1, True), (-1.0, False)])
-def test_it_starts_from_a_relative_where_that_helps(tmp_path, monkeypatch, gain, helps):
-    relative = replace(FOLLOW, name="Relative", family="Follow")
-    spec = replace(FOLLOW, family="Follow", kwargs={"gain": gain})
-    rows = {row.name: row for row in (relative, spec)}
-    monkeypatch.setattr(ars, "catalogue", lambda: rows)
-    train_reference(relative, tmp_path, budget=1.0, learning=ARS_ONLY)
-    learner = search(spec, tmp_path / "Follow")
-    assert bool(learner.weights.any()) == helps and learner.updates == 0
-    assert (mean_return(spec, learner.reference()) > -5) == helps
-    if helps:
-        updated(learner, 10)
-        assert mean_return(spec, learner.reference()) > -5
+@pytest.fixture(scope="module")
+def family(tmp_path_factory):
+    """A folder with the policy of the row Relative."""
+    folder, relative = tmp_path_factory.mktemp("references"), replace(FOLLOW, name="Relative", family="Follow")
+    updated(search(relative, folder / "Relative"), 20).reference().save(
+        folder / "Relative", gymnasium.make("Follow-v0"), [], {"algorithm": "ARS", "score": 0.0}
+    )
+    return folder, relative
 
 
-def test_a_relative_of_other_spaces_is_no_help(tmp_path, monkeypatch):
-    relative = replace(FOLLOW, name="Relative", family="Follow", kwargs={"choices": True})
-    spec = replace(FOLLOW, family="Follow")
+@pytest.mark.parametrize(
+    ("kwargs", "helps"), [({"gain": 1.1}, True), ({"gain": -1.0}, False), ({"choices": True}, False)]
+)
+def test_it_starts_from_a_relative_where_that_helps(family, tmp_path, monkeypatch, kwargs, helps):
+    folder, relative = family
+    spec = replace(relative, name="Follow", kwargs=kwargs)
     monkeypatch.setattr(ars, "catalogue", lambda: {row.name: row for row in (relative, spec)})
-    train_reference(relative, tmp_path, budget=0.5, learning=ARS_ONLY)
-    assert not search(spec, tmp_path / "Follow").weights.any()
+    learner = search(spec, folder / "Follow")
+    assert bool(learner.weights.any()) == helps and learner.updates == learner.steps == 0
+    if helps:
+        assert mean_return(spec, learner.reference()) > -5
+        assert mean_return(spec, updated(learner, 10).reference()) > -5
 
 
 def test_no_bonus_for_being_alive_is_learned_from(tmp_path):
