@@ -73,13 +73,21 @@ def mean_return(spec, policy, episodes=10):
     return total / episodes
 
 
-def test_it_learns_a_linear_policy_within_its_budget_and_stores_it_like_any_other(tmp_path):
-    record = train_reference(FOLLOW, tmp_path, budget=1.0, learning=ARS_ONLY)
-    assert record["algorithm"] == "ARS" and record["seconds"] < 5 and record["steps"] > 1000
+NOTHING = -20.0  # mean return of the action 0
+
+
+def test_it_learns_a_linear_policy(tmp_path):
+    learner = updated(search(FOLLOW, tmp_path), 30)
+    assert learner.steps == 30 * 2 * ARS["directions"] * 10
+    assert mean_return(FOLLOW, learner.reference()) > 0.1 * NOTHING
+
+
+def test_what_it_learns_within_a_budget_is_stored_like_any_other_policy(tmp_path):
+    record = train_reference(FOLLOW, tmp_path, budget=0.5, learning=ARS_ONLY)
+    assert record["algorithm"] == "ARS" and record["steps"] > 0 and record["hyperparameters"]["net_arch"] == []
     assert {path.name for path in (tmp_path / "Follow").iterdir()} == {"policy.json", "policy.safetensors"}
     policy = load_reference(replace(FOLLOW, reference="rl"), tmp_path)
-    nothing = -20.0  # mean return of the action 0
-    assert mean_return(FOLLOW, policy) > 0.2 * nothing and policy.vectorised
+    assert mean_return(FOLLOW, policy) > NOTHING and policy.vectorised
 
 
 def test_choices_are_made_by_the_highest_output(tmp_path):
