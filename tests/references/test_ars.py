@@ -120,7 +120,7 @@ def test_an_interrupted_training_goes_on_and_removes_its_state(tmp_path, monkeyp
 
     def interrupted(self):
         calls.append(1)
-        if len(calls) == 100:
+        if len(calls) == 20:  # after one update
             raise KeyboardInterrupt
         learn(self)
 
@@ -129,9 +129,9 @@ def test_an_interrupted_training_goes_on_and_removes_its_state(tmp_path, monkeyp
         train_reference(FOLLOW, tmp_path, budget=1.0, learning=ARS_ONLY)
     left = {path.name for path in (tmp_path / "Follow").iterdir()}
     assert {STATE, JOURNAL} <= left
-    before = int(load_file(tmp_path / "Follow" / STATE)["progress"][0])
+    state = load_file(tmp_path / "Follow" / STATE)
     record = train_reference(FOLLOW, tmp_path, budget=1.0, learning=ARS_ONLY)
-    assert before > 0 and record["steps"] > before * 2 * ARS["directions"] * 10
+    assert list(state["progress"][:1]) == [1] and record["steps"] > state["progress"][1]
     assert not {STATE, JOURNAL} & {path.name for path in (tmp_path / "Follow").iterdir()}
 
 
