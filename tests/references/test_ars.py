@@ -103,6 +103,21 @@ def test_it_acts_in_search_as_its_stored_policy_does(tmp_path):
     assert np.isclose(mean_return(FOLLOW, learner.reference(), 5), np.mean(played), rtol=1e-4)
 
 
+@pytest.mark.parametrize("kwargs", [{}, {"choices": True}])
+def test_a_linear_policy_acts_as_its_network_says(tmp_path, kwargs):
+    spec = replace(FOLLOW, kwargs=kwargs)
+    policy = updated(search(spec, tmp_path), 3).reference()
+    observations = np.random.default_rng(0).normal(5, 3, (50, 2)).astype(np.float32)
+    standard = np.clip((observations - policy.mean) / policy.deviation, -10, 10).astype(np.float32)
+    expected = policy.policy.predict(standard, deterministic=True)[0]
+    assert np.allclose(policy.act(None, observations, {}), expected, atol=1e-5)
+    for observation, action in zip(observations, expected, strict=True):
+        chosen = policy.act(None, observation, {})
+        assert np.allclose(chosen, action, atol=1e-5) and gymnasium.make("Follow-v0", **kwargs).action_space.contains(
+            chosen
+        )
+
+
 def test_after_an_interruption_it_comes_to_the_same_weights(tmp_path):
     whole = updated(search(FOLLOW, tmp_path / "whole"), 6)
     parts = updated(search(FOLLOW, tmp_path / "parts"), 3)
