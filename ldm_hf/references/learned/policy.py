@@ -62,10 +62,10 @@ class ReinforcementLearned(Reference):
         space, batch = self.adapter.action_space, seen.ndim > len(self.adapter.observation_space.shape)
         outputs = seen.reshape(-1, weights.shape[1]) @ weights.T + bias
         if isinstance(space, spaces.Box):
-            chosen = np.clip(outputs.reshape(-1, *space.shape), space.low, space.high).astype(space.dtype)
+            chosen: np.ndarray = np.clip(outputs.reshape(-1, *space.shape), space.low, space.high).astype(space.dtype)
         else:
             chosen = outputs.argmax(1)
-        return chosen if batch else chosen[0]
+        return chosen if batch else np.asarray(chosen[0])
 
     @classmethod
     def of_model(cls, model: BaseAlgorithm, adapter: Adapter) -> ReinforcementLearned:
