@@ -177,7 +177,7 @@ def test_no_bonus_for_being_alive_is_learned_from(tmp_path):
     assert generous._play(generous.weights, 3) == pytest.approx(search(FOLLOW, tmp_path)._play(generous.weights, 3))
 
 
-@pytest.mark.parametrize("damage", ["cut", "no weights", "nan", "of other spaces"])
+@pytest.mark.parametrize("damage", ["cut", "no weights", "nan", "of other spaces", "before the start"])
 def test_a_damaged_state_is_named(tmp_path, damage):
     updated(search(FOLLOW, tmp_path), 1).close()
     path = tmp_path / STATE
@@ -185,10 +185,14 @@ def test_a_damaged_state_is_named(tmp_path, damage):
         path.write_bytes(path.read_bytes()[:50])
     else:
         parts = load_file(path)
+        parts |= {
+            "no weights": {},
+            "nan": {"weights": np.full_like(parts["weights"], np.nan)},
+            "of other spaces": {"weights": np.zeros((1, 3))},
+            "before the start": {"progress": np.array([-1, 0])},
+        }[damage]
         if damage == "no weights":
             del parts["weights"]
-        else:
-            parts["weights"] = np.full_like(parts["weights"], np.nan) if damage == "nan" else np.zeros((1, 3))
         save_file(parts, path)
     with pytest.raises(CheckpointError, match=r"ars.safetensors is damaged .*remove it, and the search begins anew"):
         search(FOLLOW, tmp_path)

@@ -82,10 +82,14 @@ class LinearSearch:
             CheckpointError: if the state in the folder is damaged or is that of another search.
         """
         search = cls(spec, adapter, settings, seed, place / STATE)
-        if search.path.exists():
-            search.resume()
-        elif found := relatives(spec, place.parent, search.lane.env):
-            search.start_from(found)
+        try:
+            if search.path.exists():
+                search.resume()
+            elif found := relatives(spec, place.parent, search.lane.env):
+                search.start_from(found)
+        except BaseException:
+            search.lane.close()
+            raise
         return search
 
     def learn(self) -> None:
@@ -214,6 +218,8 @@ class LinearSearch:
             if not (parts["count"] > 0 and (parts["squares"] >= 0).all()):
                 raise ValueError("its statistics are impossible")
             self.updates, self.steps = (int(number) for number in parts["progress"])
+            if min(self.updates, self.steps) < 0:
+                raise ValueError("its progress is impossible")
         except MemoryError:
             raise
         except Exception as error:  # whatever a damaged file makes the reader raise
