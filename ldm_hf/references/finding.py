@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -26,7 +27,7 @@ from .base import METHODS, Reference
 from .learned.policy import training_record
 from .learned.training import train_reference
 from .loading import build_reference, known_policies, policy_of
-from .records import Attempt, Record
+from .records import Attempt, Record, TrainingRecord
 from .tuning import tune
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def candidates(spec: EnvironmentSpec, env: gymnasium.Env) -> list[str]:
     """Names of the policies to try, in this order.
 
     First what the row names, then what fits in order of increasing cost, then a constant action, an open-loop gait, and
-    reinforcement learning.
+    learning.
     """
     policies = known_policies()
     fitting = [name for name, policy in policies.items() if name not in LAST_RESORTS and policy.fits(env)]
@@ -121,6 +122,7 @@ def find_reference(
     seed: int = 0,
     force: bool = False,
     tuned: bool = False,
+    learning: Kwargs | None = None,
 ) -> Record:
     """Finds the reference policy of one environment; continues an interrupted search.
 
@@ -131,6 +133,7 @@ def find_reference(
         seed: seed of the training.
         force: forget what was tried before.
         tuned: search for the parameters of policies that have some to be tuned.
+        learning: settings of learning, as a row's ``reference_kwargs`` of ``rl`` are; see `train_reference`.
 
     Returns:
         The record, which is in the sub-folder, too.
@@ -164,9 +167,10 @@ def find_reference(
             continue  # not tried: a larger budget may
         note(name)
         try:
-            record.attempts.append(_attempt(spec, folder, name, deadline, seed, force))
+            train = partial(train_reference, spec, folder, seed=seed, force=force, learning=learning)
+            record.attempts.append(_attempt(spec, folder, name, deadline, train))
             if tuned and name != "rl" and _has_numbers(policy_of(spec.name, name)):
-                record.attempts.append(_attempt(spec, folder, name, deadline, seed, force, tuned))
+                record.attempts.append(_attempt(spec, folder, name, deadline, train, tuned))
         except OutOfTime as error:  # the same
             logger.info("%s (%s)", error, name)
             continue
@@ -187,6 +191,7 @@ def find_references(
     limit: float | None = None,
     on_record: Callable[[Record], None] = lambda record: None,
     tuned: bool = False,
+    learning: Kwargs | None = None,
 ) -> dict[str, LDMError]:
     """Finds the references of many environments, those that need no training first; see `find_reference`.
 
@@ -201,12 +206,13 @@ def find_references(
             other processes.
         on_record: function that receives every record when it is finished.
         tuned: search for the parameters of policies that have some to be tuned.
+        learning: settings of learning, as a row's ``reference_kwargs`` of ``rl`` are; see `train_reference`.
 
     Returns:
         Errors by the name of the environment; an error does not stop the others.
     """
     ordered = sorted(specs, key=lambda spec: (spec.reference == "rl", spec.reference is None))
-    tasks = {spec.name: (spec, str(folder), budget, seed, force, tuned) for spec in ordered}
+    tasks = {spec.name: (spec, str(folder), budget, seed, force, tuned, learning) for spec in ordered}
     failures: dict[str, LDMError] = {}
     better = 0
     with tqdm(total=len(tasks), desc="reference", unit="environment") as bar:
@@ -233,14 +239,19 @@ def _bury(spec: EnvironmentSpec, folder: Path, failure: LDMError) -> None:
 
 
 def _attempt(
-    spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float, seed: int, force: bool, tuned: bool = False
+    spec: EnvironmentSpec,
+    folder: str | Path,
+    name: str,
+    deadline: float,
+    train: Callable[..., TrainingRecord],
+    tuned: bool = False,
 ) -> Attempt:
     """Makes or trains one policy and measures it; what goes wrong is part of the record."""
     started = time.monotonic()
     attempt = Attempt(name, {}, "rl" if name == "rl" else policy_of(spec.name, name).method)
     try:
         if name == "rl":
-            attempt.training = train_reference(spec, folder, deadline - started, seed, force)
+            attempt.training = train(budget=deadline - started)
             deadline = math.inf
         elif name == spec.reference and not tuned:
             attempt.kwargs = spec.reference_kwargs
