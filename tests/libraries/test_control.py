@@ -28,8 +28,8 @@ def played(name, policy, kwargs, seed=7):
 @pytest.mark.parametrize(
     ("name", "policy", "least"),
     [
-        ("MountainCar-v0", "mountain_car", -120),  # pushing along with the motion needs about as many
-        ("MountainCarContinuous-v0", "mountain_car", 95),
+        ("MountainCar-v0", "mountain_car_planner", -120),  # pushing along with the motion needs about as many
+        ("MountainCarContinuous-v0", "mountain_car_planner", 95),
         ("BipedalWalker-v3", "bipedal_walker", 280),
         ("bsuite-cartpole", "bsuite", 990),
         ("bsuite-cartpole-swingup-0.95-0.05", "bsuite", 250),  # the pole within 18 degrees, the cart within 5 cm

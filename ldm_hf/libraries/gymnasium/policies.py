@@ -30,7 +30,20 @@ class CartPole(Reference):
 
 
 class MountainCar(Reference):
-    """The fastest way, or the one of least effort, up the hill by value iteration (problem: Moore 1990).
+    """Pushes in the direction of motion, which raises the energy at every step (problem: Moore 1990)."""
+
+    name = "mountain_car"
+    worlds: tuple[str, ...] = ("MountainCarEnv", "Continuous_MountainCarEnv")
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        forward = observation[1] >= 0
+        if isinstance(env.action_space, gymnasium.spaces.Box):
+            return np.array([1.0 if forward else -1.0], np.float32)
+        return np.int64(2 if forward else 0)
+
+
+class MountainCarPlanner(Reference):
+    """The fastest way, or the one of least effort, up the hill by value iteration.
 
     Costs to go are interpolated on a grid of places and speeds.
 
@@ -40,7 +53,7 @@ class MountainCar(Reference):
         sweeps: sweeps over the grid at most.
     """
 
-    name = "mountain_car"
+    name = "mountain_car_planner"
     method = "planner"
     worlds: tuple[str, ...] = ("MountainCarEnv", "Continuous_MountainCarEnv")
 
