@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 EPISODES = 50  # fewest episodes of a measurement
 PILOT_EPISODES = 5  # episodes that choose parameters, on other seeds
+TUNING_EPISODES = 8  # episodes that tune numbers, at most
 SHORTEST_TRAINING = 30.0  # seconds; less time teaches nothing
 LONGEST_EPISODE = 100_000  # steps; random actions take 35,000 in CliffWalking-v1, some policies would never finish
 LAST_RESORTS = ("constant", "gait", "rl")  # tried wherever possible; never good enough by themselves
@@ -285,6 +287,12 @@ def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline
         variants, tunable = policy_class.variants(env), policy_class.tunable(env) if tuned else {}
     if len(variants) == 1 and not tunable:
         return variants[0]
+    if tunable:
+        start = spec.reference_kwargs if name == spec.reference else {}
+        with opened(spec) as env:
+            limited = EpisodeLimits(env, spec.name, deadline)
+            found: Kwargs = tune(tunable, partial(_returns, limited, policy_class), policy_class.searches, start=start)
+        return found
 
     def value(kwargs: Kwargs) -> float:
         try:
@@ -295,10 +303,23 @@ def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline
         except LDMError:  # for instance, its episodes do not end
             return -math.inf
 
-    if tunable:
-        return tune(tunable, value)
     values = [value(kwargs) for kwargs in variants]
     return variants[values.index(max(values))]
+
+
+def _returns(env: gymnasium.Env, policy_class: type[Reference], kwargs: Kwargs) -> Iterator[float]:
+    """Returns of the episodes by which parameters are tuned, one after the other."""
+    policy = policy_class(env, **kwargs)
+    for seed in range(SELECTION_SEED, SELECTION_SEED + TUNING_EPISODES):
+        observation, info = env.reset(seed=seed)
+        policy.reset(env)
+        total = 0.0
+        for step in itertools.count():
+            observation, reward, terminated, truncated, info = env.step(policy.act(env, observation, info))
+            total += float(reward) * (2 if step < policy_class.twice else 1)
+            if terminated or truncated:
+                break
+        yield total
 
 
 def _good(record: Record, threshold: float | None) -> bool:
