@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -21,7 +22,7 @@ from ..rollouts import HELD_OUT_SEED, Policy, RandomPolicy, ReferencePolicy, mea
 from ..rollouts.returns import SELECTION_SEED, Measurement, half_width
 from ..spaces import Action, Info, Observation
 from ..utils.guarding import INTERRUPTS
-from ..utils.parallel import note, run_tasks
+from ..utils.parallel import Executor, note, run_tasks
 from .base import METHODS, Reference
 from .learned.policy import training_record
 from .learned.training import train_reference
@@ -187,6 +188,7 @@ def find_references(
     limit: float | None = None,
     on_record: Callable[[Record], None] = lambda record: None,
     tuned: bool = False,
+    executor: Executor = run_tasks,
 ) -> dict[str, LDMError]:
     """Finds the references of many environments, those that need no training first; see `find_reference`.
 
@@ -201,16 +203,18 @@ def find_references(
             other processes.
         on_record: function that receives every record when it is finished.
         tuned: search for the parameters of policies that have some to be tuned.
+        executor: runs the processes, here or in a cluster.
 
     Returns:
         Errors by the name of the environment; an error does not stop the others.
     """
     ordered = sorted(specs, key=lambda spec: (spec.reference == "rl", spec.reference is None))
-    tasks = {spec.name: (spec, str(folder), budget, seed, force, tuned) for spec in ordered}
+    tasks = {spec.name: (spec,) for spec in ordered}
+    search = partial(find_reference, budget=budget, seed=seed, force=force, tuned=tuned)
     failures: dict[str, LDMError] = {}
     better = 0
     with tqdm(total=len(tasks), desc="reference", unit="environment") as bar:
-        for name, outcome in run_tasks(find_reference, tasks, jobs, limit=limit):
+        for name, outcome in executor(search, tasks, jobs, limit=limit, own={"folder": str(folder)}):
             if isinstance(outcome, LDMError):
                 failures[name] = outcome
                 _bury(tasks[name][0], Path(folder), outcome)
