@@ -56,7 +56,13 @@ def on_ray(address: str | None = None) -> Executor:
         raise LDMError(f"--address {address}: give host:port, from a machine that is part of the cluster")
     try:
         _reach(address)
-        ray.init(address, runtime_env={"env_vars": settings}, ignore_reinit_error=True, log_to_driver=False)
+        ray.init(
+            address,
+            runtime_env={"env_vars": settings},
+            ignore_reinit_error=True,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise LDMError(
             f"no Ray cluster at {address} ({error}); begin one there with `ray start --head`, and give its host:port"
@@ -140,6 +146,7 @@ class _Pool:
         self._idle: list[Any] = []
         self._closing: list[Any] = []
         self._lost: Counter[str] = Counter()
+        self._reported: Counter[str] = Counter()
         self._stillborn = 0  # lanes that did not start since one did
         self._error: Exception | None = None  # of the last of them
 
@@ -202,9 +209,12 @@ class _Pool:
             try:
                 news = ray.get(next(source))
             except (ray.exceptions.RayError, StopIteration) as error:
-                yield from self._lose(self.busy.pop(source), error)
+                begun = self.busy.pop(source)
+                on_progress(-self._reported.pop(begun.name, 0))  # it is reported again
+                yield from self._lose(begun, error)
                 continue
             if isinstance(news, int):
+                self._reported[self.busy[source].name] += news
                 on_progress(news)
             else:
                 begun = self.busy.pop(source)

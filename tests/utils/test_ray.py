@@ -178,7 +178,7 @@ def test_a_node_that_dies_gives_its_tasks_to_others_and_no_folder_is_shared(clus
     folders = {"own": {"folder": str(tmp_path / "own")}, "shared": {"text": str(tmp_path / "shared")}}
     work = partial(store, driver=str(tmp_path / "own"))
     found = dict(on_ray(cluster.address)(work, tasks, 3, kill, **folders))
-    assert sorted(found) == names and sum(told) > len(names)  # what was lost was done again
+    assert sorted(found) == names and sum(told) == len(names) < len(told)  # what was lost was done again
     nodes = {node for node, _ in found.values()}
     assert raylet not in nodes and len(nodes) == 2
     for name in names:
