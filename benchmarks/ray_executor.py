@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import parser, show
 
 from ldm_hf.errors import LDMError
 from ldm_hf.utils.parallel import Executor, run_tasks
@@ -85,6 +84,8 @@ def speed(turns: list[tuple[int, float, float]]) -> float:
 
 
 def main() -> None:
+    from common import parser, show  # the processes of the tasks need not import what it imports
+
     made = parser(__doc__)
     made.add_argument("--tasks", type=int, default=200, help="tasks that do nothing")
     made.add_argument("--bytes", type=int, default=2**20, help="size of a task's own folder")
