@@ -49,7 +49,7 @@ extras = {
     "reference": ["stable-baselines3>=2.7", "sb3-contrib>=2.7", "optuna>=4.2"],
     # Plans for problems in RDDL; brings JAX, 600 MB, so that it is no part of "all".
     "rddl": ["pyRDDLGym-jax>=3.1"],
-    # Collection on a cluster; no part of "all".
+    # References, collection and evaluation on a cluster; no part of "all".
     "ray": ["ray>=2.40"],
     # Interquartile means with confidence intervals, plots, videos.
     "eval": ["scipy>=1.13", "matplotlib>=3.8", "imageio[ffmpeg]>=2.34"],

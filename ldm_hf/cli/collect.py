@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,22 +12,27 @@ from rich.table import Table
 from tqdm.auto import tqdm
 
 from ..errors import LDMError
-from .options import Domain, Ids, Jobs, Library, References, console, exit_with
+from .options import (
+    Address,
+    Domain,
+    Ids,
+    Jobs,
+    Library,
+    References,
+    RunOn,
+    Where,
+    console,
+    executor_of,
+    exit_with,
+)
 
 if TYPE_CHECKING:
     from ..collection import Plan
-    from ..collection.collecting import Executor
     from ..collection.estimating import Estimate
     from ..environments import EnvironmentSpec
+    from ..utils.parallel import Executor
 
 SHOWN = 15  # rows of the table of estimates: the environments that take longest
-
-
-class ExecutorName(StrEnum):
-    """Where the processes run."""
-
-    local = "local"
-    ray = "ray"
 
 
 def collect_command(
@@ -56,13 +61,8 @@ def collect_command(
     ] = 0.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and disk space.")] = False,
     jobs: Jobs = 2,
-    executor: Annotated[
-        ExecutorName, typer.Option(help="Run the processes on this machine or on a Ray cluster.")
-    ] = ExecutorName.local,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Address of the Ray cluster: host:port or 'auto'. It needs access to the output folder."),
-    ] = None,
+    executor: RunOn = Where.LOCAL,
+    address: Address = None,
     seed: Annotated[int, typer.Option(help="Seed of the first episode.")] = 0,
 ) -> None:
     """Collects trajectories; the action of the reference policy is the label of every step.
@@ -71,7 +71,6 @@ def collect_command(
     """
     from ..collection import Plan
     from ..collection import collect as collect_all
-    from ..collection.collecting import local_executor
     from ..environments.specs import select
     from ..references import method_of
 
@@ -79,11 +78,7 @@ def collect_command(
         raise LDMError("nothing to collect: choose by --ids, --domain or --library, or say --all")
     rows = [row for row in select(ids, domain, library) if ids or method_of(row) != "none"]
     plan = Plan(str(output.absolute()), str(references.absolute()), steps_per_env, seed, student, mix)
-    run: Executor = local_executor
-    if executor is ExecutorName.ray:
-        from ..utils.ray import on_ray
-
-        run = on_ray(address)
+    run = executor_of(executor, address)
     _estimate(rows, plan, jobs, run)
     if dry_run:
         return
@@ -98,19 +93,21 @@ def _estimate(rows: list[EnvironmentSpec], plan: Plan, jobs: int, run: Executor)
     Raises:
         LDMError: if the disk is too small.
     """
-    from ..collection.estimating import estimate_environment
+    from ..collection.collecting import with_folders
+    from ..collection.estimating import COMPLETE, estimate_environment
 
-    tasks = {row.name: (row, plan) for row in rows}
-    found: dict[str, Estimate] = {}
-    with tqdm(total=len(tasks), desc="estimate", unit="environment") as bar:
-        for name, outcome in run(estimate_environment, tasks, jobs, lambda amount: None):
+    found: dict[str, Estimate] = {row.name: COMPLETE for row in rows if plan.complete(row)}
+    tasks = {row.name: (row, plan) for row in rows if row.name not in found}
+    work = partial(with_folders, estimate_environment)
+    with tqdm(total=len(rows), initial=len(found), desc="estimate", unit="environment") as bar:
+        for name, outcome in run(work, tasks, jobs, shared=plan.shared, own=plan.own):
             bar.update()
             if not isinstance(outcome, LDMError):  # collection will report the error
                 found[name] = outcome
     due = {name: estimate for name, estimate in found.items() if estimate.steps}
     title = f"Estimate of {len(due):,} environments; {len(found) - len(due):,} are complete"
-    if len(found) < len(tasks):
-        title += f", {len(tasks) - len(found):,} failed"
+    if len(found) < len(rows):
+        title += f", {len(rows) - len(found):,} failed"
     table = Table(title=title)
     for header in ("name", "steps", "steps/s", "seconds", "MB"):
         table.add_column(header, justify="left" if header == "name" else "right")

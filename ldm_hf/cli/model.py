@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import LDMError
-from .options import Ids, Jobs, Model, References, console, exit_with, names_of
+from .options import Address, Ids, Jobs, Model, References, RunOn, Where, console, executor_of, exit_with, names_of
+
+if TYPE_CHECKING:
+    from ..utils.parallel import Executor
 
 
 class Player(StrEnum):
@@ -63,6 +66,8 @@ def evaluate(
     ] = None,
     num_envs: Annotated[int, typer.Option(min=1, help="Environments that the model plays in lock step.")] = 10,
     jobs: Jobs = 1,
+    executor: RunOn = Where.LOCAL,
+    address: Address = None,
     incognito: Annotated[
         bool,
         typer.Option(
@@ -88,10 +93,14 @@ def evaluate(
     if suite is not None:
         if dataset or incognito or seed is not None:
             raise LDMError("--dataset, --incognito and --seed do not go with --suite: a suite has its own conditions")
-        _play_suite(suite, policy, model, names_of(ids), output, references, episodes, num_envs, jobs, force, save)
+        run = executor_of(executor, address)
+        _play_suite(
+            suite, policy, model, names_of(ids), output, references, episodes, num_envs, jobs, force, save, run
+        )
         return
     if logs is not None:
-        if dataset or incognito or save or policy == Player.REFERENCE or not (seed is episodes is None):
+        unused = dataset or incognito or save or policy == Player.REFERENCE or address or executor is Where.RAY
+        if unused or not (seed is episodes is None):
             raise LDMError("with --logs nothing is played: leave --dataset, --policy, --save, --episodes, ... out")
         _evaluate_logs(_named(model), logs, names_of(ids), test_episodes, output or Path("outputs/results-logs.json"))
         return
@@ -106,7 +115,8 @@ def evaluate(
         raise LDMError("--policy reference and --save go with --suite; `ldm reference` measures references")
     output, model = output or Path("outputs/results.json"), _named(model)
     options = EvaluationOptions(episodes or 20, HELD_OUT_SEED if seed is None else seed, num_envs, incognito)
-    results = evaluate_model(model, names_of(ids), options, references, dataset, output, jobs, force)
+    run = executor_of(executor, address)
+    results = evaluate_model(model, names_of(ids), options, references, dataset, output, jobs, force, executor=run)
     print_report(results)
     threshold_curve(results, output.with_suffix(".png"))
     write_atomically(output.with_suffix(".md"), markdown_report(results))
@@ -133,6 +143,7 @@ def _play_suite(
     jobs: int,
     force: bool,
     save: bool,
+    run: Executor,
 ) -> None:
     from ..suites import evaluate_suite, markdown_report, print_report
     from ..utils.files import write_atomically
@@ -145,7 +156,9 @@ def _play_suite(
         raise LDMError("the references play without a model: leave --model out")
     who = "references" if model is None else Path(model).resolve().name
     output = output or Path(f"outputs/suites/{suite}-{who}.json")
-    results = evaluate_suite(suite, output, model, ids, episodes, references, num_envs, jobs, force, save)
+    results = evaluate_suite(
+        suite, output, model, ids, episodes, references, num_envs, jobs, force, save, executor=run
+    )
     print_report(results)
     write_atomically(output.with_suffix(".md"), markdown_report(results))
     console.print(f"Results in {output}; tables next to it as .md")

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from ..errors import LDMError
-from .options import Domain, Ids, Jobs, Library, console, exit_with
+from .options import Address, Domain, Ids, Jobs, Library, RunOn, Where, console, executor_of, exit_with
 
 if TYPE_CHECKING:
     from ..references.records import Record
@@ -51,6 +51,8 @@ def reference_command(
         typer.Option(help="Markdown file of scores: of all environments with --save, otherwise of those of this run."),
     ] = None,
     jobs: Jobs = 2,
+    executor: RunOn = Where.LOCAL,
+    address: Address = None,
     seed: Annotated[int, typer.Option(help="Seed for policies that are trained.")] = 0,
     tune: Annotated[
         bool, typer.Option("--tune", help="Search for the parameters of scripted policies that have some.")
@@ -97,8 +99,8 @@ def reference_command(
         if output:
             check_writable(output)
     learning = {key: value for key, value in (("algorithm", algorithm), ("target", target)) if value is not None}
-    limit = 2 * allowed + GRACE
-    failures = find_references(rows, references, allowed, jobs, seed, force, limit, keep, tune, learning)
+    run, limit = executor_of(executor, address), 2 * allowed + GRACE
+    failures = find_references(rows, references, allowed, jobs, seed, force, limit, keep, tune, learning, run)
     for record in found:
         scores = entry(record)
         verdict = "better than random" if record.beats_random else "not better than random"

@@ -7,18 +7,18 @@ what the reference would have done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from tqdm.auto import tqdm
 
 from ..agent import loaded_model, make_agent
 from ..environments import EnvironmentSpec, make
 from ..environments.isolation import IsolatedEnv
-from ..errors import EnvironmentFailure, LDMError
+from ..errors import DatasetError, EnvironmentFailure, LDMError
 from ..references import Reference, known_scores, load_reference
 from ..rollouts import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, measurement, normalised_score, rollout
 from ..rollouts.returns import Scores
@@ -27,15 +27,16 @@ from ..trajectories import EnvironmentInfo, TrajectoryWriter, write_readme
 from ..trajectories.writer import stored
 from ..utils.files import check_writable
 from ..utils.installed import versions
-from ..utils.parallel import SILENT_SECONDS, report, run_tasks
+from ..utils.parallel import SILENT_SECONDS, Executor, report, run_tasks
 from .actors import BURST, LADDER, Perturbed, Student
-from .journal import Journal, recover
+from .journal import Journal, has_journal, recover
 from .keeping import Keeper, left_out, next_seed, note_failure
 from .recording import RECORDING, Actor, LabelledLane, record
 
 SCORE_EPISODES = 20
 LANES = 8  # environments where one call acts in several of them: a learned reference, a model
-local_executor = partial(run_tasks, silence=SILENT_SECONDS)
+
+
 Result = TypeVar("Result")
 
 
@@ -50,6 +51,7 @@ class Plan:
         seed: seed of the first episode; perturbations follow from it, too.
         student: folder or Hub id of a model that acts instead of the reference; None for the reference.
         mix: probability that the reference acts in place of the student in a step.
+        student_folder: where the student is, if not there.
     """
 
     folder: str
@@ -58,11 +60,22 @@ class Plan:
     seed: int = 0
     student: str | None = None
     mix: float = 0.5
+    student_folder: str | None = None
 
     def absolute(self) -> Plan:
         """The plan with folders that do not depend on the working directory."""
         folder, references = (str(Path(place).absolute()) for place in (self.folder, self.references_folder))
         return replace(self, folder=folder, references_folder=references)
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """What all environments read, see `parallel.run_tasks`."""
+        return {} if self.student is None else {"student": self.student}
+
+    @property
+    def own(self) -> dict[str, str]:
+        """Where each environment has a sub-folder of its own."""
+        return {"folder": self.folder, "references": self.references_folder}
 
     def steps_of(self, spec: EnvironmentSpec) -> int:
         """Number of steps to collect in an environment."""
@@ -76,18 +89,13 @@ class Plan:
         """
         return max(0, self.steps_of(spec) - stored(Path(self.folder) / spec.name)[1])
 
-
-class Executor(Protocol):
-    """Calls the same function for many environments, as `parallel.run_tasks` does."""
-
-    def __call__(
-        self,
-        function: Callable[..., Result],
-        tasks: Mapping[str, tuple[object, ...]],
-        jobs: int,
-        on_progress: Callable[[int], object],
-    ) -> Iterator[tuple[str, Result | LDMError]]:
-        """Yields the name and the result or error of each environment as they come."""
+    def complete(self, spec: EnvironmentSpec) -> bool:
+        """Whether nothing is left to do in an environment."""
+        folder = Path(self.folder) / spec.name
+        try:
+            return not self.missing(spec) and not has_journal(folder) and bool(EnvironmentInfo.load(folder))
+        except DatasetError:  # its task will say what is damaged
+            return False
 
 
 def collect(
@@ -95,7 +103,7 @@ def collect(
     plan: Plan,
     jobs: int = 1,
     progress: bool = True,
-    executor: Executor = local_executor,
+    executor: Executor = run_tasks,
 ) -> dict[str, LDMError]:
     """Collects in every environment, several at a time; continues what was interrupted.
 
@@ -107,7 +115,7 @@ def collect(
         plan: what to collect, and where to write it.
         jobs: number of processes.
         progress: show a bar that counts steps.
-        executor: runs the processes.
+        executor: runs the processes, here or in a cluster.
 
     Returns:
         Errors by environment; what was collected before an error is kept.
@@ -117,11 +125,15 @@ def collect(
     """
     check_writable(Path(plan.folder) / "README.md")  # before anything is collected
     loaded_model.cache_clear()  # the folder of the student may hold another model than at the last call
-    tasks = {spec.name: (spec, plan) for spec in specs}
-    total = sum(plan.steps_of(spec) for spec in specs)
+    due = [spec for spec in specs if not plan.complete(spec)]
+    tasks = {spec.name: (spec, plan) for spec in due}
+    total, complete = sum(plan.steps_of(spec) for spec in specs), len(specs) - len(due)
     failures = {}
     with tqdm(total=total, desc="collect", unit=" steps", unit_scale=True, disable=not progress) as bar:
-        for done, (name, outcome) in enumerate(executor(collect_environment, tasks, jobs, bar.update), 1):
+        bar.update(total - sum(plan.steps_of(spec) for spec in due))
+        work = partial(with_folders, collect_environment)
+        outcomes = executor(work, tasks, jobs, bar.update, silence=SILENT_SECONDS, shared=plan.shared, own=plan.own)
+        for done, (name, outcome) in enumerate(outcomes, complete + 1):
             if isinstance(outcome, LDMError):
                 failures[name] = outcome
                 try:
@@ -131,6 +143,18 @@ def collect(
             bar.set_postfix(environments=f"{done}/{len(specs)}", failed=len(failures))
     write_readme(plan.folder)
     return failures
+
+
+def with_folders(
+    work: Callable[[EnvironmentSpec, Plan], Result],
+    spec: EnvironmentSpec,
+    plan: Plan,
+    folder: str,
+    references: str,
+    student: str | None = None,
+) -> Result:
+    """Calls ``work(spec, plan)`` with the plan's folders where a task finds them, see `Plan.own` and `Plan.shared`."""
+    return work(spec, replace(plan, folder=folder, references_folder=references, student_folder=student))
 
 
 def collect_environment(
@@ -168,7 +192,7 @@ def collect_environment(
     scores = scores or _scores(spec, make_reference)
     normalised_score(0, scores["random"]["mean"], scores["reference"]["mean"], spec.name)  # there is a scale
     if plan.student is not None:
-        loaded_model(plan.student)  # before an environment may change the working directory
+        loaded_model(plan.student_folder or plan.student)  # before an environment may change the working directory
     lanes = open_lanes(spec, make_reference, several=plan.student is not None)
     try:
         with Journal(folder) as journal:
@@ -220,7 +244,7 @@ def actor_of(spec: EnvironmentSpec, plan: Plan, lanes: list[LabelledLane]) -> Ac
     """
     if plan.student is None:
         return Perturbed(LADDER, plan.seed)
-    model, processor = loaded_model(plan.student)
+    model, processor = loaded_model(plan.student_folder or plan.student)
     env = lanes[0].env
     spaces = env.observation_space, env.action_space
     return Student(make_agent(model, processor, spec.name, spec.task or None, spaces, num_envs=len(lanes)), plan.mix)

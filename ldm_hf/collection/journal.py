@@ -125,6 +125,11 @@ class Journal:
         return episodes[since:] if since >= 0 else []
 
 
+def has_journal(folder: Path) -> bool:
+    """Whether an environment has a journal: another process collects there, or one that has ended did."""
+    return (folder / FILE).exists()
+
+
 def recover(folder: Path, wait: bool = True) -> None:
     """Puts what a process that has ended left in the journal of an environment into a shard.
 
@@ -132,7 +137,7 @@ def recover(folder: Path, wait: bool = True) -> None:
         folder: folder of the environment.
         wait: wait for another process that collects there; otherwise nothing is done.
     """
-    if (folder / FILE).exists():
+    if has_journal(folder):
         with contextlib.suppress(BlockingIOError), Journal(folder, wait):
             pass
 

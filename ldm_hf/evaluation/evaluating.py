@@ -29,7 +29,7 @@ from ..trajectories.schema import EnvironmentInfo
 from ..utils.files import check_writable, read_json, save_json
 from ..utils.installed import versions
 from ..utils.names import is_name
-from ..utils.parallel import SILENT_SECONDS, in_this_process, note, run_tasks
+from ..utils.parallel import SILENT_SECONDS, Executor, in_this_process, note, run_tasks
 from .scores import EnvironmentResult, Results, check_result, summarise
 
 logger = logging.getLogger(__name__)
@@ -120,6 +120,7 @@ def evaluate(
     progress: bool = True,
     find: Find = catalogue_target,
     on_result: Callable[[str, EnvironmentResult], object] = lambda name, result: None,
+    executor: Executor = run_tasks,
 ) -> Results:
     """Measures random actions, the reference policy and the model by the same code on the same seeds.
 
@@ -141,8 +142,9 @@ def evaluate(
         force: Measure again what is in ``output``; needed where a reference policy or an environment has changed.
         command: Command line to record in the results; by default that of this process.
         progress: Whether to show progress bars.
-        find: Gives environment and reference for a name; has to be picklable if ``jobs > 1``.
+        find: Gives environment and reference for a name; has to be picklable for other processes.
         on_result: Receives the name and the result of each environment as soon as it is known.
+        executor: Runs the processes, here or in a cluster.
 
     Returns:
         All results, with a summary. Reused scores have ``ci`` (95 %: ``mean ± ci``) instead of ``std`` and ``returns``.
@@ -185,17 +187,16 @@ def evaluate(
             found["failures"] = failures
         return found
 
-    bars = progress and in_this_process(jobs)
+    bars = progress and executor is run_tasks and in_this_process(jobs)
     # an environment may change the working directory
     output, references = None if output is None else Path(output).absolute(), str(Path(references_folder).absolute())
     tasks = {
-        name: (str(model_path), name, references, options, _recorded(dataset, name, options), bars, find)
-        for name in due
-        if name not in failures
+        name: (name, options, _recorded(dataset, name, options), bars, find) for name in due if name not in failures
     }
     began = len(names) - len(tasks)
+    shared, own = {"model": str(model_path)}, {"references": references}
     with tqdm(total=len(names), initial=began, desc="evaluate", unit="environment", disable=not progress) as bar:
-        for name, outcome in run_tasks(_evaluate_by_name, tasks, jobs, silence=SILENT_SECONDS):
+        for name, outcome in executor(_evaluate_by_name, tasks, jobs, silence=SILENT_SECONDS, shared=shared, own=own):
             if isinstance(outcome, LDMError):
                 logger.warning("%s", outcome)
                 failures[name] = str(outcome)
@@ -268,17 +269,16 @@ def evaluate_environment(
 
 
 def _evaluate_by_name(
-    model_path: str,
     name: str,
-    references_folder: str,
     options: EvaluationOptions,
     recorded: Scores,
     progress: bool,
     find: Find,
+    model: str,
+    references: str,
 ) -> EnvironmentResult:
     """`evaluate_environment` with arguments that can be sent to another process."""
-    model, processor = loaded_model(model_path)
-    return evaluate_environment(model, processor, find(name, references_folder), options, recorded, progress)
+    return evaluate_environment(*loaded_model(model), find(name, references), options, recorded, progress)
 
 
 def _recorded(dataset: str | Path | None, name: str, options: EvaluationOptions) -> Scores:

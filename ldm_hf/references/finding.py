@@ -23,7 +23,7 @@ from ..rollouts import HELD_OUT_SEED, Policy, RandomPolicy, ReferencePolicy, mea
 from ..rollouts.returns import SELECTION_SEED, Measurement, half_width
 from ..spaces import Action, Info, Observation
 from ..utils.guarding import INTERRUPTS
-from ..utils.parallel import note, run_tasks
+from ..utils.parallel import Executor, note, run_tasks
 from .base import METHODS, Reference
 from .learned.policy import training_record
 from .learned.training import train_reference
@@ -194,6 +194,7 @@ def find_references(
     on_record: Callable[[Record], None] = lambda record: None,
     tuned: bool = False,
     learning: Kwargs | None = None,
+    executor: Executor = run_tasks,
 ) -> dict[str, LDMError]:
     """Finds the references of many environments, those that need no training first; see `find_reference`.
 
@@ -209,16 +210,18 @@ def find_references(
         on_record: function that receives every record when it is finished.
         tuned: search for the parameters of policies that have some to be tuned.
         learning: settings of learning, as a row's ``reference_kwargs`` of ``rl`` are; see `train_reference`.
+        executor: runs the processes, here or in a cluster.
 
     Returns:
         Errors by the name of the environment; an error does not stop the others.
     """
     ordered = sorted(specs, key=lambda spec: (spec.reference == "rl", spec.reference is None))
-    tasks = {spec.name: (spec, str(folder), budget, seed, force, tuned, learning) for spec in ordered}
+    tasks = {spec.name: (spec,) for spec in ordered}
+    search = partial(find_reference, budget=budget, seed=seed, force=force, tuned=tuned, learning=learning)
     failures: dict[str, LDMError] = {}
     better = 0
     with tqdm(total=len(tasks), desc="reference", unit="environment") as bar:
-        for name, outcome in run_tasks(find_reference, tasks, jobs, limit=limit):
+        for name, outcome in executor(search, tasks, jobs, limit=limit, own={"folder": str(folder)}):
             if isinstance(outcome, LDMError):
                 failures[name] = outcome
                 _bury(tasks[name][0], Path(folder), outcome)

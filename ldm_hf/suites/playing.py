@@ -21,7 +21,7 @@ from ..rollouts import AgentPolicy, Policy, RandomPolicy, ReferencePolicy
 from ..rollouts.measuring import rollout
 from ..rollouts.returns import HELD_OUT_SEED, Measurement, half_width, measurement
 from ..utils.files import check_writable, read_json, save_json
-from ..utils.parallel import SILENT_SECONDS, note, run_tasks
+from ..utils.parallel import SILENT_SECONDS, Executor, note, run_tasks
 from .scores import SuiteResults, TaskResult, normalised, summarise
 from .tables import Suite, SuiteTask, load_suite
 
@@ -45,6 +45,7 @@ def evaluate_suite(
     command: str | None = None,
     progress: bool = True,
     on_result: Callable[[str, TaskResult], object] = lambda name, result: None,
+    executor: Executor = run_tasks,
 ) -> SuiteResults:
     """Measures a model, or the reference policies, in the environments of a suite; continues what was interrupted.
 
@@ -66,6 +67,7 @@ def evaluate_suite(
         command: command line to record; by default that of this process.
         progress: whether to show a progress bar.
         on_result: receives the name and the result of each task as soon as it is known.
+        executor: runs the processes, here or in a cluster.
 
     Returns:
         The results of all tasks.
@@ -102,10 +104,11 @@ def evaluate_suite(
             "summary": summarise(suite, tasks),
         }
 
-    model = None if model_path is None else str(model_path)
-    arguments = {task: (suite.tasks[task], model, episodes, references, num_envs) for task in due}
+    arguments = {task: (suite.tasks[task], episodes, num_envs) for task in due}
+    shared = {} if model_path is None else {"model_path": str(model_path)}
+    own = {"references": references}
     with tqdm(total=len(due), desc=name, unit="task", disable=not progress) as bar:
-        for task, outcome in run_tasks(_measure, arguments, jobs, silence=SILENT_SECONDS):
+        for task, outcome in executor(_measure, arguments, jobs, silence=SILENT_SECONDS, shared=shared, own=own):
             if isinstance(outcome, LDMError):
                 logger.warning("%s", outcome)
                 tasks[task] = _untried(suite.tasks[task]) | {"error": str(outcome)}
@@ -177,7 +180,9 @@ def _finished(output: Path, suite: Suite, who: str, measured: dict[str, object])
         ) from error
 
 
-def _measure(task: SuiteTask, model_path: str | None, episodes: int, references: str, num_envs: int) -> TaskResult:
+def _measure(
+    task: SuiteTask, episodes: int, num_envs: int, references: str, model_path: str | None = None
+) -> TaskResult:
     """Measures one task; the result is untried if there is no reference."""
     spec = task.spec
     known = (known_scores(spec, references) or {}) if model_path is None else {}

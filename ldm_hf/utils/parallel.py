@@ -15,9 +15,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..errors import EnvironmentFailure, LDMError
 from .guarding import INTERRUPTS, undisturbed
@@ -33,6 +34,25 @@ DOING_BYTES = 120
 Arguments = tuple[Any, ...]
 """Arguments of a function, in its order."""
 Result = TypeVar("Result")
+
+
+class Executor(Protocol):
+    """Calls the same function for many environments: `run_tasks` on this machine, `ray.on_ray` on many."""
+
+    def __call__(
+        self,
+        function: Callable[..., Result],
+        tasks: Mapping[str, Arguments],
+        jobs: int = 1,
+        on_progress: Callable[[int], object] = lambda amount: None,
+        limit: float | None = None,
+        silence: float | None = None,
+        *,
+        shared: Mapping[str, str] | None = None,
+        own: Mapping[str, str] | None = None,
+    ) -> Iterator[tuple[str, Result | LDMError]]:
+        """Yields the name and the result or error of each environment as they come; see `run_tasks`."""
+
 
 _listeners: list[Callable[[int], object]] = []
 _shared: list[Any] = []  # what this process tells its parent, if it is a worker
@@ -74,8 +94,11 @@ def run_tasks(
     limit: float | None = None,
     silence: float | None = None,
     quiet: bool = True,
+    *,
+    shared: Mapping[str, str] | None = None,
+    own: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, Result | LDMError]]:
-    """Calls ``function(*arguments)`` for every task.
+    """Calls ``function(*arguments, **shared, **own)`` for every task.
 
     Args:
         function: function to call; in another process it must be possible to pickle it, and what it returns.
@@ -85,11 +108,15 @@ def run_tasks(
         limit: seconds after which a task is ended and counts as failed. With a limit, tasks never run in this process.
         silence: seconds without a `report` after which a task is ended and counts as failed, in another process.
         quiet: suppress what other processes print.
+        shared: folders that all tasks read, by the name of the function's argument; what is no folder (a Hub id) is
+            passed on as it is.
+        own: folders in which each task reads and writes the sub-folder of its name alone, by the name of the argument.
 
     Yields:
         ``(name, result)`` as they come; an error instead of the result if the task raised one or ended its process.
         Other tasks go on.
     """
+    function = partial(function, **(shared or {}), **(own or {}))
     if in_this_process(jobs) and limit is None:
         listen(on_progress)
         share_cores()
@@ -97,10 +124,10 @@ def run_tasks(
             yield name, attempt(name, function, arguments)
         return
     waiting = deque(tasks.items())
-    workers: list[_Worker] = []
+    workers: list[Worker] = []
     try:
         for _ in range(min(jobs, len(tasks))):
-            workers.append(_Worker(function, quiet, threads=1 if jobs > 1 else None))
+            workers.append(Worker(function, quiet, threads=1 if jobs > 1 else None))
             workers[-1].begin(*waiting.popleft())
         while workers:
             wait_for([worker.connection for worker in workers], POLL_SECONDS)
@@ -114,7 +141,7 @@ def run_tasks(
                 if lost:
                     workers.remove(worker)
                     if waiting:
-                        workers.append(worker := _Worker(function, quiet, threads=1 if jobs > 1 else None))
+                        workers.append(worker := Worker(function, quiet, threads=1 if jobs > 1 else None))
                 if waiting:
                     worker.begin(*waiting.popleft())
                 elif not lost:
@@ -137,7 +164,7 @@ def in_this_process(jobs: int) -> bool:
     return jobs == 1 and not _always[0]
 
 
-class _Worker:
+class Worker:
     """A process that works on one task after another; whatever happens to it is a failure of its task alone.
 
     It is spawned, since forking a process in which torch has started threads can hang, and in a process group of its

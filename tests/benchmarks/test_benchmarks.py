@@ -37,7 +37,7 @@ COMMANDS = {
     "importing": ["--gigabytes", "0.001"],
     "int8": ["--ids", "CartPole-v1", "--episodes", "1"],
 }
-REAL = ("isolation", "threads")  # talk to the Python processes that they start through further files
+REAL = ("isolation", "ray_executor", "threads")  # talk to the Python processes that they start through further files
 OURS = {"ring buffer", "DynamicCache", "re-encoding", "Decision Transformer"}
 
 
@@ -50,6 +50,7 @@ def test_every_benchmark_is_run_here():
         "few_shot",
         "formats",
         "logs",
+        "ray_executor",
         "retrieval",
         "unseen",
     }
@@ -70,6 +71,16 @@ def run(name: str, arguments: list[str], output: Path) -> dict:
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"rollout", "int8"}))
 def test_benchmarks_write_their_table(name, tmp_path):
     run(name, COMMANDS[name], tmp_path)
+
+
+@pytest.mark.soak
+def test_a_cluster_of_two_nodes_is_compared_with_one_process(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason='needs: pip install "ldm_hf[ray]"')
+    monkeypatch.setenv("RAY_agent_register_timeout_ms", "240000")  # a busy machine needs a while
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # the same
+    table = run("ray_executor", ["--tasks", "4", "--bytes", "100", "--long", "16", "--seconds", "0.5"], tmp_path)
+    one, two = table["rows"]
+    assert one["share of ideal"] == 1 and two["share of ideal"] > 0 and two["ms a task"] > 0
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from ldm_hf.cli.app import run
 from ldm_hf.collection import Plan, collect
 from ldm_hf.environments.checking import check
 from ldm_hf.errors import CheckpointError, DatasetError, LDMError
-from ldm_hf.evaluation import evaluate, evaluating
+from ldm_hf.evaluation import evaluate
 from ldm_hf.evaluation.playing import play
 from ldm_hf.training import checkpoints
 from ldm_hf.training.arguments import TrainingRun
@@ -101,12 +101,16 @@ def test_a_folder_is_no_file(tmp_path):
         check_writable(tmp_path)
 
 
-def test_an_output_that_cannot_be_written_costs_no_measurement(blocked, model, processor, tmp_path, monkeypatch):
+def test_an_output_that_cannot_be_written_costs_no_measurement(blocked, model, processor, tmp_path):
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
-    monkeypatch.setattr(evaluating, "run_tasks", lambda *_: pytest.fail("something was measured"))
     with pytest.raises(LDMError, match="cannot be written"):
-        evaluate(tmp_path / "model", ["CartPole-v1"], output=blocked / "r.json")
+        evaluate(
+            tmp_path / "model",
+            ["CartPole-v1"],
+            output=blocked / "r.json",
+            executor=lambda *_, **__: pytest.fail("measured"),
+        )
 
 
 def test_a_cache_that_cannot_be_made_is_an_error_with_a_cure(blocked, tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +88,10 @@ def test_what_does_no_harm_changes_nothing(how, tmp_path, monkeypatch):
 def test_what_ends_or_stops_a_process_is_named_and_loses_no_finished_episode(tmp_path):
     plan = plan_of(tmp_path)
     bad = [row(f"Bad{number}", how, seed=BAD_SEED) for number, how in enumerate(DYING)]
-    executor = partial(run_tasks, silence=3.0)
+
+    def executor(*arguments, **options):
+        return run_tasks(*arguments, **options | {"silence": 3.0})
+
     failures = collect([*bad, GOOD], plan, jobs=2, progress=False, executor=executor)
     assert sorted(failures) == sorted(spec.name for spec in bad)
     for spec, reason in zip(bad, DYING.values(), strict=True):
@@ -206,10 +208,10 @@ def dies_while_it_is_played(model, video):
         play(model, "Bad", video)
 
 
-def test_a_policy_that_ends_its_process_is_not_tried_again(tmp_path, monkeypatch):
+def test_a_policy_that_ends_its_process_is_not_tried_again(tmp_path):
     failure = EnvironmentFailure("Good", "its process", "it was ended by SIGSEGV", None, "constant")
-    monkeypatch.setattr("ldm_hf.references.finding.run_tasks", lambda *args, **kwargs: iter([("Good", failure)]))
-    assert find_references([GOOD], tmp_path) == {"Good": failure}
+    failed = find_references([GOOD], tmp_path, executor=lambda *args, **kwargs: iter([("Good", failure)]))
+    assert failed == {"Good": failure}
     (attempt,) = Record.load(tmp_path / "Good").attempts
     assert attempt.reference == "constant" and "SIGSEGV" in attempt.error
 
