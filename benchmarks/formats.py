@@ -41,7 +41,7 @@ BANDIT_COLUMNS = {
     "name": "OpenBandit-men",
     "task": "choose the item that the visitor will click on",
     "licence": "CC BY 4.0",
-    "time": "timestamp",
+    "episode": "impression",
     "observation": {
         "position": {"values": ["1", "2", "3"]},
         **{f"user_feature_{at}": {"words": "true"} for at in range(4)},
@@ -75,21 +75,21 @@ def played(env: gymnasium.Env, name: str, episodes: int, noise: float) -> Iterat
         yield steps
 
 
-def minari_log(work: Path) -> list[str]:
+def minari_log(work: Path, share: float) -> list[str]:
     import minari
 
     if not (work / "minari" / "lander" / "heuristic-v0").exists():
         recorder = minari.DataCollector(make("LunarLander-v3"))
-        for _ in played(recorder, "LunarLander-v3", 120, 0.1):
+        for _ in played(recorder, "LunarLander-v3", round(120 * share), 0.1):
             pass
         recorder.create_dataset("lander/heuristic-v0", algorithm_name="heuristic")
     return ["minari", "lander/heuristic-v0"]
 
 
-def d4rl_log(work: Path) -> list[str]:
+def d4rl_log(work: Path, share: float) -> list[str]:
     path = work / "halfcheetah.hdf5"
     if not path.exists():
-        episodes = list(played(make("HalfCheetah-v5"), "HalfCheetah-v5", 40, 0.1))
+        episodes = list(played(make("HalfCheetah-v5"), "HalfCheetah-v5", round(40 * share), 0.1))
         observations, actions, rewards, terminals = zip(*(step for steps in episodes for step in steps), strict=True)
         ends = np.zeros(len(rewards), bool)
         ends[np.cumsum([len(steps) for steps in episodes]) - 1] = True
@@ -100,7 +100,7 @@ def d4rl_log(work: Path) -> list[str]:
     return ["d4rl", str(path)]
 
 
-def jat_log(work: Path) -> list[str]:
+def jat_log(work: Path, share: float) -> list[str]:
     path = work / "babyai-go-to-local.parquet"
     if not path.exists():
         rows = [
@@ -112,19 +112,19 @@ def jat_log(work: Path) -> list[str]:
                 "discrete_actions": [int(action) for _, action, *_ in steps],
                 "rewards": [reward for _, _, reward, _ in steps],
             }
-            for steps in played(make("BabyAI-GoToLocal-v0"), "BabyAI-GoToLocal-v0", 1500, 0.1)
+            for steps in played(make("BabyAI-GoToLocal-v0"), "BabyAI-GoToLocal-v0", round(1500 * share), 0.1)
         ]
         datasets.Dataset.from_list(rows).to_parquet(path)
     return ["jat", str(path)]
 
 
-def bandit_log(work: Path) -> list[str]:
+def bandit_log(work: Path, share: float) -> list[str]:
     path = work / "men.csv"
     if not path.exists():
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "-q", "-d", str(work), BANDIT]
         subprocess.run(pip, check=True)
         with zipfile.ZipFile(next(work.glob("obp-*.whl"))) as wheel:
-            path.write_bytes(wheel.read("obp/dataset/obd/bts/men/men.csv"))
+            path.write_bytes(b"impression" + wheel.read("obp/dataset/obd/bts/men/men.csv"))  # its index has no name
     save_json(BANDIT_COLUMNS, work / "bandit.yaml")  # JSON is YAML
     return ["table", str(path), "--columns", str(work / "bandit.yaml")]
 
@@ -145,10 +145,10 @@ def judged(args: argparse.Namespace, name: str) -> Row:
     work.mkdir(parents=True, exist_ok=True)
     os.environ["MINARI_DATASETS_PATH"] = str(work / "minari")
     if not (work / "logs.json").exists():
-        kind, source, *options = LOGS[name](work)
+        kind, source, *options = LOGS[name](work, args.share)
         ldm = [sys.executable, "-c", "from ldm_hf.cli.app import app; app()"]
         run(*ldm, "import", source, "--from", kind, "--to", str(work / "data"), *options)
-        options = ["--max_minutes", str(args.minutes), "--test_episodes", "0.2", "--max_steps", "100000"]
+        options = ["--max_minutes", str(args.minutes), "--test_episodes", "0.2", "--max_steps", str(args.updates)]
         options += ["--cpu_threads", str(args.threads), "--output_dir", str(work / "model")]
         if not (work / "model" / "training.json").exists():
             run(sys.executable, str(PRETRAIN), "--dataset", str(work / "data"), *options)
@@ -179,6 +179,8 @@ def main() -> None:
     made.add_argument("--work", type=Path, default=Path("outputs/formats"), help="folder of what is finished")
     made.add_argument("--minutes", type=float, default=2.0, help="minutes of training")
     made.add_argument("--formats", nargs="+", choices=LOGS, default=list(LOGS), help="formats to judge")
+    made.add_argument("--updates", type=int, default=100_000, help="most updates of the training")
+    made.add_argument("--share", type=float, default=1.0, help="share of the episodes that are played for a log")
     args = made.parse_args()
     rows = [judged(args, name) for name in args.formats]
     show("Last fifth of logs in public formats; several action elements are averaged", rows, args)

@@ -41,7 +41,7 @@ def write(path: Path, size: float) -> int:
     names = [f"station {number:03}" for number in range(STATIONS)]
     with path.open("wb") as file:
         while file.tell() < size:
-            hours = 24 * 7
+            hours = 24
             count = hours * STATIONS
             times = pd.date_range(hour, periods=hours, freq="h").strftime("%Y-%m-%d %H:%M")
             weather = np.repeat(

@@ -6,8 +6,8 @@
 
 Reads the rows of the log that have come since the last call, proposes an action for each, and ends; call it whenever a
 row was appended. What the agents remember is in the folder of the state, so that a call goes on where the last one
-ended, wherever that was interrupted. The row before is expected to be complete: its reward is the feedback of what was
-proposed there.
+ended, wherever that was interrupted. The row before is expected to be complete: its reward is the feedback, and its
+action is what the operators did, whether or not it was proposed.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ def main() -> None:
             observation = reader.observation(row)
             if number < known:
                 continue
-            feedback = (reader.reward(rows[number - 1]), False, False) if number else ()
+            feedback = ()
+            if number:
+                feedback = (reader.reward(rows[number - 1]), False, False)
+                agent.executed(reader.action(rows[number - 1]))
             cells = reader.cells(agent.act(observation, *feedback))
             time = " ".join(row[name] for name in columns.get("time", []))
             print(" ".join([time, entity, *(f"{column}={cell}" for column, cell in cells.items())]), flush=True)

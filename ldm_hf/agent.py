@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from .errors import ArgumentError, CheckpointError, NonFiniteError
+from .errors import ArgumentError, CheckpointError, NonFiniteError, SpaceMismatchError
 from .interfaces_ldm import by_agent, on_host, read_environment, read_flags, read_step
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Previous
 from .spaces import (
@@ -23,10 +23,10 @@ from .spaces import (
     Member,
     Observation,
     Space,
-    check_same,
-    describe_difference,
     flatten,
+    stack,
     unflatten,
+    unstack,
 )
 from .state_ldm import LDMState, load, save
 from .statistics_ldm import RunningStatistics, standardise
@@ -165,9 +165,7 @@ class LDMAgent:
             raise ArgumentError(f"seed is {seed!r}; it must be a whole number from 0 on, or None") from error
         self.interface = read_environment(env, num_envs)
         self.num_envs, self.batched = self.interface.lanes or 1, self.interface.lanes is not None
-        self.layout = self._find_layout(
-            self.interface.observation_space, self.interface.action_space, environment, self.interface.env_id
-        )
+        self.layout = self._find_layout(environment)
         self.task_ids = self.layout.task_ids if task is None else self.layout.encode_task(task)
         self.known_statistics = self.layout.mean is not None
         self._warned = False
@@ -197,24 +195,9 @@ class LDMAgent:
             model.to(device)  # type: ignore[arg-type]  # transformers' decorator of `to` loses `self`
         return cls(model, processor, env, **kwargs)
 
-    def _find_layout(
-        self,
-        observation_space: Space,
-        action_space: Space,
-        environment: str | None,
-        env_id: str | None,
-    ) -> EnvironmentLayout:
-        if environment is None and env_id is not None and env_id in self.processor.environments:
-            known = self.processor.layout(env_id)
-            differences = describe_difference(known.observation_space, observation_space)
-            differences += describe_difference(known.action_space, action_space)
-            environment = None if differences else env_id  # an environment that wrappers have changed is another one
-        if environment is None:
-            return EnvironmentLayout(self.processor.sizes, observation_space, action_space)
-        layout = self.processor.layout(environment)
-        check_same(layout.observation_space, observation_space, f"the observation space of {environment}")
-        check_same(layout.action_space, action_space, f"the action space of {environment}")
-        return layout
+    def _find_layout(self, environment: str | None) -> EnvironmentLayout:
+        spaces = self.interface.observation_space, self.interface.action_space
+        return self.processor.layout_of(*spaces, environment, self.interface.env_id)
 
     def new_state(self, lanes: int | None = None) -> LDMState:
         """An empty history for every lane."""
@@ -349,6 +332,30 @@ class LDMAgent:
         positions = self._step(state, step.observation, active, state.reward_known, self.deterministic, step.mask)
         actions = self._to_actions(positions)
         return by_agent(self.interface, actions, active) if self.interface.agents else actions
+
+    def executed(self, action: Action, lanes: Sequence[int] | np.ndarray | None = None) -> None:
+        """Tells what was done in the place of the actions chosen last, by an operator for instance.
+
+        The history then has these actions. Call it before the next `act`.
+
+        Args:
+            action: as `act` returns it: a member of the action space, batched for a vector environment.
+            lanes: lanes in which it was done (indices or a bool mask); all by default.
+
+        Raises:
+            ArgumentError: if nothing was chosen yet, or the actions are those of a PettingZoo environment.
+            SpaceMismatchError: if it is no member of the action space.
+        """
+        space, chosen = self.layout.action_space, np.zeros(self.num_envs, bool)
+        chosen[slice(None) if lanes is None else lanes] = True
+        if self.interface.agents or not self.state.has_previous[chosen].all():
+            raise ArgumentError("executed() replaces what act() has chosen, in one environment or a vector of them")
+        members = unstack(space, action, self.num_envs) if self.batched else [action]
+        for lane in np.flatnonzero(chosen):
+            if not space.contains(members[lane]):
+                raise SpaceMismatchError(f"{self.layout.name}: {members[lane]!r} is no action of {space}")
+        positions = self.layout.actions.positions(stack(space, members), self.layout.name, len(members))
+        self.state.positions = np.where(chosen[:, None], positions, self.state.positions)
 
     def predict(
         self,

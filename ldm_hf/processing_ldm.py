@@ -22,7 +22,7 @@ from .errors import CheckpointError, LDMError, NonFiniteError, UnknownEnvironmen
 from .known_ldm import FILES, KnownEnvironment, KnownEnvironments
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Sizes
 from .modeling_ldm import LDMForActionPrediction, LDMOutput
-from .spaces import Json, Space, Statistics, space_from_json, space_to_json
+from .spaces import Json, Space, Statistics, check_same, describe_difference, space_from_json, space_to_json
 from .statistics_ldm import to_lists
 
 # where a file of a repo comes from, as `from_pretrained` takes it
@@ -189,6 +189,34 @@ class LDMProcessor(ProcessorMixin):
             "task": task,
         }
         self._layouts.pop(name, None)
+
+    def layout_of(
+        self, observation_space: Space, action_space: Space, environment: str | None = None, env_id: str | None = None
+    ) -> EnvironmentLayout:
+        """The layout of an environment with these spaces, with what is known of it if it is known.
+
+        Args:
+            observation_space: observation space.
+            action_space: action space.
+            environment: name of the known environment that it is.
+            env_id: id that Gymnasium knows it by; it is the known environment of that name if the spaces are equal
+                (one that wrappers have changed is another one).
+
+        Raises:
+            UnknownEnvironmentError: if no environment is known by the name ``environment``.
+            SpaceMismatchError: if it has other spaces; says what differs.
+        """
+        if environment is None and env_id is not None and env_id in self.environments:
+            known = self.layout(env_id)
+            differences = describe_difference(known.observation_space, observation_space)
+            differences += describe_difference(known.action_space, action_space)
+            environment = None if differences else env_id
+        if environment is None:
+            return EnvironmentLayout(self.sizes, observation_space, action_space)
+        layout = self.layout(environment)
+        check_same(layout.observation_space, observation_space, f"the observation space of {environment}")
+        check_same(layout.action_space, action_space, f"the action space of {environment}")
+        return layout
 
     def layout(self, name: str) -> EnvironmentLayout:
         """The layout of a known environment.

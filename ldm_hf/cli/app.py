@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -14,12 +16,12 @@ from ..utils.display import print_anywhere
 from ..utils.parallel import only_in_processes
 from .collect import collect_command
 from .dataset import dataset_app, import_data
+from .doctor import doctor
 from .envs import envs_app
 from .model import card, evaluate, export, play, push
 from .reference import reference_command
 
 app = typer.Typer(
-    help="Large Decision Models: environments, reference policies, trajectories, models and their evaluation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -34,6 +36,22 @@ app.command()(play)
 app.command()(export)
 app.command()(card)
 app.command()(push)
+app.command()(doctor)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"ldm_hf {version('ldm_hf')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _ldm(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Large Decision Models: environments, reference policies, trajectories, models and their evaluation."""
 
 
 def run(command: Callable[[], object]) -> None:

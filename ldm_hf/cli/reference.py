@@ -57,6 +57,12 @@ def reference_command(
     tune: Annotated[
         bool, typer.Option("--tune", help="Search for the parameters of scripted policies that have some.")
     ] = False,
+    algorithm: Annotated[
+        str | None, typer.Option(help="Learn by this alone: ars, ppo, sac or tqc; by default they compete.")
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Mean return that is enough to learn; by default the library's threshold.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Discard earlier attempts and start again.")] = False,
     listing: Annotated[
         bool, typer.Option("--list", help="Search nothing: list the references that are recorded in the package.")
@@ -92,8 +98,10 @@ def reference_command(
     for output in (report, references / "attempts.json"):
         if output:
             check_writable(output)
-    run, limit = executor_of(executor, address), 2 * allowed + GRACE
-    failures = find_references(rows, references, allowed, jobs, seed, force, limit, keep, tune, run)
+    learning = {key: value for key, value in (("algorithm", algorithm), ("target", target)) if value is not None}
+    limit = 2 * allowed + GRACE
+    run = executor_of(executor, address)
+    failures = find_references(rows, references, allowed, jobs, seed, force, limit, keep, tune, learning, run)
     for record in found:
         scores = entry(record)
         verdict = "better than random" if record.beats_random else "not better than random"

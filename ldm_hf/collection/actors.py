@@ -136,6 +136,6 @@ class Student:
         helped = np.array([self.generators[index].random() < self.mix for index in range(len(lanes))])
         choices = zip(helped, labels, chosen, strict=True)
         actions = [label if by_reference else student for by_reference, label, student in choices]
-        executed = layout.actions.positions(stack(layout.action_space, actions), layout.name, len(lanes))
-        agent.state.positions = np.where(helped[:, None], executed, agent.state.positions)
+        if helped.any():
+            agent.executed(unflatten(layout.action_space, stack(layout.action_space, actions)), helped)
         return actions

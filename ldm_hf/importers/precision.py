@@ -6,6 +6,7 @@ import numpy as np
 
 SAMPLE = 4096  # numbers that are looked at before all others
 TEN_DIGITS = 1e-9
+ROUNDING = 1e-15  # of double precision, twice and a half
 MOST_SHORT = 1_000_000  # numbers below have six digits
 
 
@@ -40,11 +41,24 @@ def _kept(numbers: np.ndarray) -> bool:
         single = numbers.astype(np.float32)
     double = single.astype(np.float64)
     rounded = double != numbers
-    numbers, single, double = numbers[rounded], single[rounded], double[rounded]
-    if not numbers.size:
+    if not rounded.any():
         return True
     if not np.isfinite(double).all() or len(np.unique(single)) < len(np.unique(numbers)):
         return False
+    numbers, single, double = numbers[rounded], single[rounded], double[rounded]
     far = np.abs(double - numbers) > TEN_DIGITS * np.abs(numbers)
     named, place = np.unique(single[far], return_inverse=True)
-    return bool((named.astype(str).astype(np.float64)[place] == numbers[far]).all())
+    if not (named.astype(str).astype(np.float64)[place] == numbers[far]).all():
+        return False
+    return _written(numbers[~far], double[~far])
+
+
+def _written(numbers: np.ndarray, singles: np.ndarray) -> bool:
+    """Whether all numbers are the singles, which are not zero, written with ten to sixteen digits."""
+    before = np.floor(np.log10(np.abs(singles)))  # digits before the point, less one
+    for digits in range(10, 17):
+        scale = 10.0 ** (digits - 1 - before)
+        written = np.round(singles * scale) / scale
+        left = np.abs(written - numbers) > ROUNDING * np.abs(numbers)
+        numbers, singles, before = numbers[left], singles[left], before[left]
+    return not numbers.size

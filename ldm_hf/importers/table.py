@@ -82,8 +82,9 @@ class TableSource(Source):
         self.starts = np.append(np.flatnonzero(begins), len(begins))
         self.num_episodes = len(self.starts) - 1
         self.told = _told(table, times, layout, self.starts[:-1], self.dated)
+        del self.groups, times
         self.truncated |= np.append(begins[1:], True) & ~self.terminated
-        episodes = np.cumsum(begins) - 1
+        episodes = np.cumsum(begins, dtype=np.int32) - 1
         scratch = Scratch()
         read = {
             role: {

@@ -39,6 +39,7 @@ LIKE_NUMBERS = "|".join(
         r"(?i)^(\p{L}+\.?,? )?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\p{L}*\.? \d",  # Mar 5, 2026
     )
 )
+BLANK_ENDS = r"^[\s\p{Z}\x00-\x1f\x{85}]|[\s\p{Z}\x00-\x1f\x{85}]$"
 MOST_WHOLE = 2**63 - 1
 MOST_DIGITS = 17
 
@@ -187,12 +188,18 @@ class Cells:
         elif types.is_timedelta64_dtype(dtype):
             self.kind, self.values = DURATION, raw.array
         else:
-            self._take_texts(pa.array(raw.to_numpy(object, na_value=None), pa.large_string(), from_pandas=True))
+            try:
+                texts = pa.array(raw.to_numpy(object, na_value=None), pa.large_string(), from_pandas=True)
+            except pa.ArrowException:
+                self.refuse(0, f"cells of type {dtype} are no numbers, words or dates; make some of them before")
+            self._take_texts(texts)
 
     def _take_texts(self, texts: pa.Array) -> None:
         """Keeps texts, without the blanks around them."""
         self.kind = TEXT
-        self.values = pc.utf8_trim_whitespace(pc.fill_null(texts.cast(pa.large_string()), ""))
+        values = pc.fill_null(texts.cast(pa.large_string()), "")
+        blank = pc.any(pc.match_substring_regex(values, BLANK_ENDS)).as_py()  # otherwise the texts stay where they are
+        self.values = pc.utf8_trim_whitespace(values) if blank else values
         self.empty = _mask(pc.equal(self.values, ""))
 
     def _whole(self, raw: pd.Series) -> np.ndarray:

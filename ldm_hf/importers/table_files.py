@@ -238,6 +238,11 @@ class _Texts:
         except pa.ArrowInvalid as error:
             if uneven:
                 self._refuse_first(fields)
+            if "straddling" in str(error):
+                raise DatasetError(
+                    f"{self.path}: a row behind row {rows} has more than {BLOCK / 2**20:g} MiB; is a quotation mark "
+                    "never closed? Longer texts can be imported from Parquet."
+                ) from error
             if "Empty CSV file" not in str(error):
                 raise
         if rest.quoted:

@@ -57,13 +57,22 @@ class RowReader:
         Raises:
             DatasetError: if a cell is missing or cannot be read; names the column.
         """
-        entries, space = self._parts["observation"], self._observation_space
+        return self._member("observation", self._observation_space, row)
+
+    def action(self, row: Mapping[str, str]) -> Action:
+        """The action of a row, what was done there.
+
+        Raises:
+            DatasetError: if a cell is missing or cannot be read; names the column.
+        """
+        return self._member("action", self._action_space, row)
+
+    def _member(self, role: str, space: Space, row: Mapping[str, str]) -> Any:
+        entries = self._parts[role]
         if not isinstance(space, spaces.Dict):  # a single part
             ((name, entry),) = entries.items()
-            return self._read(entry, row, "observation", name, space)
-        return {
-            name: self._read(entries[name], row, "observation", name, child) for name, child in space.spaces.items()
-        }
+            return self._read(entry, row, role, name, space)
+        return {name: self._read(entries[name], row, role, name, child) for name, child in space.spaces.items()}
 
     def reward(self, row: Mapping[str, str]) -> float:
         """The reward of a row, 0 if the import had none.

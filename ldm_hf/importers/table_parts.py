@@ -161,18 +161,19 @@ class Part:
     def _filled_texts(self, column: Cells, report: ColumnReport) -> pa.Array:
         """The cells as texts, empty ones filled by what the YAML says they mean."""
         texts, missing = column.texts(), self.entry.missing
-        filled = self._fill_order(column, report)
-        if missing in (REFUSE, PREVIOUS):
-            return texts.take(pa.array(filled))
+        rows = self._fill_order(column, report)
+        if rows is not None:
+            return texts.take(pa.array(rows))
+        if not column.empty.any():
+            return texts
         return pc.if_else(pa.array(column.empty), pa.scalar(missing, texts.type), texts)
 
-    def _fill_order(self, column: Cells, report: ColumnReport) -> np.ndarray:
-        """The row that each cell is taken from ``(N,)``: its own, or an earlier one of the episode."""
+    def _fill_order(self, column: Cells, report: ColumnReport) -> np.ndarray | None:
+        """The row that each cell is taken from ``(N,)``, its own or an earlier one of the episode, where some are."""
         report.missing = float(column.empty.mean())
-        rows, missing = np.arange(len(column)), self.entry.missing
-        empty = column.empty
+        rows, missing, empty = None, self.entry.missing, column.empty
         if missing == PREVIOUS and empty.any():
-            rows = np.maximum.accumulate(np.where(empty, -1, rows))
+            rows = np.maximum.accumulate(np.where(empty, -1, np.arange(len(column))))
             empty = (rows < 0) | (self.episodes[rows] != self.episodes)
         if missing in (REFUSE, PREVIOUS):
             first = " at the beginning of an episode" if missing == PREVIOUS else ""
@@ -262,6 +263,8 @@ class Part:
 
     def _check_bounds(self, column: Cells, values: np.ndarray) -> None:
         """Refuses numbers outside of the bounds that the YAML gives."""
+        if self.entry.low is None and self.entry.high is None:
+            return
         low = -np.inf if self.entry.low is None else self.entry.low
         high = np.inf if self.entry.high is None else self.entry.high
         for row in np.flatnonzero((values < low) | (values > high)):
@@ -299,7 +302,7 @@ class Part:
             if long:
                 report.notes.append(f"{long:,} numbers have more than 17 digits and were rounded to double precision")
         rows = self._fill_order(column, report)
-        if self.entry.missing in (REFUSE, PREVIOUS):
+        if rows is not None:
             return np.asarray(numbers[rows])
         if not column.empty.any():
             return numbers

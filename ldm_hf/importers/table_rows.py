@@ -32,6 +32,7 @@ class Table:
         """From now on gives these rows in this order; the rows count as they are arranged so far."""
         if len(order) == len(self) and (order[:-1] < order[1:]).all():
             return
+        order = order.astype(np.int32) if self.total < 2**31 else order
         self._order = order if self._order is None else self._order[order]
         self._last = None
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import UnwritableError
 
@@ -60,22 +61,31 @@ class TextColumn:
     def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
         self._blocks: list[tuple[int, int]] = []
+        self._length = self._size = 0
         self._schema = pa.schema([("", pa.string())])
 
     def add(self, block: pa.Array) -> None:
         """Adds texts ``(B,)`` of less than 2 GiB together."""
         batch = pa.RecordBatch.from_arrays([block], schema=self._schema)
         self._blocks.append(self._scratch.put(batch.serialize()))
+        self._length += len(block)
+        self._size += pc.sum(pc.binary_length(block)).as_py() or 0
 
     def read(self) -> pa.Array:
-        """All texts ``(N,)``."""
-        blocks = (
-            pa.ipc.read_record_batch(pa.py_buffer(self._scratch.get(*place)), self._schema).column(0)
-            for place in self._blocks
-        )
-        return pa.concat_arrays(
-            [pa.array([], pa.large_string()), *(block.cast(pa.large_string()) for block in blocks)]
-        )
+        """All texts ``(N,)``, laid behind each other without a copy of them beside it."""
+        ends, content = np.zeros(self._length + 1, np.int64), np.empty(self._size, np.uint8)
+        row = 0
+        for place in self._blocks:
+            message = pa.py_buffer(self._scratch.get(*place))
+            block = pa.ipc.read_record_batch(message, self._schema).column(0)
+            _, offsets, texts = block.buffers()
+            found = np.frombuffer(offsets, np.int32)[: len(block) + 1]
+            ends[row + 1 : row + 1 + len(block)] = ends[row] + found[1:] - found[0]
+            size = int(found[-1] - found[0])
+            if size:
+                content[ends[row] : ends[row] + size] = np.frombuffer(texts, np.uint8)[found[0] : found[-1]]
+            row += len(block)
+        return pa.LargeStringArray.from_buffers(self._length, pa.py_buffer(ends), pa.py_buffer(content))
 
 
 class NumberColumn:

@@ -285,10 +285,8 @@ class Times:
             np.asarray(pc.match_substring_regex(texts, ORDERS[most])) if counts[most] else np.zeros(len(texts), bool)
         )
         row = int(np.argmin(fits))
-        like = texts[int(np.argmax(fits))].as_py() if fits.any() else texts[0].as_py()
-        self.columns[0].refuse(
-            row, f"{texts[row].as_py()!r} is no time like {like!r}; " + HINT.format(column=self.name)
-        )
+        like = f"like {texts[int(np.argmax(fits))].as_py()!r}" if fits.any() else "that can be read without its format"
+        self.columns[0].refuse(row, f"{texts[row].as_py()!r} is no time {like}; " + HINT.format(column=self.name))
 
     def _refuse_unread(self, dates: pd.Series, texts: pa.Array, problem: str) -> None:
         """Refuses the first time that could not be read."""

@@ -25,6 +25,22 @@ def _sklearn(part: str) -> ModuleType:
         raise MissingExtraError("scikit-learn", extra="logs") from error
 
 
+class _Columns:
+    """The columns that hold anything: of those without a number, such as what came before a first step in episodes of
+    one step, scikit-learn's boosting cannot make bins.
+
+    Args:
+        features: features to learn from ``(N, F)``.
+    """
+
+    def __init__(self, features: np.ndarray) -> None:
+        self._there = ~np.isnan(features).all(axis=0)
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """The columns of any features ``(N, F)``; a column of zeros if there is none."""
+        return features[:, self._there] if self._there.any() else np.zeros((len(features), 1))
+
+
 class Classifier:
     """Probabilities of choices given features (`HistGradientBoostingClassifier`).
 
@@ -37,18 +53,18 @@ class Classifier:
         ensemble = _sklearn("ensemble")
         self.classes = np.unique(choices)
         rounds = int(np.clip(TREES // len(self.classes), *ROUNDS))
-        self._model = None
+        self._model, self._columns = None, _Columns(features)
         if len(self.classes) > 1:
             self._model = ensemble.HistGradientBoostingClassifier(
                 max_iter=rounds, early_stopping=False, random_state=0
             )
-            self._model.fit(features, choices)
+            self._model.fit(self._columns(features), choices)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Probabilities ``(N, len(classes))``."""
         if self._model is None:
             return np.ones((len(features), 1))
-        return np.asarray(self._model.predict_proba(features))
+        return np.asarray(self._model.predict_proba(self._columns(features)))
 
     def of(self, features: np.ndarray, choices: np.ndarray) -> np.ndarray:
         """Probability of one choice a row ``(N,)``; 0 for one that was never logged."""
@@ -73,13 +89,14 @@ class Regressor:
 
     def __init__(self, features: np.ndarray, numbers: np.ndarray, loss: str = "squared_error") -> None:
         boosting = _sklearn("ensemble").HistGradientBoostingRegressor
+        self._columns = _Columns(features)
         self._model = boosting(loss=loss, max_iter=ROUNDS[1], early_stopping=False, random_state=0).fit(
-            features, numbers
+            self._columns(features), numbers
         )
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Predictions ``(N,)``."""
-        return np.asarray(self._model.predict(features))
+        return np.asarray(self._model.predict(self._columns(features)))
 
 
 def nearest(train: np.ndarray, test: np.ndarray) -> np.ndarray:

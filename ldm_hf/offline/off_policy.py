@@ -83,7 +83,8 @@ class FittedQ:
         for _ in range(self.sweeps):
             drawn = rng.permutation(len(later))[:DRAWN]
             self._regressor = Regressor(inputs[drawn], (rows.reward + later)[drawn])
-            later[goes_on] = self._regressor(following)
+            if len(following):
+                later[goes_on] = self._regressor(following)
 
     def __call__(self, rows: Rows, actions: np.ndarray) -> np.ndarray:
         """Expected sum of rewards from each row on if it takes ``actions`` ``(N, E)``, ``(N,)``."""

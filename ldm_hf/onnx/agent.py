@@ -8,7 +8,7 @@ from typing import Any
 from ..agent import EnvironmentOrSpaces, LDMAgent
 from ..compiled.running import OnnxStep
 from ..layout_ldm import EnvironmentLayout
-from ..spaces import Space, check_same
+from ..spaces import check_same
 from .files import GRAPH, SHAPES, read_layout
 
 
@@ -69,10 +69,8 @@ class OnnxAgent(LDMAgent):
         step.check(layout)
         return cls(step, layout, env, **kwargs)
 
-    def _find_layout(
-        self, observation_space: Space, action_space: Space, environment: str | None, env_id: str | None
-    ) -> EnvironmentLayout:
-        layout = self._exported
-        check_same(layout.observation_space, observation_space, f"the observation space of {layout.name}")
-        check_same(layout.action_space, action_space, f"the action space of {layout.name}")
+    def _find_layout(self, environment: str | None) -> EnvironmentLayout:
+        layout, interface = self._exported, self.interface
+        check_same(layout.observation_space, interface.observation_space, f"the observation space of {layout.name}")
+        check_same(layout.action_space, interface.action_space, f"the action space of {layout.name}")
         return layout

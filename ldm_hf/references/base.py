@@ -28,12 +28,16 @@ class Reference:
         worlds: class names of the environments that it is meant for.
         vectorised: whether `act` also takes the stacked observations of several environments, and keeps no state
             between steps.
+        searches: how many sets of its parameters `ldm reference --tune` tries.
+        twice: first steps of an episode whose rewards count twice in that search: faster is better.
     """
 
     name: str | None = None
     method = "heuristic"
     worlds: tuple[str, ...] = ()
     vectorised = False
+    searches = 70
+    twice = 0
 
     def __init__(self, env: gymnasium.Env) -> None:
         """Makes the policy; parameters of a subclass come from the row's ``reference_kwargs``.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,13 +28,14 @@ from .base import METHODS, Reference
 from .learned.policy import training_record
 from .learned.training import train_reference
 from .loading import build_reference, known_policies, policy_of
-from .records import Attempt, Record
+from .records import Attempt, Record, TrainingRecord
 from .tuning import tune
 
 logger = logging.getLogger(__name__)
 
 EPISODES = 50  # fewest episodes of a measurement
 PILOT_EPISODES = 5  # episodes that choose parameters, on other seeds
+TUNING_EPISODES = 8  # episodes that tune numbers, at most
 SHORTEST_TRAINING = 30.0  # seconds; less time teaches nothing
 LONGEST_EPISODE = 100_000  # steps; random actions take 35,000 in CliffWalking-v1, some policies would never finish
 LAST_RESORTS = ("constant", "gait", "rl")  # tried wherever possible; never good enough by themselves
@@ -105,7 +107,7 @@ def candidates(spec: EnvironmentSpec, env: gymnasium.Env) -> list[str]:
     """Names of the policies to try, in this order.
 
     First what the row names, then what fits in order of increasing cost, then a constant action, an open-loop gait, and
-    reinforcement learning.
+    learning.
     """
     policies = known_policies()
     fitting = [name for name, policy in policies.items() if name not in LAST_RESORTS and policy.fits(env)]
@@ -122,6 +124,7 @@ def find_reference(
     seed: int = 0,
     force: bool = False,
     tuned: bool = False,
+    learning: Kwargs | None = None,
 ) -> Record:
     """Finds the reference policy of one environment; continues an interrupted search.
 
@@ -132,6 +135,7 @@ def find_reference(
         seed: seed of the training.
         force: forget what was tried before.
         tuned: search for the parameters of policies that have some to be tuned.
+        learning: settings of learning, as a row's ``reference_kwargs`` of ``rl`` are; see `train_reference`.
 
     Returns:
         The record, which is in the sub-folder, too.
@@ -165,9 +169,10 @@ def find_reference(
             continue  # not tried: a larger budget may
         note(name)
         try:
-            record.attempts.append(_attempt(spec, folder, name, deadline, seed, force))
+            train = partial(train_reference, spec, folder, seed=seed, force=force, learning=learning)
+            record.attempts.append(_attempt(spec, folder, name, deadline, train))
             if tuned and name != "rl" and _has_numbers(policy_of(spec.name, name)):
-                record.attempts.append(_attempt(spec, folder, name, deadline, seed, force, tuned))
+                record.attempts.append(_attempt(spec, folder, name, deadline, train, tuned))
         except OutOfTime as error:  # the same
             logger.info("%s (%s)", error, name)
             continue
@@ -188,6 +193,7 @@ def find_references(
     limit: float | None = None,
     on_record: Callable[[Record], None] = lambda record: None,
     tuned: bool = False,
+    learning: Kwargs | None = None,
     executor: Executor = run_tasks,
 ) -> dict[str, LDMError]:
     """Finds the references of many environments, those that need no training first; see `find_reference`.
@@ -203,6 +209,7 @@ def find_references(
             other processes.
         on_record: function that receives every record when it is finished.
         tuned: search for the parameters of policies that have some to be tuned.
+        learning: settings of learning, as a row's ``reference_kwargs`` of ``rl`` are; see `train_reference`.
         executor: runs the processes, here or in a cluster.
 
     Returns:
@@ -210,7 +217,7 @@ def find_references(
     """
     ordered = sorted(specs, key=lambda spec: (spec.reference == "rl", spec.reference is None))
     tasks = {spec.name: (spec,) for spec in ordered}
-    search = partial(find_reference, budget=budget, seed=seed, force=force, tuned=tuned)
+    search = partial(find_reference, budget=budget, seed=seed, force=force, tuned=tuned, learning=learning)
     failures: dict[str, LDMError] = {}
     better = 0
     with tqdm(total=len(tasks), desc="reference", unit="environment") as bar:
@@ -237,14 +244,19 @@ def _bury(spec: EnvironmentSpec, folder: Path, failure: LDMError) -> None:
 
 
 def _attempt(
-    spec: EnvironmentSpec, folder: str | Path, name: str, deadline: float, seed: int, force: bool, tuned: bool = False
+    spec: EnvironmentSpec,
+    folder: str | Path,
+    name: str,
+    deadline: float,
+    train: Callable[..., TrainingRecord],
+    tuned: bool = False,
 ) -> Attempt:
     """Makes or trains one policy and measures it; what goes wrong is part of the record."""
     started = time.monotonic()
     attempt = Attempt(name, {}, "rl" if name == "rl" else policy_of(spec.name, name).method)
     try:
         if name == "rl":
-            attempt.training = train_reference(spec, folder, deadline - started, seed, force)
+            attempt.training = train(budget=deadline - started)
             deadline = math.inf
         elif name == spec.reference and not tuned:
             attempt.kwargs = spec.reference_kwargs
@@ -278,6 +290,12 @@ def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline
         variants, tunable = policy_class.variants(env), policy_class.tunable(env) if tuned else {}
     if len(variants) == 1 and not tunable:
         return variants[0]
+    if tunable:
+        start = spec.reference_kwargs if name == spec.reference else {}
+        with opened(spec) as env:
+            limited = EpisodeLimits(env, spec.name, deadline)
+            found: Kwargs = tune(tunable, partial(_returns, limited, policy_class), policy_class.searches, start=start)
+        return found
 
     def value(kwargs: Kwargs) -> float:
         try:
@@ -288,10 +306,23 @@ def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline
         except LDMError:  # for instance, its episodes do not end
             return -math.inf
 
-    if tunable:
-        return tune(tunable, value)
     values = [value(kwargs) for kwargs in variants]
     return variants[values.index(max(values))]
+
+
+def _returns(env: gymnasium.Env, policy_class: type[Reference], kwargs: Kwargs) -> Iterator[float]:
+    """Returns of the episodes by which parameters are tuned, one after the other."""
+    policy = policy_class(env, **kwargs)
+    for seed in range(SELECTION_SEED, SELECTION_SEED + TUNING_EPISODES):
+        observation, info = env.reset(seed=seed)
+        policy.reset(env)
+        total = 0.0
+        for step in itertools.count():
+            observation, reward, terminated, truncated, info = env.step(policy.act(env, observation, info))
+            total += float(reward) * (2 if step < policy_class.twice else 1)
+            if terminated or truncated:
+                break
+        yield total
 
 
 def _good(record: Record, threshold: float | None) -> bool:

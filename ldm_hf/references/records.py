@@ -37,7 +37,7 @@ class TrainingRecord(TypedDict, total=False):
 
     Attributes:
         method: ``rl``.
-        algorithm: PPO, SAC or TQC.
+        algorithm: ARS, PPO, SAC or TQC.
         seconds: time of all configurations.
         steps: environment steps of the best configuration.
         score: mean return of the policy during training.

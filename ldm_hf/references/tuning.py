@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..environments.building import Kwargs
 
+SHARE = 4  # of many numbers, as many as this are changed at once: more spoil each other
+LOSS = 0.05  # a set is given up once it has lost this share of a mean return to the best in the episodes so far
 GAIN = 1.002  # a better mean by less than this factor is chance
 
 
@@ -18,21 +20,21 @@ class Number:
 
     Args:
         start: value to begin with.
-        step: typical change; that of the logarithm, if it is a factor.
+        step: typical change, of all or of each; that of the logarithm, if it is a factor.
         low: smallest value.
         high: largest value.
         factor: whether changes multiply.
     """
 
     start: float | tuple[float, ...]
-    step: float
+    step: float | tuple[float, ...]
     low: float = -np.inf
     high: float = np.inf
     factor: bool = False
 
     def moved(self, value: np.ndarray, change: np.ndarray) -> np.ndarray:
         """The value after a change in units of the step."""
-        change = self.step * change
+        change = np.asarray(self.step) * change
         moved = value * np.exp(change) if self.factor else value + change
         inside: np.ndarray = np.minimum(np.maximum(moved, self.low), self.high)
         return inside
@@ -42,21 +44,28 @@ Tunable = dict[str, Number | tuple[object, ...]]
 """Parameters of a policy by name: numbers, or the choices that there are, the first of which is the start."""
 
 
-def tune(tunable: Tunable, value_of: Callable[[Kwargs], float], evaluations: int = 70, seed: int = 0) -> Kwargs:
-    """The parameters with the highest value that a search finds.
+def tune(
+    tunable: Tunable,
+    returns_of: Callable[[Kwargs], Iterable[float]],
+    evaluations: int = 70,
+    seed: int = 0,
+    start: Kwargs | None = None,
+) -> Kwargs:
+    """The parameters with the highest mean return that a search finds.
 
     Args:
         tunable: what may change.
-        value_of: value of a set of parameters, the same at every call.
+        returns_of: returns of a set of parameters in some episodes, the same and as many at every call; iterated over
+            only while the set may still be better than the best.
         evaluations: how many sets to try.
         seed: seed of the random changes.
+        start: parameters to begin with; those that are not tunable stay.
     """
     numbers = {name: kind for name, kind in tunable.items() if isinstance(kind, Number)}
-    best: Kwargs = {
-        name: np.atleast_1d(np.asarray(kind.start, float)) if isinstance(kind, Number) else kind[0]
-        for name, kind in tunable.items()
-    }
-    highest, left = value_of(_plain(best, numbers)), evaluations - 1
+    best: Kwargs = {name: kind.start if isinstance(kind, Number) else kind[0] for name, kind in tunable.items()}
+    best |= start or {}
+    best |= {name: np.atleast_1d(np.asarray(best[name], float)) for name in numbers}
+    highest, left = list(returns_of(_plain(best, numbers))), evaluations - 1
     known = [_plain(best, numbers)]
 
     def attempt(changes: Kwargs) -> bool:
@@ -66,10 +75,16 @@ def tune(tunable: Tunable, value_of: Callable[[Kwargs], float], evaluations: int
             return False
         left -= 1
         known.append(_plain(tried, numbers))
-        value = value_of(known[-1])
-        better = value > highest + abs(highest) * (GAIN - 1)
+        returns: list[float] = []
+        gained, usual = 0.0, float(np.mean(np.abs(highest)))
+        for reached, before in zip(returns_of(known[-1]), highest, strict=True):
+            returns.append(reached)
+            gained += reached - before
+            if gained < -LOSS * usual:
+                return False
+        better = gained > abs(sum(highest)) * (GAIN - 1)
         if better:
-            best, highest = tried, value
+            best, highest = tried, returns
         return better
 
     for name, kind in tunable.items():
@@ -85,7 +100,9 @@ def tune(tunable: Tunable, value_of: Callable[[Kwargs], float], evaluations: int
         if left <= 0:
             break
         changes = {
-            name: kind.moved(best[name], width * rng.normal(size=len(best[name]))) for name, kind in numbers.items()
+            name: kind.moved(best[name], width * rng.normal(size=size) * (rng.random(size) < SHARE / size))
+            for name, kind in numbers.items()
+            if (size := len(best[name]))
         }
         width = min(1.0, width * 1.5) if attempt(changes) else max(0.1, width * 0.88)
     return _plain(best, numbers)

@@ -12,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ldm_hf import LDMAgent
+from ldm_hf.errors import ArgumentError, SpaceMismatchError
 
 from ..strategies import action_spaces, observation_spaces
 from ..toys import (
+    ACTION,
     CHOICE,
     NEXT_STEP,
+    OBSERVATION,
     POINT,
     SAME_STEP,
     Fixed,
@@ -124,6 +127,34 @@ def test_the_context_goes_across_episodes(tiny):
     continued, fresh, after_reset = recorder.logits
     assert difference(continued, fresh) > 0.1
     assert difference(after_reset, fresh) == 0
+
+
+def test_actions_of_others_are_in_the_history(tiny):
+    """An agent that is told of another's actions thinks what that one thinks."""
+    acting, told = (LDMAgent(*tiny, (OBSERVATION, ACTION), deterministic=False, seed=seed) for seed in (0, 1))
+    OBSERVATION.seed(0)
+    proposals = []
+    with Recorder(tiny[0]) as recorder:
+        for step in range(6):
+            observation = OBSERVATION.sample()
+            done, own = (agent.act(observation, step, False, False) for agent in (acting, told))
+            told.executed(done)
+            proposals.append((done["choice"], own["choice"]))
+    thoughts = zip(recorder.logits[::2], recorder.logits[1::2], strict=True)
+    assert max(difference(*pair) for pair in thoughts) == 0
+    assert any(done != own for done, own in proposals)
+
+
+def test_actions_of_others_in_some_lanes(tiny):
+    agent = LDMAgent(*tiny, (POINT, CHOICE), num_envs=3)
+    with pytest.raises(ArgumentError, match="replaces what act"):
+        agent.executed(np.zeros(3, int))
+    chosen = agent.act(np.zeros((3, 2), np.float32))
+    others = (chosen + 1) % 5
+    agent.executed(others, [1])
+    assert agent.state.positions[:, 0].tolist() == [chosen[0], others[1], chosen[2]]
+    with pytest.raises(SpaceMismatchError, match=r"7\) is no action of Discrete"):
+        agent.executed(np.full(3, 7))
 
 
 def test_an_episode_that_its_user_breaks_off_is_seen_as_truncated(tiny):

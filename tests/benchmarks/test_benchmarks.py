@@ -34,6 +34,7 @@ COMMANDS = {
     ],
     "loading": ["--counts", "1", "3", "--repeats", "1"],
     "acting": [*RACE, "--ids", "CartPole-v1", "--steps", "20", "--without-compiler"],
+    "importing": ["--gigabytes", "0.001"],
     "int8": ["--ids", "CartPole-v1", "--episodes", "1"],
 }
 REAL = ("isolation", "ray_executor", "threads")  # talk to the Python processes that they start through further files
@@ -47,6 +48,7 @@ def test_every_benchmark_is_run_here():
         "encoders",
         "encoder_parts",
         "few_shot",
+        "formats",
         "logs",
         "ray_executor",
         "retrieval",

@@ -1,4 +1,4 @@
-"""benchmarks/logs.py at toy size."""
+"""benchmarks/logs.py and formats.py at toy size."""
 
 import json
 import sys
@@ -8,12 +8,19 @@ import pytest
 
 from .. import fork_server
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "logs.py"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.mark.soak
 def test_estimates_stand_beside_the_truth(tmp_path):
-    command = [sys.executable, str(SCRIPT), "--work", str(tmp_path / "work"), "--json", str(tmp_path / "logs.json")]
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "logs.py"),
+        "--work",
+        str(tmp_path / "work"),
+        "--json",
+        str(tmp_path / "logs.json"),
+    ]
     command += ["--simulators", "BaseStock-v0", "--logged", "20", "--episodes", "4", "--updates", "4", "--window", "4"]
     result = fork_server.run(command, timeout=900, nested=False)
     assert result.returncode == 0, result.stderr[-2000:]
@@ -23,3 +30,14 @@ def test_estimates_stand_beside_the_truth(tmp_path):
     text = (tmp_path / "logs.md").read_text()
     assert "## Cloning a log of mixed quality" in text and text.count("| BaseStock-v0 |") == 7
     assert (tmp_path / "logs.png").exists()
+
+
+@pytest.mark.soak
+def test_logs_of_public_formats_are_judged(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "formats.py"), "--work", str(tmp_path / "work")]
+    command += ["--json", str(tmp_path / "formats.json"), "--formats", "JAT", "--share", "0.02", "--updates", "3"]
+    result = fork_server.run(command, timeout=900, nested=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    (row,) = json.loads((tmp_path / "formats.json").read_text())["rows"]
+    assert row["format"] == "JAT" and 0 < row["test rows"] < row["train rows"]
+    assert 0 <= row["LDM"] <= 1 and 0 <= row["gradient boosting"] <= 1

@@ -53,6 +53,10 @@ def test_rows_become_what_the_import_stored(tmp_path, single):
             assert np.array_equal(value, steps["observation"][path][number]), (path, number)
         assert reader.reward(row) == steps["reward"][number]
         action = unflatten(stream.action_space, {path: values[number] for path, values in steps["action"].items()})
+        done = reader.action(row)
+        assert done in stream.action_space
+        for path, value in flatten(stream.action_space, done).items():
+            assert np.array_equal(value, steps["action"][path][number]), (path, number)
         for column, cell in reader.cells(action).items():
             assert cell == row[column].replace(".", ""), column
 

@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from ldm_hf.errors import DatasetError, UnwritableError
 from ldm_hf.importers import open_source, preview
+from ldm_hf.importers.precision import single_suffices
 
 BASE = {"name": "T-v0", "observation": {"level": {}}, "action": {"pump": {}}}
 LOG = "level,pump\n1.5,on\n2.5,off\n"
@@ -141,6 +142,25 @@ def test_dates_and_durations_of_pandas_are_no_choices(tmp_path):
 
 
 # --- digits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pair", ["9999999990.01 10000000000.00", "9999999990.01 0.5", "16777216 16777216.5", "0.1 0.10000000149011612"]
+)
+def test_a_number_that_single_precision_rounds_onto_another_keeps_both_apart(tmp_path, pair):
+    first, second = pair.split()
+    source = opened(tmp_path, f"level,pump\n{first},on\n{second},off\n")
+    assert levels(source) == [[float(first), float(second)]]
+
+
+def test_numbers_with_more_digits_than_a_single_are_no_singles(tmp_path):
+    """Only what is a single, written with as many digits as it has, is one: not what happens to be near one."""
+    singles = np.random.default_rng(0).lognormal(0, 9, 300).astype(np.float32)
+    for digits in (10, 12, 16, 17):
+        written = [f"{float(x):.{digits}g}" for x in singles]
+        assert single_suffices(np.array(written, float)), digits
+    for near in singles.astype(float) * (1 + 3e-10):
+        assert not single_suffices(np.array([near]))
 
 
 def test_different_numbers_stay_different(tmp_path):
@@ -471,3 +491,30 @@ def test_what_is_empty_for_one_part_is_a_word_for_another(tmp_path):
     source = opened(tmp_path, "mode\nauto\noff\nauto\n", **parts, action={"mode": {"values": ["off", "auto"]}})
     (episode,) = source.episodes()
     assert episode["observation"].tolist() == [0, 0, 0] and episode["action"].tolist() == [1, 0, 1]
+
+
+# --- what no notation covers -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [np.array([1 + 2j, 3]), pd.period_range("2026-01", "2026-02", freq="M"), pd.interval_range(0, 2)],
+    ids=["complex", "periods", "intervals"],
+)
+def test_types_that_are_no_numbers_words_or_dates_are_named(tmp_path, cells):
+    with pytest.raises(DatasetError, match=r"column level: row 1: cells of type .* are no numbers, words or dates"):
+        opened(tmp_path, pd.DataFrame({"level": cells, "pump": ["on", "off"]}))
+
+
+def test_times_in_no_known_notation_ask_for_their_format(tmp_path):
+    with pytest.raises(DatasetError, match=r"'2016-W12' is no time that can be read without its format"):
+        opened(tmp_path, "t,level,pump\n2016-W12,1,on\n2017-W01,2,off\n", time="t")
+
+
+def test_a_row_that_is_larger_than_a_block_is_told(tmp_path):
+    text = {"pump": {"text": "true"}}
+    assert levels(opened(tmp_path, f"level,pump\n1,{'x' * 2**20}\n2,off\n", action=text)) == [[1, 2]]
+    with pytest.raises(
+        DatasetError, match=r"a row behind row 0 has more than 2 MiB; is a quotation mark never closed"
+    ):
+        opened(tmp_path, f"level,pump\n1,{'x' * 2**22}\n2,off\n", action=text)

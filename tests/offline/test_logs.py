@@ -232,6 +232,20 @@ def test_long_episodes_are_compared_in_pieces_as_long_as_the_estimate_looks_ahea
     assert abs(found["fitted_q"]["mean"]) < 0.3  # the model walks back to the middle
 
 
+def test_episodes_of_one_step_have_no_history_to_learn_from():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 1))
+    move = (x > 0).astype(float)
+    rows = rows_of(np.concatenate([x, np.full((200, 1), np.nan)], 1), move, move, move[:, 0], 1)
+    elements = [Element("move", True)]
+    behaviour = behaviour_of(rows, elements)
+    found = compare(rows, baselines(rows, rows, elements, behaviour), elements)["move"]["contenders"]
+    assert found["gradient boosting"]["mean"] > 0.95
+    assert estimate_returns(rows, rows, behaviour)["fitted_q"]["mean"] == pytest.approx(move.mean(), abs=0.05)
+    blind = rows_of(np.full((200, 1), np.nan), move, move, move[:, 0], 1)
+    assert behaviour_of(blind, elements)[0](blind.features).shape == (200, 2)
+
+
 def test_the_command_writes_a_report_a_person_can_read(plant, monkeypatch):
     monkeypatch.setenv("COLUMNS", "250")
     output = plant / "new" / "report.json"

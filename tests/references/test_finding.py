@@ -215,7 +215,7 @@ def test_what_is_finished_is_not_done_again(policies, counted, tmp_path):
 
 
 def test_a_larger_budget_goes_on_where_nothing_was_good(policies, counted, tmp_path, monkeypatch):
-    monkeypatch.setattr(factory, "train_reference", lambda *arguments: {"algorithm": "none"})
+    monkeypatch.setattr(factory, "train_reference", lambda *arguments, **settings: {"algorithm": "none"})
     monkeypatch.setattr(factory, "SHORTEST_TRAINING", 5.0)
     assert [a.reference for a in find_reference(LEVERS, tmp_path, budget=1).attempts] == ["constant"]
     assert counted["made"] == 2

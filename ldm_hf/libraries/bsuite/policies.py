@@ -26,26 +26,25 @@ def _bandit(world: World) -> int:
 
 def _balance(world: World) -> int:
     """Linear feedback on the state; no push while little force is needed."""
-    force = _feedback(world._state)
-    return STAY if abs(force) < 5 else RIGHT if force > 0 else LEFT
-
-
-def _feedback(state: World) -> float:
-    """The force on the cart in newtons."""
+    state = world._state
     angle = (state.theta + np.pi) % (2 * np.pi) - np.pi
-    return float(1.0 * state.x + 2.2 * state.x_dot + 35.0 * angle + 8.0 * state.theta_dot)
+    return _pushed(1.5 * state.x + 3.5 * state.x_dot + 40.7 * angle + 13.7 * state.theta_dot, 1.3)
+
+
+def _pushed(force: float, enough: float) -> int:
+    """The push in the direction of a force in newtons that is large enough."""
+    return STAY if abs(force) < enough else RIGHT if force > 0 else LEFT
 
 
 def _swing_up(world: World) -> int:
     """Energy pumping (Astrom & Furuta 2000) that keeps the cart near the middle, then `_balance`."""
     state = world._state
     cosine = np.cos(state.theta)
-    if cosine > 0.85 and abs(state.theta_dot) < 4:
+    if cosine > 0.72 and abs(state.theta_dot) < 6:
         return _balance(world)
     # half a metre to the centre of mass; 0 at rest at the top
     energy = state.theta_dot**2 / 2 * (2 / 3) + 9.8 * (cosine - 1)
-    push = energy * state.theta_dot * cosine - 2.0 * state.x - 1.5 * state.x_dot
-    return STAY if abs(push) < 1 else RIGHT if push > 0 else LEFT
+    return _pushed(0.56 * energy * state.theta_dot * cosine - 9.9 * state.x - 3.7 * state.x_dot, 0.12)
 
 
 def _catch(world: World) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.references.control import bounded, regulator
+from ldm_hf.references.tuning import Number, Tunable
 from ldm_hf.spaces import Action, Info, Observation
 
 if TYPE_CHECKING:
@@ -84,12 +85,33 @@ class SuiteRegulator(_Suite):
 
 
 class SuiteCartPole(SuiteRegulator):
-    """Swings the pole up by its energy (Astrom & Furuta 2000), then regulates it."""
+    """Swings the pole up by its energy (Astrom & Furuta 2000) while the cart stays near the middle, then regulates it.
+
+    Args:
+        env: not used.
+        near: angle from the top in radians below which it regulates.
+        pump: gain on the missing energy.
+        centre: gain on the place of the cart while it swings.
+        damping: gain on the speed of the cart while it swings.
+        effort: cost of the square of a control, relative to that of a position.
+        speed: cost of the square of a speed, relative to that of a position.
+    """
 
     name = "suite_cartpole"
     domains: tuple[str, ...] = ("cartpole",)
-    near = 0.5  # radians from the top
-    pump = 2.0  # gain on the missing energy
+
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        near: float = 1.2,
+        pump: float = 1.05,
+        centre: float = 1.15,
+        damping: float = 1.8,
+        effort: float = 1.0,
+        speed: float = 0.43,
+    ) -> None:
+        super().__init__(env, effort, speed)
+        self.near, self.pump, self.centre, self.damping = near, pump, centre, damping
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
@@ -100,13 +122,24 @@ class SuiteCartPole(SuiteRegulator):
     def variants(cls, env: gymnasium.Env) -> list[dict[str, object]]:
         return [{}]
 
+    @classmethod
+    def tunable(cls, env: gymnasium.Env) -> Tunable:
+        return {
+            "near": Number(1.2, 0.2, 0.1, 1.5),
+            "pump": Number(1.05, 0.3, factor=True),
+            "centre": Number(1.15, 0.3, factor=True),
+            "damping": Number(1.8, 0.3, factor=True),
+            "effort": Number(1.0, 0.5, factor=True),
+            "speed": Number(0.43, 0.5, factor=True),
+        }
+
     def control(self, model: MjModel, data: MjData, places: np.ndarray, speeds: np.ndarray) -> np.ndarray:
         places[1] = _wrapped(places[1])
         if abs(places[1]) < self.near:
             return super().control(model, data, places, speeds)
         # twice the energy by mass of a pole of one metre; 0 at rest at the top
         energy = speeds[1] ** 2 / 3 + GRAVITY * (np.cos(places[1]) - 1)
-        force = self.pump * energy * speeds[1] * np.cos(places[1]) - 0.3 * places[0] - 0.1 * speeds[0]
+        force = self.pump * energy * speeds[1] * np.cos(places[1]) - self.centre * places[0] - self.damping * speeds[0]
         return np.array([force])
 
 

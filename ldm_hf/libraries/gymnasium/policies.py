@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import gymnasium
 import numpy as np
 
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.references.control import bounded, regulator
+from ldm_hf.references.scripts import numbers_of, with_numbers
+from ldm_hf.references.tuning import Tunable
 from ldm_hf.spaces import Action, Info, Observation
 
 
@@ -36,6 +40,66 @@ class MountainCar(Reference):
         if isinstance(env.action_space, gymnasium.spaces.Box):
             return np.array([1.0 if forward else -1.0], np.float32)
         return np.int64(2 if forward else 0)
+
+
+class MountainCarPlanner(Reference):
+    """The fastest way, or the one of least effort, up the hill by value iteration.
+
+    Costs to go are interpolated on a grid of places and speeds.
+
+    Args:
+        env: the environment, whose engine, gravity and goal count.
+        cells: cells of the grid in each direction.
+        sweeps: sweeps over the grid at most.
+    """
+
+    name = "mountain_car_planner"
+    method = "planner"
+    worlds: tuple[str, ...] = ("MountainCarEnv", "Continuous_MountainCarEnv")
+
+    def __init__(self, env: gymnasium.Env, cells: int = 150, sweeps: int = 400) -> None:
+        self.world, self.continuous = inside(env), isinstance(env.action_space, gymnasium.spaces.Box)
+        # a step costs something where the effort counts, too: the sooner of two equal ways
+        self.pushes = np.linspace(-1, 1, 5 if self.continuous else 3)
+        self.costs = 0.1 * self.pushes**2 + 0.02 if self.continuous else np.ones(3)
+        self.low = np.array([self.world.min_position, -self.world.max_speed])
+        self.size = (np.array([self.world.max_position, self.world.max_speed]) - self.low) / cells
+        self.cells, self.values = cells, np.full((cells + 1, cells + 1), 200.0)  # far, until a way is found
+        grid = self.low + self.size * np.moveaxis(np.mgrid[: cells + 1, : cells + 1], 0, -1)
+        places, speeds, arrived = self._after(grid[..., 0], grid[..., 1])
+        corners, shares = self._corners(places, speeds)
+        for _ in range(sweeps):
+            to_go = (self.values.ravel()[corners] * shares).sum(0)
+            before, self.values = self.values, (self.costs + np.where(arrived, 0.0, to_go)).min(-1)
+            if np.abs(self.values - before).max() < self.costs.min() / 10:
+                break
+
+    def _after(self, places: np.ndarray, speeds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Place, speed, and whether the goal is reached, a step after each push: ``(..., pushes)``."""
+        world = self.world
+        engine, gravity = (world.power, 0.0025) if self.continuous else (world.force, world.gravity)
+        speed = speeds[..., None] + self.pushes * engine - gravity * np.cos(3 * places[..., None])
+        speed = np.clip(speed, -world.max_speed, world.max_speed)
+        place = np.clip(places[..., None] + speed, world.min_position, world.max_position)
+        speed = np.where((place == world.min_position) & (speed < 0), 0.0, speed)
+        return place, speed, (place >= world.goal_position) & (speed >= world.goal_velocity)
+
+    def _corners(self, places: np.ndarray, speeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the four corners of the grid around each state, and their shares: ``(4, ...)``."""
+        steps = (np.stack([places, speeds], axis=-1) - self.low) / self.size
+        first = np.clip(steps.astype(int), 0, self.cells - 1)
+        i, j = first[..., 0], first[..., 1]
+        x, y = np.moveaxis(steps - first, -1, 0)
+        index = i * (self.cells + 1) + j
+        corners = np.stack([index, index + 1, index + self.cells + 1, index + self.cells + 2])
+        return corners, np.stack([(1 - x) * (1 - y), (1 - x) * y, x * (1 - y), x * y])
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        places, speeds, arrived = self._after(*(np.array(part, float) for part in observation))
+        corners, shares = self._corners(places, speeds)
+        to_go = (self.values.ravel()[corners] * shares).sum(0)
+        best = int(np.argmin(self.costs + np.where(arrived, 0.0, to_go)))
+        return np.array([self.pushes[best]], np.float32) if self.continuous else np.int64(best)
 
 
 class Acrobot(Reference):
@@ -81,6 +145,41 @@ class LunarLander(Reference):
         from gymnasium.envs.box2d.lunar_lander import heuristic
 
         return np.asarray(heuristic(env, observation), env.action_space.dtype)
+
+
+class BipedalWalker(Reference):
+    """The walk that Gymnasium ships with the environment, with other numbers: its own fall over.
+
+    Args:
+        env: not used.
+        numbers: the numbers with a decimal point in the text of the script, in their order; by default as it has them.
+    """
+
+    name = "bipedal_walker"
+    method = "scripted"
+    worlds: tuple[str, ...] = ("BipedalWalker",)
+    searches = 300
+
+    def __init__(self, env: gymnasium.Env, numbers: Sequence[float] | None = None) -> None:
+        script = self.script()
+        self.script_class = script if numbers is None else with_numbers(script, numbers, integers=False)
+
+    @classmethod
+    def tunable(cls, env: gymnasium.Env) -> Tunable:
+        return {"numbers": numbers_of(cls.script(), integers=False)}
+
+    @staticmethod
+    def script() -> type:
+        """The class of the script."""
+        from gymnasium.envs.box2d.bipedal_walker import BipedalWalkerHeuristics
+
+        return BipedalWalkerHeuristics
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.walk = self.script_class()
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        return np.asarray(self.walk.step_heuristic(observation), np.float32)
 
 
 class LinearRegulator(Reference):

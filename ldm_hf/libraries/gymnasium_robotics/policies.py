@@ -13,21 +13,23 @@ from ldm_hf.references.control import bounded
 from ldm_hf.references.search import cell_towards, steps_to
 from ldm_hf.spaces import Action, Info, Observation
 
-ABOVE = np.array([0, 0, 0.1])  # metres; from an object to the place from which it is approached
+FLAT = np.array([1, 1, 0])
+UP = np.array([0, 0, 1])
 
 
 class _Gripper(Reference):
     """A gripper whose observations begin with its place, and whose actions begin with its movement."""
 
-    gain = 10.0
+    gain = 20.0
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         space = env.action_space
         assert isinstance(space, gymnasium.spaces.Box)
         places = (observation["observation"][:3], observation["achieved_goal"], observation["desired_goal"])
         aim, fingers = self.move(*(np.asarray(place, float) for place in places))
+        movement = self.gain * (aim - places[0])
         action = np.zeros(space.shape, space.dtype)
-        action[:3] = np.clip(self.gain * (aim - places[0]), -1, 1)
+        action[:3] = movement / max(1, np.abs(movement).max())  # in a straight line, also at full speed
         action[3:] = fingers  # there is such an entry where the fingers move; 1 opens them
         return action
 
@@ -43,58 +45,73 @@ class _Gripper(Reference):
 
 
 class PickAndPlace(_Gripper):
-    """Opens above the object, goes down, closes, and carries it to the goal."""
+    """Opens on a slope down to the object, closes, and carries it to the goal.
+
+    Args:
+        env: not used.
+        wait: steps for which the fingers close before the gripper moves off.
+    """
 
     name = "pick_and_place"
     worlds = ("MujocoFetchPickAndPlaceEnv", "PandaPickAndPlaceEnv")
+
+    def __init__(self, env: gymnasium.Env, wait: int = 3) -> None:
+        self.wait = wait
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
         # the gripper is moved, not the joints
         return super().fits(env) and env.action_space.shape == (4,)
 
+    @classmethod
+    def variants(cls, env: gymnasium.Env) -> list[dict[str, object]]:
+        return [{"wait": wait} for wait in (2, 3)]
+
     def reset(self, env: gymnasium.Env) -> None:
         self.closing = 0  # steps for which the fingers have been closing
 
     def move(self, gripper: np.ndarray, thing: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, float]:
         away = gripper - thing
-        if np.linalg.norm(away) > 0.03:  # not in the hand, or lost
+        if np.linalg.norm(away) > 0.04:  # lost
             self.closing = 0
-        if np.linalg.norm(away[:2]) > 0.02 and not self.closing:
-            return thing + ABOVE, 1.0
-        if np.linalg.norm(away) > 0.015 and not self.closing:
-            return thing, 1.0
+        if np.linalg.norm(away) > 0.02 and not self.closing:
+            aside = float(np.linalg.norm(away[:2]))
+            return thing + np.clip(1.5 * (aside - 0.03), 0, 0.1) * UP, 1.0
         self.closing += 1
-        return (gripper if self.closing < 4 else gripper + goal - thing), -1.0
+        return (gripper if self.closing < self.wait else gripper + goal - thing), -1.0
 
 
 class Push(_Gripper):
-    """Goes behind the object, seen from the goal, and pushes it there."""
+    """Goes around the object to the side that is away from the goal, and pushes it there."""
 
     name = "push"
     worlds = ("MujocoFetchPushEnv", "PandaPushEnv")
-    behind = 0.07  # metres from the middle of the object to the gripper that begins to push
+    behind = 0.08  # metres from the middle of the object to the gripper that begins to push
+    near = 0.045  # metres from the goal, where the object slides on by itself
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
         return super().fits(env) and env.action_space.shape in ((3,), (4,))
 
     def move(self, gripper: np.ndarray, thing: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, float]:
-        way = (goal - thing) * [1, 1, 0]
-        distance = np.linalg.norm(way)
-        if distance < 0.01:
+        way = (goal - thing) * FLAT
+        distance = float(np.linalg.norm(way))
+        if distance < self.near:
             return gripper, -1.0
         way /= distance
         away = gripper - thing
         along = away @ way
-        aside = away - along * way
+        aside = (away - along * way) * FLAT
+        if abs(away[2]) < 0.03 and -self.behind - 0.05 < along < 0 and np.linalg.norm(aside) < 0.025:
+            return thing + (min(distance, 0.1) / 2 - 0.03) * way - aside / 2, -1.0
         start = thing - self.behind * way
-        low = abs(away[2]) < 0.03
-        if low and -self.behind - 0.05 < along < 0 and np.linalg.norm(aside[:2]) < 0.02:
-            return thing + min(distance, 0.1) * way - 2 * aside * [1, 1, 0] - 0.03 * way, -1.0
-        if np.linalg.norm((gripper - start)[:2]) < 0.02:
-            return start, -1.0  # down
-        return (start if away[2] > 0.05 else gripper) * [1, 1, 0] + (thing + ABOVE) * [0, 0, 1], -1.0
+        leg = (start - gripper) * FLAT
+        nearest = away * FLAT + np.clip(-(away @ leg) / max(leg @ leg, 1e-6), 0, 1) * leg
+        if np.linalg.norm(nearest) > 0.06:  # the straight line does not touch the object
+            return start, -1.0
+        if away[2] > 0.06:
+            return start * FLAT + (thing + 0.08) * UP, -1.0
+        return start + 0.1 * aside / max(float(np.linalg.norm(aside)), 1e-6), -1.0
 
 
 class ReachGoal(Reference):

@@ -1,1 +1,1 @@
-"""Reference policies that are trained by reinforcement learning."""
+"""Reference policies that are trained by reinforcement learning or found by random search."""

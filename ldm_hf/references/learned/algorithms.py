@@ -6,9 +6,10 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from gymnasium import spaces
 
-from ...errors import MissingExtraError, short
+from ...errors import MissingExtraError, UnsupportedSpaceError, short
 from .spaces import Adapter
 
 if TYPE_CHECKING:
@@ -44,28 +45,44 @@ SAC: Configuration = {
     "train_freq": 8,
     "gradient_steps": 8,
 }
-SETTINGS = {"ppo": PPO, "sac": SAC, "tqc": SAC}
+ARS: Configuration = {"directions": 16, "best": 8, "step": 0.02, "noise": 0.03}
+MOST_NUMBERS = 400  # of an observation of which a linear policy is searched
+SETTINGS = {"ars": ARS, "ppo": PPO, "sac": SAC, "tqc": SAC}
 """Arguments of the algorithms, by name."""
 
 
 def configurations(adapter: Adapter, chosen: Configuration) -> list[Configuration]:
     """The defaults of every algorithm that fits the spaces, the most promising first.
 
-    PPO for choices and for images; for real-valued actions TQC and SAC, which learn from fewer steps, and PPO, whose
-    steps are cheaper.
+    PPO for choices and for images; for real-valued actions random search (ARS), whose policies are linear and which
+    computes nothing but the environment's steps, TQC and SAC, which learn from fewer steps, and PPO, whose steps are
+    cheaper than theirs. For choices random search comes last: a linear policy of them is seldom enough.
 
     Args:
         adapter: adapter of the environment.
         chosen: settings of a row, which replace single defaults; without ``algorithm``, they are PPO's.
+
+    Raises:
+        UnsupportedSpaceError: if the chosen algorithm is for other spaces.
     """
-    if chosen:
-        return [_defaults(chosen.get("algorithm", "ppo"), adapter) | chosen]
     continuous = isinstance(adapter.action_space, spaces.Box) and not adapter.image
     names = ["tqc", "ppo", "sac"] if continuous else ["ppo"]
-    return [_defaults(name, adapter) for name in names]
+    if not adapter.image and np.prod(adapter.observation_space.shape) <= MOST_NUMBERS:
+        names.insert(0 if continuous else 1, "ars")
+    if not chosen:
+        return [_defaults(name, adapter) for name in names]
+    algorithm = chosen.get("algorithm", "ppo")
+    if algorithm in SETTINGS and algorithm not in names:
+        raise UnsupportedSpaceError(
+            f"{algorithm} does not learn to act in {adapter.action_space!s:.100} from "
+            f"{adapter.observation_space!s:.100}; choose one of {', '.join(names)}"
+        )
+    return [_defaults(algorithm, adapter) | chosen]
 
 
 def _defaults(name: str, adapter: Adapter) -> Configuration:
+    if name == "ars":
+        return {"algorithm": name, "n_envs": 1, "net_arch": [], "normalize": True, **ARS}
     off_policy = name != "ppo"
     return {
         "algorithm": name,
@@ -80,6 +97,9 @@ def _defaults(name: str, adapter: Adapter) -> Configuration:
 
 def vary(trial: optuna.Trial, base: Configuration) -> Configuration:
     """Another configuration near ``base``, sampled by an Optuna trial."""
+    if base["algorithm"] == "ars":
+        sizes = {name: base[name] * trial.suggest_float(name, 0.4, 1.5, log=True) for name in ("step", "noise")}
+        return base | sizes
     varied: Configuration = {
         "learning_rate": base["learning_rate"] * trial.suggest_float("learning_rate", 0.3, 3.0, log=True),
         "gamma": trial.suggest_categorical("gamma", [0.95, 0.98, 0.99, 0.995, 0.999]),
@@ -147,6 +167,8 @@ def policy_class(algorithm: str, image: bool) -> type[BasePolicy]:
     """
     if algorithm not in SETTINGS:
         raise ValueError(f"no algorithm {short(algorithm)}")
+    if algorithm == "ars":
+        algorithm = "ppo"  # whose network is linear without hidden layers
     library = library_of(algorithm)
     aliases: dict[str, type[BasePolicy]] = getattr(library, algorithm.upper()).policy_aliases
     return aliases["CnnPolicy" if image else "MlpPolicy"]

@@ -18,22 +18,22 @@ import gymnasium
 import numpy as np
 
 from ...environments import EnvironmentSpec, make
+from ...environments.building import Kwargs
 from ...environments.making import opened, quiet
 from ...errors import CheckpointError, MissingExtraError, short
 from ...rollouts import ReferencePolicy
 from ...rollouts.measuring import rollout
 from ...rollouts.returns import SELECTION_SEED
 from ...utils.files import LARGEST, check_writable
-from ...utils.guarding import close
 from ..records import TrainingRecord, Trial
-from .algorithms import Configuration, check_configuration, configurations, library_of, make_model, vary
+from .algorithms import Configuration, check_configuration, configurations, library_of, vary
+from .ars import STATE, LinearSearch
+from .learners import Descent, Learner
 from .policy import ReinforcementLearned, amend_record, training_record
-from .spaces import Adapted, Adapter
+from .spaces import Adapter
 
 if TYPE_CHECKING:
     import optuna
-    from stable_baselines3.common.base_class import BaseAlgorithm
-    from stable_baselines3.common.vec_env import VecEnv
 
 CONFIGURATIONS = 5
 SLICES = 8  # slices of a configuration that is never stopped
@@ -46,7 +46,12 @@ JOURNAL = "study.log"
 
 
 def train_reference(
-    spec: EnvironmentSpec, folder: str | Path, budget: float = 120.0, seed: int = 0, force: bool = False
+    spec: EnvironmentSpec,
+    folder: str | Path,
+    budget: float = 120.0,
+    seed: int = 0,
+    force: bool = False,
+    learning: Kwargs | None = None,
 ) -> TrainingRecord:
     """Trains a policy for one environment within a budget and keeps the best one; continues an interrupted training.
 
@@ -57,6 +62,7 @@ def train_reference(
         budget: seconds, evaluations included.
         seed: seed of the training.
         force: train again, even if the policy exists.
+        learning: more of the same, which replaces the row's; ``algorithm`` is the only one to learn by.
 
     Returns:
         How the policy came about.
@@ -70,10 +76,12 @@ def train_reference(
     place = Path(folder) / spec.name
     journal, done = place / JOURNAL, training_record(place)
     if force:
-        journal.unlink(missing_ok=True)
+        for left in (journal, place / STATE):
+            left.unlink(missing_ok=True)
     elif done and not journal.exists():
         return done
     chosen = dict(spec.reference_kwargs) if spec.reference == "rl" else {}
+    chosen |= learning or {}
     budget, target = min(budget, float(chosen.pop("seconds", budget))), chosen.pop("target", None)
     library_of("ppo")
     with opened(spec) as env:
@@ -85,6 +93,7 @@ def train_reference(
         competition = _Competition(spec, place, adapter, env, fixed, budget, target, seed, study)
         competition.run()
     journal.unlink()
+    (place / STATE).unlink(missing_ok=True)
     record = training_record(place)
     assert record is not None  # the first evaluation of the first configuration has saved one
     return record
@@ -216,18 +225,17 @@ class _Competition:
 
     def _train(self, trial: optuna.Trial, configuration: Configuration) -> tuple[float, bool]:
         """The best mean return of one configuration, and whether it was stopped because others are better."""
-        vector = self._vector(configuration)
+        with quiet():
+            learner = self._learner(trial.number, configuration)
         best, since = -np.inf, 0
         try:
-            with quiet():
-                model = make_model(configuration, self.adapter, vector, self.seed + trial.number)
-            per_update = configuration["n_envs"] * configuration.get("n_steps", 125)
             for part in range(1, SLICES + 1):
                 started = time.monotonic()
                 with quiet():
                     while time.monotonic() - started < self.budget / SHARE:
-                        model.learn(per_update, reset_num_timesteps=False)
-                    score = self._evaluate(model)
+                        learner.learn()
+                    reference = learner.reference()
+                    score = self._evaluate(reference)
                 spent = trial.user_attrs.get("seconds", 0.0) + time.monotonic() - started
                 trial.set_user_attr("seconds", round(spent, 1))
                 trial.report(score, part)
@@ -235,50 +243,39 @@ class _Competition:
                 best = max(best, score)
                 if score > self.best:
                     self.best = score
-                    self._save(model, configuration, score)
+                    self._save(reference, learner.steps, configuration, score)
                 if self.enough or self.spent >= self.budget or since >= PATIENCE:
                     break
                 if trial.should_prune():
                     return best, True
         finally:
-            close(vector, self.spec.name)
+            learner.close()
         return best, False
 
-    def _vector(self, configuration: Configuration) -> VecEnv:
-        from stable_baselines3.common.monitor import Monitor
-        from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+    def _learner(self, number: int, configuration: Configuration) -> Learner:
+        if configuration["algorithm"] == "ars":  # goes on where the one before ended
+            return LinearSearch.begin(self.spec, self.adapter, configuration, self.seed, self.place)
+        return Descent(self.spec, self.adapter, configuration, self.seed + number)
 
-        vector: VecEnv = DummyVecEnv(
-            [lambda: Monitor(Adapted(make(self.spec), self.adapter))] * configuration["n_envs"]
-        )
-        if configuration["normalize"]:
-            on_policy = configuration["algorithm"] == "ppo"  # a replay buffer would mix rewards of several scales
-            vector = VecNormalize(vector, norm_reward=on_policy, gamma=configuration["gamma"])
-        return vector
-
-    def _evaluate(self, model: BaseAlgorithm) -> float:
+    def _evaluate(self, reference: ReinforcementLearned) -> float:
         """Mean return of the deterministic policy."""
-        model.policy.set_training_mode(False)
-        reference = ReinforcementLearned.of_model(model, self.adapter)
         policy = ReferencePolicy(lambda: reference)
         returns = rollout(
             lambda: make(self.spec), policy, EVALUATION_EPISODES, SELECTION_SEED, num_envs=1, name=self.spec.name
         )
         return float(returns.mean())
 
-    def _save(self, model: BaseAlgorithm, configuration: Configuration, score: float) -> None:
+    def _save(self, reference: ReinforcementLearned, steps: int, configuration: Configuration, score: float) -> None:
         record: TrainingRecord = {
             "method": "rl",
             "algorithm": configuration["algorithm"].upper(),
             "seconds": round(self.spent, 1),
-            "steps": int(model.num_timesteps),
+            "steps": steps,
             "score": score,
             "hyperparameters": {key: value for key, value in configuration.items() if key != "algorithm"},
             "seed": self.seed,
         }
-        ReinforcementLearned.of_model(model, self.adapter).save(
-            self.place, self.env, configuration["net_arch"], record
-        )
+        reference.save(self.place, self.env, configuration["net_arch"], record)
 
     def _trials(self) -> list[Trial]:
         return [

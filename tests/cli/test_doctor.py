@@ -1,0 +1,53 @@
+"""`ldm doctor` and `ldm --version`."""
+
+import json
+from importlib import metadata
+
+from typer.testing import CliRunner
+
+from ldm_hf.cli import doctor
+from ldm_hf.cli.app import app
+
+
+def test_the_version_is_that_of_the_package():
+    assert CliRunner().invoke(app, ["--version"]).stdout.split() == ["ldm_hf", metadata.version("ldm_hf")]
+
+
+def test_what_is_missing_is_found_and_what_would_help_most_comes_first(monkeypatch):
+    gone = {"minigrid", "peft", "grid2op"}
+    version = metadata.version
+
+    def pretended(package):
+        if package in gone:
+            raise metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(metadata, "version", pretended)
+    monkeypatch.setattr(doctor, "STEP_SECONDS", 0.01)
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["extras"]["lora"] == ["peft"] and "minigrid" in found["extras"]["envs"]
+    assert found["step_ms"] > 0 and found["machine"]["cores"] >= 1
+    minigrid, gymnasium = found["libraries"]["minigrid"], found["libraries"]["gymnasium"]
+    assert minigrid["state"] == doctor.MISSING and minigrid["environments"] > 100
+    assert gymnasium["state"] == doctor.HERE and gymnasium["version"] == version("gymnasium")
+    lines = doctor.advice(found)
+    assert lines[0].startswith('pip install "ldm_hf[envs]"  # ') and 'pip install "ldm_hf[lora]"' in lines
+    assert (
+        "ldm envs install grid2op  # 2 environments more" in lines
+        or found["libraries"]["grid2op"]["state"] == doctor.OWN
+    )
+
+
+def test_the_report_is_for_people(monkeypatch):
+    monkeypatch.setattr(doctor, "STEP_SECONDS", 0.01)
+    monkeypatch.setenv("COLUMNS", "200")
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 0, result.output
+    assert "a step of ldm-nano:" in result.stdout and "Libraries of environments" in result.stdout
+
+
+def test_nothing_is_advised_where_nothing_lacks():
+    found = {"extras": {"lora": []}, "libraries": {}}
+    assert doctor.advice(found) == ["Everything is installed."]
