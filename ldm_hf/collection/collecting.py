@@ -35,8 +35,6 @@ from .recording import RECORDING, Actor, LabelledLane, record
 
 SCORE_EPISODES = 20
 LANES = 8  # environments where one call acts in several of them: a learned reference, a model
-
-
 Result = TypeVar("Result")
 
 
