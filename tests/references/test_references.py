@@ -483,7 +483,7 @@ def test_a_policy_that_is_there_is_not_trained_again(trained, tmp_path, monkeypa
         raise AssertionError("trained")
 
     folder = copied(trained, tmp_path)
-    monkeypatch.setattr(training, "make_model", refuse)
+    monkeypatch.setattr(training, "Descent", refuse)
     assert train_reference(SPEC, folder) == trained[1]
     with pytest.raises(AssertionError, match="trained"):
         train_reference(SPEC, folder, force=True)
