@@ -40,7 +40,7 @@ SMALL = f"""
 set -euo pipefail
 ldm() {{ case $1 in
     collect) command ldm "$@" --steps-per-env 300 --jobs 1 ;;
-    evaluate) command ldm "$@" --episodes 2 ;;
+    evaluate) case "$*" in *--logs*) command ldm "$@" ;; *) command ldm "$@" --episodes 2 ;; esac ;;
     *) command ldm "$@" ;;
 esac; }}
 python() {{ case $1 in

@@ -21,7 +21,8 @@ from ldm_hf.references import Reference, load_reference, method_of
 
 from ..catalogue_sample import installed, representatives
 
-REMEMBERS = {  # found on 2026-11-28 and not mended yet: an episode depends on the one before it
+REMEMBERS = {  # found on 2026-11-28 and 29 and not mended yet: an episode depends on the one before it
+    "BipedalWalker-v3": "Box2D's world goes on: the first observation after the first step differs by up to 0.3",
     "Foraging-5x5-2p-1f-v3": "the order of the players is left over",
     "ogbench-cube-double-task1-v0": "the first observation after the first step differs by up to 2.6",
     "ogbench-puzzle-3x3-task1-v0": "as the cubes",
