@@ -243,6 +243,14 @@ def mixture(
             "the option may be repeated."
         ),
     ] = None,
+    won_share: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=0.99,
+            help="Least share of all segments for the environments at 80 % of the reference or more, together.",
+        ),
+    ] = 0.0,
 ) -> None:
     """Writes a mixture file: sampling weights that grow with the gap between the model and the reference policy."""
     from ..trajectories.mixture import gap_mixture
@@ -251,7 +259,7 @@ def mixture(
     try:
         known = read_json(results) if results else None
         factors = dict(_factor(entry) for entry in factor or [])
-        mixed = gap_mixture(folder, known, least, factors)
+        mixed = gap_mixture(folder, known, least, factors, won_share)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise LDMError(f"{results} does not hold results of an evaluation: {error!r}") from error
     write_atomically(output, yaml.safe_dump(mixed, sort_keys=False))

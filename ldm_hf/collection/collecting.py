@@ -7,8 +7,8 @@ what the reference would have done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -50,6 +50,7 @@ class Plan:
         student: folder or Hub id of a model that acts instead of the reference; None for the reference.
         mix: probability that the reference acts in place of the student in a step.
         student_folder: where the student is, if not there.
+        targets: steps to collect in single environments instead, by name.
     """
 
     folder: str
@@ -59,6 +60,7 @@ class Plan:
     student: str | None = None
     mix: float = 0.5
     student_folder: str | None = None
+    targets: Mapping[str, int] = field(default_factory=dict)
 
     def absolute(self) -> Plan:
         """The plan with folders that do not depend on the working directory."""
@@ -77,7 +79,7 @@ class Plan:
 
     def steps_of(self, spec: EnvironmentSpec) -> int:
         """Number of steps to collect in an environment."""
-        return min(self.steps, spec.max_steps or self.steps)
+        return self.targets.get(spec.name, min(self.steps, spec.max_steps or self.steps))
 
     def missing(self, spec: EnvironmentSpec) -> int:
         """Number of steps of an environment that are not on the disk yet.

@@ -269,10 +269,15 @@ def known_as(name: str, known: Collection[str]) -> str:
     return whole if name not in known and whole in known else name
 
 
+def family_of(name: str) -> str:
+    """The family of an environment; one that is not in the catalogue is a family of its own."""
+    row = catalogue().get(name)
+    return name if row is None else row.family
+
+
 def families(names: Iterable[str]) -> int:
-    """The number of families of environments; one that is not in the catalogue is a family of its own."""
-    rows = catalogue()
-    return len({rows[name].family if name in rows else name for name in names})
+    """The number of families of environments."""
+    return len({family_of(name) for name in names})
 
 
 def what_runs(name: str) -> str:

@@ -30,7 +30,7 @@ from ..utils.files import check_writable, read_json, save_json
 from ..utils.installed import versions
 from ..utils.names import is_name
 from ..utils.parallel import SILENT_SECONDS, Executor, in_this_process, note, run_tasks
-from .scores import EnvironmentResult, Results, check_result, summarise
+from .scores import EnvironmentResult, Results, check_result, described, summarise
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class Target:
         make_reference: Makes its reference policy.
         episodes: Least number of episodes to measure with, where returns vary much.
         scores: Measurements of ``random`` and ``reference`` that are known already.
+        same_seeds: Use these measurements only if they are of the seeds that the model is measured on.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Target:
     make_reference: Callable[[], Reference]
     episodes: int = 1
     scores: Scores = field(default_factory=dict)
+    same_seeds: bool = True
 
 
 Find = Callable[[str, str | Path], Target]
@@ -201,8 +203,8 @@ def evaluate(
                 logger.warning("%s", outcome)
                 failures[name] = str(outcome)
             else:
-                done[name] = outcome
-                on_result(name, outcome)
+                done[name] = described(name, outcome)
+                on_result(name, done[name])
             if output is not None:
                 save_json(results(intervals=False), output)
             bar.update()
@@ -246,7 +248,7 @@ def evaluate_environment(
         policy = AgentPolicy(lambda spaces, lanes: make_agent(model, processor, name, task, spaces, num_envs=lanes))
         return measure(policy, label, options.num_envs)
 
-    known = _usable(target.scores, options) | (recorded or {})
+    known = (_usable(target.scores, options) if target.same_seeds else target.scores) | (recorded or {})
     # one lane each, since there is nothing to batch
     random = known.get("random") or measure(RandomPolicy(), "random", num_envs=1)
     reference = known.get("reference") or measure(ReferencePolicy(target.make_reference), "reference", num_envs=1)
@@ -327,7 +329,7 @@ def _finished(
         raise LDMError(
             f"{output} does not hold results of an evaluation; remove it or choose another output"
         ) from error
-    return {name: environments[name] for name in names if name in environments}
+    return {name: described(name, environments[name]) for name in names if name in environments}
 
 
 def _distrust(name: str, effect: str) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ..environments.specs import catalogue, families
+from ..environments.specs import catalogue
 from ..utils.figures import png_figure
 from ..utils.tables import markdown_table
-from .scores import THRESHOLDS, EnvironmentResult, Results, Summary, summarise
+from .scores import THRESHOLDS, EnvironmentResult, Results, Summary, family_scores, is_matched, summarise
 
 TableRows = tuple[list[str], list[list[str]]]
 """Header and rows of a table."""
@@ -22,25 +22,26 @@ LABELS = {"normalised": "with task text", "normalised_history_only": "history on
 
 
 def environment_rows(results: Results, best_first: bool = False) -> TableRows:
-    """Mean returns and scores (of the reference with the task text, from history alone, of the published expert): a
-    row per environment, by domain or score."""
-    header = ["environment", "domain", "random", "reference", "LDM", "score", "history only", "of public"]
+    """Mean returns and scores (of the reference with the task text, from history alone, of the published expert), and
+    whether the model is not below the reference: a row per environment, by domain or score."""
+    header = ["environment", "domain", "random", "reference", "LDM", "score", "history only", "matched", "of public"]
     entries = sorted(results["environments"].items(), key=lambda item: (item[1]["domain"], item[0]))
     if best_first:
         entries.sort(key=lambda item: item[1]["normalised"], reverse=True)
     rows = []
     for name, entry in entries:
         returns = [_number(measured["mean"]) for measured in (entry["random"], entry["reference"], entry["ldm"])]
-        scores = [*(entry[score] for score in SCORES), of_public(name, entry)]
-        rows.append([name, entry["domain"], *returns, *map(_score, scores)])
+        scores = [_score(entry[score]) for score in SCORES]
+        matched = "yes" if is_matched(entry["ldm"], entry["reference"]) else "no"
+        rows.append([name, entry["domain"], *returns, *scores, matched, _score(of_public(name, entry))])
     return header, rows
 
 
 def domain_rows(results: Results) -> TableRows:
-    """Environments at 50, 80 and 100 % of the reference, interquartile means, and environments at 80 % of the published
-    expert: a row per domain and one for all."""
-    header = ["domain", "environments", "families", *(f"≥ {threshold} %" for threshold in THRESHOLDS)]
-    header += ["IQM", "95 % interval", "≥ 80 % of public"]
+    """Environments at 50, 80 and 100 % of the reference, those that match it, families at 80 %, interquartile means,
+    and environments at 80 % of the published expert: a row per domain and one for all."""
+    header = ["domain", "environments", *(f"≥ {threshold} %" for threshold in THRESHOLDS), "matched"]
+    header += ["families", "families ≥ 80 %", "IQM", "95 % interval", "≥ 80 % of public"]
     rows, everything = [], results["environments"]
     for domain in sorted({entry["domain"] for entry in everything.values()}):
         members = {name: entry for name, entry in everything.items() if entry["domain"] == domain}
@@ -97,7 +98,7 @@ def _tables(results: Results, best_first: bool = False) -> list[tuple[str, Table
 
 
 def threshold_curve(results: Results, path: str | Path) -> None:
-    """Draws how many environments are at or above each fraction of the reference, as a PNG.
+    """Draws how many environments and families are at or above each fraction of the reference, as a PNG.
 
     Args:
         results: Results of `evaluate`.
@@ -107,6 +108,7 @@ def threshold_curve(results: Results, path: str | Path) -> None:
         MissingExtraError: without matplotlib.
     """
     entries = results["environments"].values()
+    families = np.array(list(family_scores(results["environments"]).values()))
     thresholds = np.linspace(0, 1.2, 481)
     with png_figure(path, (6.4, 4)) as figure:
         axes = figure.add_subplot()
@@ -114,6 +116,10 @@ def threshold_curve(results: Results, path: str | Path) -> None:
             scores = np.array([entry[score] for entry in entries])
             at_least = (scores[:, None] >= thresholds).sum(axis=0)
             axes.plot(100 * thresholds, at_least, style, drawstyle="steps-pre", label=LABELS[score])
+        beside = axes.twinx()  # so that equal heights are equal shares
+        of_families = (families[:, None] >= thresholds).sum(axis=0)
+        beside.plot(100 * thresholds, of_families, "C2-.", drawstyle="steps-pre")
+        axes.plot([], [], "C2-.", label="families, with task text (right axis)")
         for threshold in THRESHOLDS:
             axes.axvline(threshold, color="0.8", linewidth=0.8, zorder=0)
         axes.set(
@@ -125,7 +131,10 @@ def threshold_curve(results: Results, path: str | Path) -> None:
         axes.xaxis.set_major_formatter("{x:.0f} %")
         axes.locator_params("y", integer=True)
         axes.legend(frameon=False, loc="lower left")
-        axes.spines[["top", "right"]].set_visible(False)
+        beside.set(ylabel=f"families at or above, of {len(families)}", ylim=(0, 1.05 * max(len(families), 1)))
+        beside.locator_params("y", integer=True)
+        for sides in (axes, beside):
+            sides.spines["top"].set_visible(False)
 
 
 def _summary_cells(summary: Summary, members: Mapping[str, EnvironmentResult]) -> list[str]:
@@ -137,8 +146,11 @@ def _summary_cells(summary: Summary, members: Mapping[str, EnvironmentResult]) -
     counts = [pair(f"at_least_{threshold}", str) for threshold in THRESHOLDS]
     shares = [share for name, entry in members.items() if (share := of_public(name, entry)) is not None]
     public = f"{sum(share >= 0.8 for share in shares)} of {len(shares)}" if shares else "-"
-    numbers = [str(summary["n"]), str(families(members)), *counts, pair("iqm", _score), pair("iqm_ci", _interval)]
-    return [*numbers, public]
+    if "matched" not in values:  # of older results
+        values = summarise(dict(members), intervals=False)
+    ours = (str(values[key]) for key in ("matched", "families", "families_at_least_80"))
+    numbers = [str(summary["n"]), *counts, *ours]
+    return [*numbers, pair("iqm", _score), pair("iqm_ci", _interval), public]
 
 
 def _number(value: float) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Literal, NotRequired, TypedDict, cast
 
 import numpy as np
 
-from ..environments.specs import families
-from ..errors import MissingExtraError, short
-from ..rollouts.returns import Measurement, normalised_score
+from ..environments.specs import families, family_of, get_spec
+from ..errors import MissingExtraError, UnknownEnvironmentError, short
+from ..rollouts.returns import BAR, Measurement, normalised_score
 
 Variant = Literal["ldm", "ldm_history_only"]
 
@@ -19,6 +20,8 @@ THRESHOLDS = (50, 80, 100)
 """Per cent of the reference at which environments are counted."""
 RESAMPLES = 2000
 """Bootstrap samples for a confidence interval."""
+CONFIDENCE = 0.95
+"""Of the one-sided test whether a model is below its reference."""
 
 
 class EnvironmentResult(TypedDict):
@@ -32,6 +35,9 @@ class EnvironmentResult(TypedDict):
         normalised: Normalised score of ``ldm``.
         ldm_history_only: Returns of the model with an empty task text, so that it acts from its history alone.
         normalised_history_only: Normalised score of ``ldm_history_only``.
+        family: Family of the environment; `described` adds it, as the two that follow.
+        library: Library that it comes from; empty if that is not known.
+        matched: Whether ``ldm`` is not below the reference by a test, see `is_matched`.
     """
 
     domain: str
@@ -41,6 +47,9 @@ class EnvironmentResult(TypedDict):
     normalised: float
     ldm_history_only: Measurement
     normalised_history_only: float
+    family: NotRequired[str]
+    library: NotRequired[str]
+    matched: NotRequired[bool]
 
 
 class Summary(TypedDict):
@@ -49,6 +58,8 @@ class Summary(TypedDict):
     Attributes:
         n: Number of environments.
         families: Number of families that they belong to.
+        families_at_least_80: Number of families whose score (`family_scores`) is 80 % of the reference or more.
+        matched: Number of environments in which the model is not below the reference by a test, see `is_matched`.
         at_least_50: Number of environments at 50 % of the reference or more.
         at_least_80: Number of environments at 80 % of the reference or more.
         at_least_100: Number of environments at the reference or above.
@@ -64,6 +75,8 @@ class Summary(TypedDict):
 
     n: int
     families: NotRequired[int]
+    families_at_least_80: NotRequired[int]
+    matched: NotRequired[int]
     at_least_50: int
     at_least_80: int
     at_least_100: int
@@ -112,6 +125,60 @@ def check_result(entry: EnvironmentResult) -> None:
         raise ValueError("a score is no finite number")
     if not isinstance(entry["domain"], str):
         raise ValueError(f"the domain is {short(entry['domain'])}")
+
+
+def described(name: str, entry: EnvironmentResult) -> EnvironmentResult:
+    """The result with ``family``, ``library`` and ``matched``, which follow from it and the catalogue.
+
+    Args:
+        name: Name of the environment.
+        entry: What was measured in it.
+    """
+    try:
+        library = get_spec(name).library
+    except UnknownEnvironmentError:
+        library = ""
+    matched = is_matched(entry["ldm"], entry["reference"])
+    return {**entry, "family": family_of(name), "library": library, "matched": matched}
+
+
+def is_matched(model: Measurement, reference: Measurement) -> bool:
+    """Whether a model is not below the reference by Welch's one-sided t-test at 95 %, over the episodes' returns.
+
+    Few and noisy episodes match more easily. Where neither policy's returns vary, the means decide.
+
+    Args:
+        model: Returns of the model.
+        reference: Returns of the reference policy.
+    """
+    (ours, spread), (theirs, their_spread) = _squared_error(model), _squared_error(reference)
+    below, variance = reference["mean"] - model["mean"], ours + theirs
+    if variance <= 0:
+        return below <= 1e-9 * max(1.0, abs(reference["mean"]))  # sums in another order differ
+    # degrees of freedom by Welch and Satterthwaite
+    freedom = variance**2 / sum(part**2 / free for part, free in ((ours, spread), (theirs, their_spread)) if part)
+    return bool(below <= math.sqrt(variance) * _stats().t.ppf(CONFIDENCE, freedom))
+
+
+def _squared_error(measured: Measurement) -> tuple[float, int]:
+    """Squared standard error of a mean, 0 for a single episode, and its degrees of freedom."""
+    freedom = max(measured["episodes"] - 1, 1)
+    if measured["episodes"] < 2:
+        return 0.0, freedom
+    if "returns" in measured:
+        return float(np.var(measured["returns"])) / freedom, freedom
+    return ((measured["ci"] / 1.96) ** 2 if "ci" in measured else measured["std"] ** 2 / freedom), freedom
+
+
+def family_scores(environments: Mapping[str, EnvironmentResult]) -> dict[str, float]:
+    """The score of each family: the median of its environments' normalised scores.
+
+    So half of a family or more is where the family is, and one environment far below random does not decide.
+    """
+    members: dict[str, list[float]] = {}
+    for name, entry in environments.items():
+        members.setdefault(family_of(name), []).append(entry["normalised"])
+    return {family: float(np.median(scores)) for family, scores in members.items()}
 
 
 def interquartile_mean(scores: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -169,7 +236,12 @@ def summarise(environments: dict[str, EnvironmentResult], intervals: bool = True
         intervals,
     )
     others = {f"{key}_history_only": value for key, value in history_only.items()}
-    return cast(Summary, with_task | {"families": families(environments)} | others)
+    ours = {
+        "families": families(environments),
+        "families_at_least_80": sum(score >= BAR for score in family_scores(environments).values()),
+        "matched": sum(is_matched(entry["ldm"], entry["reference"]) for entry in environments.values()),
+    }
+    return cast(Summary, with_task | ours | others)
 
 
 def _of_variant(

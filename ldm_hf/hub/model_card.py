@@ -11,7 +11,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ..environments.specs import catalogue, families
 from ..errors import CheckpointError
 from ..evaluation.report import domain_rows
-from ..evaluation.scores import EnvironmentResult, Results, summarise
+from ..evaluation.scores import EnvironmentResult, Results, family_scores, is_matched, summarise
+from ..rollouts.returns import BAR
 from ..utils.files import read_json, write_atomically
 from ..utils.tables import markdown_table
 
@@ -19,7 +20,6 @@ METRICS = {  # of the header
     "share_at_80_percent": "share of environments at 80 % of the reference",
     "iqm_normalised_score": "interquartile mean of normalised scores",
 }
-SHORT = 0.8  # of the reference; environments below are named in the card
 NAMED = 10  # environments that a command is shown with; of more, how many
 
 
@@ -108,6 +108,8 @@ def _text(folder: Path, name: str, results: Results) -> str:
 def _introduction(folder: Path, name: str, results: Results) -> str:
     summary, domains = results["summary"], {entry["domain"] for entry in results["environments"].values()}
     count = families(results["environments"])
+    at_bar = sum(score >= BAR for score in family_scores(results["environments"]).values())
+    matched = sum(is_matched(entry["ldm"], entry["reference"]) for entry in results["environments"].values())
     millions = (folder / "model.safetensors").stat().st_size / 2e6
     text = f"""# {name}
 
@@ -120,7 +122,9 @@ Decision Models* ([arXiv 2606.24962](https://arxiv.org/abs/2606.24962)).
 
 **{summary["at_least_80"]} of {summary["n"]} environments at 80 % of their reference policy or more**
 ({summary["at_least_80_history_only"]} without the task text), interquartile mean
-{100 * (summary["iqm"] or 0):.0f} %."""
+{100 * (summary["iqm"] or 0):.0f} %; {at_bar} of {count} families.
+In {matched} environments it matches the reference: by a one-sided test at 95 % over the returns of the episodes, it is
+not below it."""
     video = '\n\n<video src="replay.mp4" controls autoplay loop muted></video>'
     return text + (video if (folder / "replay.mp4").exists() else "")
 
@@ -214,14 +218,12 @@ Those of the results, under the licences of their libraries:
 
 
 def _limits(folder: Path, results: Results) -> str:
-    short = {
-        name: entry["normalised"] for name, entry in results["environments"].items() if entry["normalised"] < SHORT
-    }
+    short = {name: entry["normalised"] for name, entry in results["environments"].items() if entry["normalised"] < BAR}
     named = ", ".join(
         f"{name} ({100 * score:.0f} %)" for name, score in sorted(short.items(), key=lambda item: item[1])
     )
     lines = [
-        f"* Below {100 * SHORT:.0f} % of the reference: {named or 'none'}.",
+        f"* Below {100 * BAR:.0f} % of the reference: {named or 'none'}.",
         "* It imitates its reference policies and is not made to be better than they are. Where random actions come "
         "close to the reference, a high score says little.",
         "* It was trained in simulators only. Do not let it act where a wrong action does harm.",
@@ -230,7 +232,7 @@ def _limits(folder: Path, results: Results) -> str:
         summary = incognito["summary"]
         lines.append(
             "* Without knowing which of these environments it is in (no stored statistics), it reaches "
-            f"{100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}."
+            f"{100 * BAR:.0f} % in {summary['at_least_80']} of {summary['n']}."
         )
     if (unseen := _read(folder / "results-unseen.json")) and unseen["environments"]:
         lines.append(_unseen(unseen))
@@ -245,7 +247,7 @@ def _unseen(results: Results) -> str:
     scores = ", ".join(f"{name} ({100 * entry['normalised']:.0f} %)" for name, entry in ranked)
     return (
         "* In environments that were held out of its training, it knew their task text only. It reaches "
-        f"{100 * SHORT:.0f} % in {summary['at_least_80']} of {summary['n']}"
+        f"{100 * BAR:.0f} % in {summary['at_least_80']} of {summary['n']}"
         f"{f' ({failed} more failed)' if failed else ''}, "
         f"interquartile mean {100 * (summary['iqm'] or 0):.0f} %: {scores}."
     )

@@ -12,6 +12,8 @@ HELD_OUT_SEED = 1_000_000
 """Seed of the first episode that measures a policy: far from the seeds of collected episodes."""
 SELECTION_SEED = 2_000_000
 """Seed of the first episode that chooses among policies: not used for collecting or for measuring the chosen policy."""
+BAR = 0.8
+"""Normalised score at which an environment counts as won."""
 
 Returns = TypeVar("Returns", float, np.ndarray)
 

@@ -8,10 +8,12 @@ from .loop import train
 from .lora import add_lora, freeze_decoder, merge_lora
 from .meter import Meter
 from .optimisation import best_mixed_precision, cosine_with_warmup, parameter_groups
+from .pretraining import Pretraining, pretrain
 
 __all__ = [
     "EarlyStopping",
     "Meter",
+    "Pretraining",
     "SegmentDataset",
     "TrainingRun",
     "add_lora",
@@ -22,6 +24,7 @@ __all__ = [
     "merge_lora",
     "option",
     "parameter_groups",
+    "pretrain",
     "processor_for",
     "readable_errors",
     "run_script",

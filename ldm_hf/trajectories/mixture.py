@@ -32,6 +32,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..errors import DatasetError, short
+from ..rollouts.returns import BAR
 from ..utils.files import read_yaml
 from ..utils.names import check_name
 from .streams import Stream, Streams, find_configs, open_stream
@@ -136,6 +137,7 @@ def gap_mixture(
     results: Mapping[str, Any] | None = None,
     least: float = 0.25,
     factors: Mapping[str, float] | None = None,
+    won_share: float = 0.0,
 ) -> MixtureFile:
     """Makes a mixture that draws an environment more often, the further a model lags behind the reference there.
 
@@ -146,13 +148,15 @@ def gap_mixture(
         least: factor of environments where nothing is left to learn, between 0 and 1; where a model acts at random, the
             factor is 1.
         factors: further factors by name or pattern.
+        won_share: least share of all segments for the environments at 80 % of the reference or more, together, so that
+            what is won is not forgotten.
 
     Returns:
         The content of a mixture file. The factor of an environment is ``least + (1 - least) * gap``, where the gap is 1
         minus the normalised score, clipped to between 0 and 1; times those of ``factors`` that fit.
 
     Raises:
-        DatasetError: if the results have none of these environments, or a pattern fits none.
+        DatasetError: if the results have none of these environments, a pattern fits none, or ``won_share`` is no share.
     """
     names = sorted(find_configs(dataset))
     scores = {name: entry["normalised"] for name, entry in (results or {}).get("environments", {}).items()}
@@ -168,6 +172,13 @@ def gap_mixture(
         if not matching:
             raise DatasetError(f"{pattern!r} fits none of the environments of {dataset}: {', '.join(names[:5])}, ...")
         environments |= {name: round(environments[name] * factor, 3) for name in matching}
+    if not 0 <= won_share < 1:
+        raise DatasetError(f"the share of what is won should be from 0 to below 1, is {won_share:g}.")
+    won = {name for name in names if scores.get(name, 0.0) >= BAR}
+    theirs, others = (sum(environments[name] for name in part) for part in (won, set(names) - won))
+    if theirs and others and theirs < won_share * (theirs + others):
+        factor = won_share / (1 - won_share) * others / theirs
+        environments |= {name: round(environments[name] * factor, 3) for name in won}
     return {"datasets": [{"path": str(dataset)}], "environments": environments}
 
 

@@ -1,0 +1,54 @@
+"""Pretraining: one model on the trajectories of many environments, by next-action prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accelerate import Accelerator
+
+from ..configuration_ldm import LDMConfig
+from ..errors import LDMError
+from ..modeling_ldm import LDMForActionPrediction
+from ..trajectories import open_dataset
+from .arguments import TrainingRun, option
+from .batches import processor_for
+from .loop import train
+
+
+@dataclass(kw_only=True)
+class Pretraining(TrainingRun):
+    """Options of pretraining."""
+
+    preset: str = option("ldm-nano", "size of a new model: ldm-nano, ldm-small or ldm-base")
+    model: str | None = option(None, "folder or Hub id of a pretrained LDM to start from instead of a preset")
+    backbone: str | None = option(
+        None, "folder or Hub id of a pretrained language model whose decoder to start from instead"
+    )
+
+
+def pretrain(accelerator: Accelerator, args: Pretraining) -> None:
+    """Trains a model on a dataset or a mixture, and saves it.
+
+    Args:
+        accelerator: accelerator of this process, from `make_accelerator`.
+        args: options of the run.
+
+    Raises:
+        LDMError: if the options name two models to start from; see also `train`.
+    """
+    trajectories = open_dataset(
+        args.dataset, args.environments or None, args.min_return_percentile, args.test_episodes
+    )
+    model = _starting_model(args)
+    train(accelerator, model, processor_for(model.config, trajectories), trajectories, args, trajectories.weights)
+
+
+def _starting_model(args: Pretraining) -> LDMForActionPrediction:
+    """The model to start from: pretrained, with a pretrained decoder, or new."""
+    if args.model and args.backbone:
+        raise LDMError("--model and --backbone both say where to start from; give one of them")
+    if args.model:
+        return LDMForActionPrediction.from_pretrained(args.model)
+    if args.backbone:
+        return LDMForActionPrediction.from_pretrained_backbone(args.backbone)
+    return LDMForActionPrediction(LDMConfig.preset(args.preset))
