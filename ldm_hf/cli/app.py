@@ -18,6 +18,7 @@ from .collect import collect_command
 from .dataset import dataset_app, import_data
 from .doctor import doctor
 from .envs import envs_app
+from .improve import improve_command
 from .model import card, evaluate, export, play, push
 from .reference import reference_command
 
@@ -31,6 +32,7 @@ app.command("reference")(reference_command)
 app.command("collect")(collect_command)
 app.command("import")(import_data)
 app.add_typer(dataset_app, name="dataset")
+app.command("improve")(improve_command)
 app.command()(evaluate)
 app.command()(play)
 app.command()(export)

@@ -75,17 +75,17 @@ def print_round(one: Round, journal: Journal, console: Console | None = None) ->
         console: where to print.
     """
     console = console or Console()
-    root, number = journal.path.parent, one["number"]
+    number = one["number"]
     spent = ", ".join(f"{stage} {minutes:.1f}" for stage, minutes in one["minutes"].items())
     if number == 0:
         console.print(
-            f"start: {one['at_80'][1]} of {one['environments']} environments and {one['families_at_80'][1]} families at "
-            f"80 % of the reference, mean {one['capped'][1]:.1%}; minutes: {spent}",
+            f"start: {one['at_80'][1]} of {one['environments']} environments and {one['families_at_80'][1]} families "
+            f"at 80 % of the reference, mean {one['capped'][1]:.1%}; minutes: {spent}",
             highlight=False,
         )
         return
     former = max(before["number"] for before in journal.rounds[:number] if before["kept"])
-    before, after = (read_json(results_path(root, index)) for index in (former, number))
+    before, after = (read_json(journal.results_of(index)) for index in (former, number))
     header, rows = round_rows(before, after)
     table = Table(title=f"Round {number}: {'kept' if one['kept'] else 'not kept'} ({one['why']})")
     for index, column in enumerate(header):
@@ -98,20 +98,8 @@ def print_round(one: Round, journal: Journal, console: Console | None = None) ->
         console.print(f"{word}: {', '.join(marked) or 'none'}", highlight=False)
     for message in one.get("failures", {}).values():
         console.print(f"not collected: {message}", style="red", markup=False, highlight=False)
-    console.print(
-        f"{one['collected']:,} steps in {len(one['picked'])} environments, {one['trained']:,} updates; minutes: {spent}",
-        highlight=False,
-    )
-
-
-def results_path(root: Path, number: int) -> Path:
-    """Where the results of a round's model are: beside the model, for the card; those of the first in a folder alone.
-
-    Args:
-        root: folder of the improvement.
-        number: number of the round.
-    """
-    return root / f"round-{number}" / ("results.json" if number == 0 else "model/results.json")
+    done = f"{one['collected']:,} steps in {len(one['picked'])} environments, {one['trained']:,} updates"
+    console.print(f"{done}; minutes: {spent}", highlight=False)
 
 
 def draw_curve(rounds: Sequence[Round], path: str | Path) -> None:
@@ -124,7 +112,7 @@ def draw_curve(rounds: Sequence[Round], path: str | Path) -> None:
     Raises:
         MissingExtraError: without matplotlib.
     """
-    done = [one for one in rounds if "best" in one]
+    done = [one for one in rounds if "kept" in one]
     with png_figure(path, (7.2, 3.4)) as figure:
         panels = figure.subplots(1, 2)
         labels = (f"environments at 80 %, of {done[-1]['environments']}", "mean score, cut off below 0 and above 1")

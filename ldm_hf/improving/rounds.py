@@ -32,7 +32,7 @@ from .comparing import compare
 from .journal import Journal, Round
 from .options import Improvement
 from .picking import Standing, pick, shares
-from .report import draw_curve, results_path
+from .report import draw_curve
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def improve(options: Improvement, on_round: Callable[[Round, Journal], object] =
         journal.save()
         for number in range(options.rounds + 1):
             one = journal.round(number)
-            if "best" not in one:
+            if "kept" not in one:
                 stage = _Stages(options, journal, one, specs)
                 stage.measure_start() if number == 0 else stage.run()
             draw_curve(journal.rounds, folder / "curve.png")
@@ -118,15 +118,13 @@ class _Stages:
 
     def __init__(self, options: Improvement, journal: Journal, one: Round, specs: list[EnvironmentSpec]) -> None:
         self.options, self.journal, self.one, self.specs = options, journal, one, specs
-        self.root = Path(options.output)
-        self.folder = self.root / f"round-{one['number']}"
-        self.model = self.folder / "model"
+        self.model = journal.model_of(one["number"])
 
     def measure_start(self) -> None:
         """Round 0: measures the model that the improvement starts from."""
-        found = self._evaluate(self.options.model, results_path(self.root, 0))
+        found = self._evaluate(self.options.model, self.journal.results_of(0))
         self._end(found, found)
-        self.one.update(kept=True, why="the model that it starts from", best=self.options.model)
+        self.one.update(kept=True, why="the model that it starts from")
         self.journal.save()
 
     def run(self) -> None:
@@ -137,23 +135,18 @@ class _Stages:
             self._collect()
         if "trained" not in self.one:
             self._train()
-        found = self._evaluate(str(self.model), results_path(self.root, self.one["number"]))
+        found = self._evaluate(str(self.model), self.journal.results_of(self.one["number"]))
         self._keep(found)
 
-    @property
-    def _best_number(self) -> int:
-        """Number of the round that made the best model so far."""
-        return max(before["number"] for before in self.journal.rounds if before.get("kept"))
-
     def _best_results(self) -> Results:
-        found: Results = read_json(results_path(self.root, self._best_number))
+        found: Results = read_json(self.journal.results_of(self.journal.best_number))
         return found
 
     def _evaluate(self, model: str, output: Path) -> Results:
         """Measures a model; random actions and references only where nobody has."""
         options, known = self.options, {}
         if self.one["number"]:
-            known = _measured_here(read_json(results_path(self.root, 0)))
+            known = _measured_here(read_json(self.journal.results_of(0)))
         find = partial(_target, dataset=options.dataset, known=known)
         how = EvaluationOptions(options.episodes, SELECTION_SEED)
         names = [spec.name for spec in self.specs]
@@ -175,7 +168,6 @@ class _Stages:
     def _pick(self) -> None:
         """Chooses where to collect how many steps of the best model so far."""
         options, one = self.options, self.one
-        one["student"] = self.journal.best
         with self.journal.timed(one, "collect"):
             entries = self._best_results()["environments"]
             standings = {
@@ -232,7 +224,7 @@ class _Stages:
         return Plan(
             str(Path(options.dataset).absolute()),
             str(Path(options.references).absolute()),
-            student=self.one["student"],
+            student=self.journal.best,
             mix=options.mix,
             targets=targets,
         )
@@ -252,7 +244,7 @@ class _Stages:
 
     def _train(self) -> None:
         """Trains the best model so far on a mixture of the dataset, in a process of its own."""
-        options, one, mixture = self.options, self.one, self.folder / "mixture.yaml"
+        options, one, mixture = self.options, self.one, self.journal.folder_of(self.one["number"]) / "mixture.yaml"
         if "updates" not in one:
             left = self._left_minutes()
             limit = max(left - one["minutes"].get("collect", 0.0), left / 2)
@@ -263,7 +255,7 @@ class _Stages:
         run = Pretraining(
             dataset=str(mixture),
             output_dir=str(self.model),
-            model=one["student"],
+            model=self.journal.best,
             max_steps=one["updates"],
             max_minutes=one["limit"],
             warmup_steps=int(WARM_UP * one["updates"]),
@@ -299,7 +291,6 @@ class _Stages:
             won=list(result.won),
             lost=list(result.lost),
             lost_beyond_noise=list(result.lost_beyond_noise),
-            best=str(self.model) if result.better else self.journal.best,
         )
         self.journal.save()
 
