@@ -81,5 +81,5 @@ def improve_command(
         seed=seed,
     )
     journal = improve(options, lambda one, told: print_round(one, told, console))
-    console.print(f"Rounds in {journal.path}, curve in {output / 'curve.png'}", highlight=False, soft_wrap=True)
-    console.print(f"The best model is {journal.best}", highlight=False, soft_wrap=True)
+    for line in (f"Rounds in {journal.path}, curve in {output / 'curve.png'}; the best model is in", journal.best):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,274 @@
+"""``ldm improve`` from its command line: rounds, interruptions, errors."""
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from ldm_hf import LDMAgent, LDMConfig, LDMForActionPrediction, LDMProcessor
+from ldm_hf.cli import app as cli
+from ldm_hf.environments import make
+from ldm_hf.errors import ArgumentError, CheckpointError, DatasetError, LDMError, UnknownEnvironmentError
+from ldm_hf.evaluation.scores import is_matched
+from ldm_hf.improving import rounds
+from ldm_hf.improving.journal import Journal
+from ldm_hf.trajectories.writer import stored
+from ldm_hf.utils.files import read_json
+
+from .. import fork_server
+from ..conftest import TINY
+
+NAMES = ("CartPole-v1", "CliffWalking-v1-short")
+MAIN = "from ldm_hf.cli import main; main()"
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A folder with a small dataset and an untrained model."""
+    folder = tmp_path_factory.mktemp("improving")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LDM_HF_CACHE", str(folder / "cache"))
+        options = ("--steps-per-env", "200", "--jobs", "1", "--output", str(folder / "data"))
+        result = CliRunner().invoke(cli.app, ["collect", "--ids", ",".join(NAMES), *options])
+    assert result.exit_code == 0, result.output
+    torch.manual_seed(0)
+    config = LDMConfig(**TINY)
+    LDMForActionPrediction(config).save_pretrained(folder / "model")
+    LDMProcessor.from_config(config).save_pretrained(folder / "model")
+    return folder
+
+
+@pytest.fixture()
+def folder(start, tmp_path, monkeypatch):
+    """A copy of it to work in."""
+    for name in ("data", "model"):
+        shutil.copytree(start / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def arguments(*others, model="model", dataset="data"):
+    small = {"rounds": 1, "steps": 240, "updates": 3, "batch-size": 2, "episodes": 3, "jobs": 1, "output": "out"}
+    told = {"model": model, "dataset": dataset} | small
+    return ["improve", *(str(part) for name, value in told.items() for part in (f"--{name}", value)), *others]
+
+
+def improve(*others, **places):
+    result = CliRunner().invoke(cli.app, arguments(*others, **places), catch_exceptions=True)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def told(folder="out"):
+    return json.loads(Path(folder, "improve.json").read_text())
+
+
+def without_times(journal):
+    return [{key: value for key, value in one.items() if key not in ("minutes", "speeds")} for one in journal["rounds"]]
+
+
+@pytest.fixture(scope="module")
+def whole(start, tmp_path_factory):
+    """What an improvement that was not interrupted leaves behind, and what it printed."""
+    folder = tmp_path_factory.mktemp("whole")
+    shutil.copytree(start / "data", folder / "data")
+    shutil.copytree(start / "model", folder / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LDM_HF_CACHE", str(folder / "cache"))
+        patch.chdir(folder)
+        return folder, improve()
+
+
+def test_a_round_goes_all_the_way(whole):
+    folder, printed = whole
+    journal = told(folder / "out")
+    first, one = journal["rounds"]
+    assert first["environments"] == one["environments"] == 2 and first["at_80"][0] == first["at_80"][1]
+    assert one["picked"] and set(one["picked"]) <= set(NAMES)
+    for name, target in one["targets"].items():
+        episodes, steps = stored(folder / "data" / name)
+        assert steps >= target and episodes > 1
+    info = json.loads((folder / "data" / "CartPole-v1" / "environment.json").read_text())
+    assert info["collection"]["students"] == [{"model": "model", "mix": 0.1}]
+    assert one["trained"] == 3 and {"evaluate", "collect", "train"} <= set(one["minutes"])
+    assert "Round 1:" in printed and "minutes: collect" in printed
+    assert (folder / "out" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    results = read_json(folder / "out" / "round-1" / "model" / "results.json")
+    for name, entry in results["environments"].items():
+        assert entry["ldm"]["seed"] == 2_000_000 and entry["family"] and entry["library"] == "gymnasium"
+        assert entry["matched"] == is_matched(entry["ldm"], entry["reference"]), name
+    best = folder / "out" / "round-1" / "model" if one["kept"] else Path("model")
+    assert Path(journal["best"]).name == best.name and printed.splitlines()[-1] == journal["best"]
+    env = make("CartPole-v1")
+    agent = LDMAgent.from_pretrained(folder / "out" / "round-1" / "model", env, environment="CartPole-v1")
+    assert env.action_space.contains(agent.act(env.reset(seed=0)[0]))
+
+
+def test_a_model_of_a_round_gets_its_card(whole):
+    model = whole[0] / "out" / "round-1" / "model"
+    result = CliRunner().invoke(cli.app, ["card", str(model)])
+    assert result.exit_code == 0, result.output
+    assert "it matches the reference" in (model / "README.md").read_text()
+
+
+def test_a_process_that_dies_at_any_write_is_continued(folder, whole, monkeypatch):
+    """Each start dies at its second write, in turn just before and just after it; what is done is not done again."""
+    save, starts, calls = Journal.save, [], []
+
+    def dying(self):
+        starts[-1] += 1
+        late = len(starts) % 2 == 0
+        if starts[-1] != 2 or late:
+            save(self)
+        if starts[-1] == 2:
+            raise Killed
+
+    monkeypatch.setattr(Journal, "save", dying)
+    for stage in ("measure_start", "_pick", "_collect", "_train"):
+        known = getattr(rounds._Stages, stage)
+        monkeypatch.setattr(
+            rounds._Stages, stage, lambda self, known=known, stage=stage: (calls.append(stage), known(self))
+        )
+    for _ in range(40):
+        starts.append(0)
+        try:
+            improve()
+            break
+        except Killed:
+            continue
+    assert 10 <= len(starts) < 40
+    assert without_times(told()) == without_times(told(whole[0] / "out"))
+    for name in NAMES:
+        assert stored(folder / "data" / name) == stored(whole[0] / "data" / name)
+    ours, theirs = (
+        LDMForActionPrediction.from_pretrained(place / "out" / "round-1" / "model").state_dict()
+        for place in (folder, whole[0])
+    )
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert all(calls.count(stage) <= 5 for stage in set(calls)), calls
+    before = len(calls)
+    starts.append(-100)
+    improve()  # of what has ended, nothing is done again
+    assert len(calls) == before
+
+
+def test_kill_9_in_the_training_and_on(folder, whole):
+    command = [sys.executable, "-c", MAIN, *arguments("--updates", "4000")]
+    process = fork_server.Process(command, cwd=folder)
+    log = folder / "out" / "round-1" / "model" / "training_log.jsonl"
+    deadline = time.monotonic() + 120
+    while not log.exists():
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    journal = told()
+    assert "trained" not in journal["rounds"][1] and journal["rounds"][1]["collected"]
+    with pytest.raises(ArgumentError, match=r"out holds another improvement: --updates was 4000, is 3"):
+        improve()
+    journal["options"]["updates"] = journal["rounds"][1]["updates"] = 3  # which saves the test a minute
+    (folder / "out" / "improve.json").write_text(json.dumps(journal))
+    shutil.rmtree(folder / "out" / "round-1" / "model")
+    improve()
+    assert without_times(told()) == without_times(told(whole[0] / "out"))
+
+
+def test_more_rounds_continue_and_the_best_weights_stay(folder, monkeypatch):
+    improve()
+    monkeypatch.setattr(rounds, "compare", lambda *args: __import__("dataclasses").replace(compare(*args), better=True))
+    improve("--rounds", "2")
+    journal = told()
+    assert [one["number"] for one in journal["rounds"]] == [0, 1, 2]
+    assert journal["rounds"][2]["kept"] and journal["best"] == str(Path("out/round-2/model"))
+
+
+from ldm_hf.improving.comparing import compare  # noqa: E402
+
+
+def test_minutes_are_split_by_what_was_measured(folder):
+    """Without numbers of steps and updates, the clock decides; the whole takes little more than a round's minutes."""
+    options = [part for part in arguments("--minutes", "0.05") if part not in ("--steps", "240", "--updates", "3")]
+    result = CliRunner().invoke(cli.app, options)
+    assert result.exit_code == 0, (result.output, result.exception)
+    one = told()["rounds"][1]
+    assert one["limit"] is not None and one["limit"] <= 0.05 and one["trained"] > 0
+    assert set(one["speeds"]) <= set(NAMES) and all(speed > 0 for _, speed in one["speeds"].values())
+
+
+@pytest.mark.parametrize(
+    ("others", "places", "kind", "message"),
+    [
+        (("--ids", "CartPole-v1,FrozenLake-v1"), {}, DatasetError, r"FrozenLake-v1 is not in data; add it by `ldm collect"),
+        (("--ids", "CartPool-v7"), {}, UnknownEnvironmentError, "no environment 'CartPool-v7'"),
+        (("--ids", "Bandless-v0"), {}, UnknownEnvironmentError, "Bandless"),
+        ((), {"model": "data"}, CheckpointError, "no usable LDM at data"),
+        ((), {"dataset": "nowhere"}, DatasetError, "nowhere is no folder"),
+    ],
+    ids=["not in the dataset", "unknown", "unknown too", "no model", "no dataset"],
+)
+def test_what_is_missing_is_told_before_anything_begins(folder, others, places, kind, message):
+    with pytest.raises(kind, match=message):
+        improve(*others, **places)
+    assert not (folder / "out" / "improve.json").exists()
+
+
+def test_an_environment_without_a_reference_is_told(folder):
+    shutil.copytree(folder / "data" / "CartPole-v1", folder / "data" / "Blackless-v0")
+    from ldm_hf.environments import EnvironmentSpec, catalogue
+
+    rows = catalogue()
+    rows["Blackless-v0"] = EnvironmentSpec("Blackless-v0", "Blackjack-v1")
+    try:
+        with pytest.raises(LDMError, match="Blackless-v0"):
+            improve("--ids", "Blackless-v0")
+    finally:
+        del rows["Blackless-v0"]
+
+
+def test_a_full_disk_ends_the_command_and_loses_nothing(folder, whole, monkeypatch):
+    full = DatasetError("CartPole-v1: writing failed (No space left on device). Free some space and run it again.")
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "collect", lambda *args, **kwargs: {"CartPole-v1": full})
+        with pytest.raises(DatasetError, match="Free some space and run it again"):
+            improve()
+    assert "collected" not in told()["rounds"][1] and told()["rounds"][0]["kept"]
+    improve()
+    assert without_times(told()) == without_times(told(whole[0] / "out"))
+
+
+def test_a_damaged_journal_is_named(folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "improve.json").write_text('{"options": {}, "rounds": [1]}')
+    with pytest.raises(CheckpointError, match=r"improve\.json is damaged"):
+        improve()
+
+
+def test_matching_the_reference_is_a_one_sided_test():
+    rng = np.random.default_rng(0)
+
+    def measured(mean, deviation=1.0, episodes=20):
+        returns = rng.standard_normal(episodes)
+        returns = mean + deviation * (returns - returns.mean()) / returns.std(ddof=1)
+        return {"mean": float(returns.mean()), "returns": returns.tolist(), "episodes": episodes}
+
+    reference = measured(10.0)
+    assert is_matched(measured(10.5), reference) and is_matched(measured(9.6), reference)  # t = 1.26 of 1.69
+    assert not is_matched(measured(9.4), reference)  # t = 1.90
+    known = {"mean": 10.0, "ci": 1.96 / np.sqrt(50), "episodes": 50}
+    assert is_matched(measured(9.7), known) and not is_matched(measured(9.4), known)
+    exact = {"mean": 10.0, "std": 0.0, "episodes": 20}
+    assert is_matched(exact, exact) and not is_matched({**exact, "mean": 9.999}, exact)
+    assert not is_matched({"mean": 9.0, "episodes": 1, "returns": [9.0]}, exact)
