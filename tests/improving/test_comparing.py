@@ -16,7 +16,12 @@ def results(returns, seed=0):
             | {
                 "domain": name[0],
                 "normalised": float(np.mean(values)),
-                "ldm": {"mean": float(np.mean(values)), "returns": list(values), "episodes": len(values), "seed": seed},
+                "ldm": {
+                    "mean": float(np.mean(values)),
+                    "returns": list(values),
+                    "episodes": len(values),
+                    "seed": seed,
+                },
             }
             for name, values in returns.items()
         }
@@ -54,7 +59,9 @@ def test_the_mean_decides_where_the_count_does_not():
     old, new = results({"a": [0.2] * 9, "b": [0.9] * 9}), results({"a": [0.5] * 9, "b": [0.9] * 9})
     assert compare(old, new).better and "mean" in compare(old, new).why
     assert not compare(new, old).better
-    assert not compare(results({"a": [1.0] * 9}), results({"a": [3.0] * 9})).better  # more than the reference is enough
+    assert not compare(
+        results({"a": [1.0] * 9}), results({"a": [3.0] * 9})
+    ).better  # more than the reference is enough
 
 
 def test_pairs_of_episodes_show_a_difference_that_their_spread_would_hide():
