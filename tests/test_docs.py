@@ -41,6 +41,7 @@ set -euo pipefail
 ldm() {{ case $1 in
     collect) command ldm "$@" --steps-per-env 300 --jobs 1 ;;
     evaluate) case "$*" in *--logs*) command ldm "$@" ;; *) command ldm "$@" --episodes 2 ;; esac ;;
+    improve) command ldm "$@" --rounds 1 --steps 300 --updates 2 --episodes 2 --batch-size 2 --jobs 1 ;;
     *) command ldm "$@" ;;
 esac; }}
 python() {{ case $1 in
