@@ -122,7 +122,7 @@ class Journal:
 
     @contextmanager
     def timed(self, one: Round, stage: str) -> Iterator[Callable[..., None]]:
-        """Counts the minutes of a stage, also those of processes that were killed in it.
+        """Counts the minutes of a stage, also those that were written by processes that were killed in it.
 
         Yields:
             A function to call now and then, with any arguments: it writes the time.

@@ -13,7 +13,7 @@ from ..agent import loaded_model
 from ..collection import Plan, collect
 from ..collection.collecting import with_folders
 from ..collection.estimating import estimate_environment
-from ..environments import EnvironmentSpec, get_spec
+from ..environments import EnvironmentSpec, catalogue, get_spec
 from ..errors import CheckpointError, DatasetError, LDMError, UnwritableError
 from ..evaluation import EvaluationOptions, Results, Target, evaluate
 from ..evaluation.evaluating import catalogue_target
@@ -91,19 +91,26 @@ def _environments(options: Improvement) -> list[EnvironmentSpec]:
             "is collected in the rounds is added to it."
         )
     there = config_names(folder)
-    specs = [get_spec(name) for name in options.names or there]
     if options.names is None:
-        specs = [spec for spec in specs if method_of(spec) != "none"]
-        if not specs:
+        rows = catalogue()  # a log of decisions is no environment that one could play in
+        found = [rows[name] for name in there if name in rows and _has_reference(rows[name], options.references)]
+        if not found:
             raise LDMError(f"no environment of {options.dataset} has a reference policy that could label steps")
+        return found
+    specs = [get_spec(name) for name in options.names]
     for spec in specs:
         if spec.name not in there:
             raise DatasetError(
                 f"{spec.name} is not in {folder}; add it by `ldm collect --ids {spec.name} --output {folder}`."
             )
-        if options.names is not None and method_of(spec) in ("none", "rl"):
+        if method_of(spec) in ("none", "rl"):
             load_reference(spec, options.references)  # what is missing, and how to make it
     return specs
+
+
+def _has_reference(spec: EnvironmentSpec, folder: str) -> bool:
+    """Whether there is a policy that could label steps: in the package, or among those that `ldm reference` found."""
+    return method_of(spec) != "none" or (Path(folder) / spec.name).is_dir()
 
 
 class _Stages:
@@ -267,7 +274,12 @@ class _Stages:
         )
         with self.journal.timed(one, "train"):
             _train_elsewhere(run)
-            one["trained"] = int(read_json(self.model / "training.json")["steps"])
+        summary = read_json(self.model / "training.json")
+        one["minutes"]["train"] = max(
+            one["minutes"]["train"], round(summary["minutes"], 4)
+        )  # of killed processes, too
+        one["trained"] = int(summary["steps"])
+        self.journal.save()
 
     def _mix(self, path: Path) -> None:
         """Writes the mixture: the further behind, the more often, while what is won keeps its share."""

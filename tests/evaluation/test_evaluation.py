@@ -22,7 +22,7 @@ from ldm_hf.evaluation import (
     summarise,
     threshold_curve,
 )
-from ldm_hf.evaluation.scores import interval
+from ldm_hf.evaluation.scores import described, family_scores, interval
 from ldm_hf.rollouts import AgentPolicy, RandomPolicy, ReferencePolicy, normalised_score, rollout
 from ldm_hf.rollouts.lane import Lane
 from ldm_hf.trajectories.schema import EnvironmentInfo
@@ -206,6 +206,21 @@ def test_summary_counts_and_interquartile_mean():
     assert summary["iqm"] == pytest.approx((0.79 + 0.8 + 1.0 + 1.0) / 4)  # outliers on both sides do not count
     low, high = summary["iqm_ci"]
     assert low < summary["iqm"] < high
+
+
+def test_summary_counts_families_by_their_median_and_what_matches():
+    poles, drives = ("CartPole-v1", "CartPole-force5-v1", "CartPole-mass1-v1"), ("Finite-CC", "Cont-CC")
+    names = [*poles, *(f"GEM-{kind}-SeriesDc-v0" for kind in drives), "Unheard-v0"]
+    scores = dict(zip(names, (1.0, 0.9, -5.0, 0.3, 0.9, 0.81), strict=True))
+    entries = {name: entry(score, 0.0) for name, score in scores.items()}
+    summary, families = summarise(entries), family_scores(entries)
+    assert families == {"CartPole": 0.9, "SeriesDc": pytest.approx(0.6), "Unheard-v0": 0.81}
+    assert summary["families"] == 3 and summary["families_at_least_80"] == 2
+    # three returns of 10 times the score -1, +0, +1: what is 1.74 below the reference or less is not below it
+    assert summary["matched"] == sum(score >= 0.826 for score in scores.values()) == 3
+    told = described("CartPole-v1", entry(1.0, 0.0))
+    assert (told["library"], told["family"], told["matched"]) == ("gymnasium", "CartPole", True)
+    assert described("Unheard-v0", entry(0.2, 0.0))["library"] == ""
 
 
 def test_summary_without_returns_or_environments():

@@ -18,7 +18,7 @@ from ldm_hf.cli import app as cli
 from ldm_hf.environments import EnvironmentSpec, catalogue, make
 from ldm_hf.errors import ArgumentError, CheckpointError, DatasetError, LDMError, UnknownEnvironmentError
 from ldm_hf.evaluation.scores import is_matched
-from ldm_hf.improving import compare, rounds
+from ldm_hf.improving import Improvement, compare, rounds
 from ldm_hf.improving.journal import Journal
 from ldm_hf.trajectories.writer import stored
 from ldm_hf.utils.files import read_json
@@ -234,6 +234,20 @@ def test_an_environment_without_a_reference_is_told(folder, monkeypatch):
     monkeypatch.setitem(catalogue(), "Blackless-v0", EnvironmentSpec("Blackless-v0", "Blackjack-v1"))
     with pytest.raises(LDMError, match="Blackless-v0"):
         improve("--ids", "Blackless-v0")
+
+
+def test_what_has_no_reference_is_trained_on_but_not_played(folder):
+    """A log of decisions in the same dataset, say."""
+    log = folder / "data" / "Log-v0"
+    shutil.copytree(folder / "data" / "CartPole-v1", log)
+    told_of = json.loads((log / "environment.json").read_text()) | {"name": "Log-v0", "env_id": "Log-v0"}
+    (log / "environment.json").write_text(json.dumps(told_of))
+    options = Improvement(model="model", dataset="data", output="out")
+    assert [spec.name for spec in rounds._environments(options)] == list(NAMES)
+    with pytest.raises(LDMError, match="no environment of .* has a reference"):
+        for name in NAMES:
+            shutil.rmtree(folder / "data" / name)
+        rounds._environments(options)
 
 
 def test_a_full_disk_ends_the_command_and_loses_nothing(folder, whole, monkeypatch):

@@ -181,3 +181,18 @@ def test_what_lags_is_drawn_more_often(mix, tmp_path):
     assert more["environments"] == {"A-v0": 0.4, "B-v0": 2.4, "C-v0": 1.0}
     with pytest.raises(DatasetError, match=r"'D-\*' fits none .*A-v0"):
         gap_mixture("first", factors={"D-*": 2})
+
+
+@given(st.dictionaries(st.sampled_from("ABC"), st.floats(-1, 2), min_size=1), st.floats(0, 0.95))
+def test_what_is_won_keeps_its_share(mix, scores, share):
+    results = {"environments": {f"{name}-v0": {"normalised": score} for name, score in scores.items()}}
+    weights = gap_mixture("first", results, won_share=share)["environments"]
+    plain = gap_mixture("first", results)["environments"]
+    won = {name for name in weights if results["environments"].get(name, {"normalised": 0.0})["normalised"] >= 0.8}
+    others = weights.keys() - won
+    assert {name: weights[name] for name in others} == {name: plain[name] for name in others}
+    if won and others:
+        part = sum(weights[name] for name in won) / sum(weights.values())
+        assert part >= share - 0.01 and (part <= share + 0.01 or weights == plain)
+    with pytest.raises(DatasetError, match=r"from 0 to below 1, is 1"):
+        gap_mixture("first", results, won_share=1)
