@@ -244,7 +244,7 @@ def test_what_has_no_reference_is_trained_on_but_not_played(folder):
     (log / "environment.json").write_text(json.dumps(told_of))
     options = Improvement(model="model", dataset="data", output="out")
     assert [spec.name for spec in rounds._environments(options)] == list(NAMES)
-    with pytest.raises(LDMError, match="no environment of .* has a reference"):
+    with pytest.raises(LDMError, match=r"no environment of .* has a reference"):
         for name in NAMES:
             shutil.rmtree(folder / "data" / name)
         rounds._environments(options)
