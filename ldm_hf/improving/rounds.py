@@ -28,7 +28,7 @@ from ..trajectories.streams import config_names
 from ..trajectories.writer import stored
 from ..utils.files import read_json, write_atomically
 from ..utils.parallel import only_in_processes, run_tasks
-from .comparing import compare
+from .comparing import Comparison, compare
 from .journal import Journal, Round
 from .options import Improvement
 from .picking import Standing, pick, shares
@@ -130,7 +130,7 @@ class _Stages:
     def measure_start(self) -> None:
         """Round 0: measures the model that the improvement starts from."""
         found = self._evaluate(self.options.model, self.journal.results_of(0))
-        self._end(found, found)
+        self._compare(found, found)
         self.one.update(kept=True, why="the model that it starts from")
         self.journal.save()
 
@@ -175,7 +175,7 @@ class _Stages:
     def _pick(self) -> None:
         """Chooses where to collect how many steps of the best model so far."""
         options, one = self.options, self.one
-        with self.journal.timed(one, "collect"):
+        with self.journal.timed(one, "collect") as tick:
             entries = self._best_results()["environments"]
             standings = {
                 spec.name: Standing(
@@ -189,7 +189,8 @@ class _Stages:
                 part = shares(list(standings.values()))
                 chosen = sorted(part, key=lambda name: (-part[name], name))[: max(1, int(seconds / SECONDS_EACH))]
                 standings = self._with_speeds({name: standings[name] for name in chosen})
-                seconds = max(0.0, seconds - one["minutes"].get("collect", 0.0) * 60 * options.jobs)
+                tick()
+                seconds = max(0.0, seconds - one["minutes"]["collect"] * 60 * options.jobs)
             one["picked"] = pick(list(standings.values()), seconds, MOST_STEPS, options.steps)
             one["targets"] = {
                 name: stored(Path(options.dataset) / name)[1] + steps for name, steps in one["picked"].items()
@@ -275,9 +276,8 @@ class _Stages:
         with self.journal.timed(one, "train"):
             _train_elsewhere(run)
         summary = read_json(self.model / "training.json")
-        one["minutes"]["train"] = max(
-            one["minutes"]["train"], round(summary["minutes"], 4)
-        )  # of killed processes, too
+        # that of processes that were killed, too
+        one["minutes"]["train"] = max(one["minutes"]["train"], round(summary["minutes"], 4))
         one["trained"] = int(summary["steps"])
         self.journal.save()
 
@@ -294,9 +294,7 @@ class _Stages:
 
     def _keep(self, found: Results) -> None:
         """Decides whether the new weights are better, and ends the round."""
-        best = self._best_results()
-        result = compare(best, found, self.options.seed)
-        self._end(best, found)
+        result = self._compare(self._best_results(), found)
         self.one.update(
             kept=result.better,
             why=result.why,
@@ -306,19 +304,17 @@ class _Stages:
         )
         self.journal.save()
 
-    def _end(self, before: Results, after: Results) -> None:
-        """Notes the scores of both models."""
-        result = compare(before, after)
-        families = [
-            sum(score >= BAR for score in family_scores(results["environments"]).values())
-            for results in (before, after)
-        ]
+    def _compare(self, before: Results, after: Results) -> Comparison:
+        """Compares two models, and notes their scores."""
+        result = compare(before, after, self.options.seed)
+        families = [family_scores(results["environments"]).values() for results in (before, after)]
         self.one.update(
             environments=len(after["environments"]),
             at_80=list(result.at_80),
             capped=list(result.capped),
-            families_at_80=families,
+            families_at_80=[sum(score >= BAR for score in scores) for scores in families],
         )
+        return result
 
 
 def _target(name: str, references_folder: str | Path, dataset: str, known: dict[str, Scores]) -> Target:

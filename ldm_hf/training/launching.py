@@ -108,9 +108,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         with FileLock(lock, timeout=LOCK_SECONDS):
             yield
     except Timeout:
-        raise LDMError(
-            f"another run is writing to {folder}; wait for its end, or choose another --output_dir."
-        ) from None
+        raise LDMError(f"another run is writing to {folder}; wait for its end, or choose another folder.") from None
 
 
 @contextmanager
