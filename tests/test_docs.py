@@ -182,7 +182,7 @@ def test_examples_in_docstrings(path, workplace):
 PUBLIC = [  # packages say what is public in them; in plain modules it is whatever has no underscore
     *("ldm_hf", "ldm_hf.environments", "ldm_hf.evaluation", "ldm_hf.references", "ldm_hf.trajectories"),
     *("ldm_hf.importers", "ldm_hf.hub", "ldm_hf.rollouts"),
-    *("ldm_hf.collection", "ldm_hf.training", "ldm_hf.errors"),
+    *("ldm_hf.collection", "ldm_hf.training", "ldm_hf.errors", "ldm_hf.improving"),
 ]
 
 
@@ -192,7 +192,7 @@ def public_names(name):
     return set(getattr(module, "__all__", own))
 
 
-COMMANDS = ("reference", "collect", "evaluate", "play", "import", "push")
+COMMANDS = ("reference", "collect", "improve", "evaluate", "play", "import", "push")
 
 
 @pytest.mark.slow
