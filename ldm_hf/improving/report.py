@@ -40,16 +40,14 @@ def round_rows(before: Results, after: Results) -> tuple[list[str], list[list[st
 
 def _cells(before: Entries, after: Entries, names: list[str]) -> list[str]:
     old, new = ({name: entries[name] for name in names} for entries in (before, after))
-    (had, has), (families, others), (mean, other) = (
-        [measure(part) for part in (old, new)] for measure in (_at_bar, _families_at_bar, _capped)
-    )
+    had, has = _at_bar(old), _at_bar(new)
     return [
         str(len(names)),
         f"{len(had)} → {len(has)}",
         str(len(has - had)),
         str(len(had - has)),
-        f"{families} → {others}",
-        f"{mean:.1%} → {other:.1%}",
+        f"{_families_at_bar(old)} → {_families_at_bar(new)}",
+        f"{_capped(old):.1%} → {_capped(new):.1%}",
     ]
 
 
@@ -114,16 +112,18 @@ def draw_curve(rounds: Sequence[Round], path: str | Path) -> None:
     """
     done = [one for one in rounds if "kept" in one]
     with png_figure(path, (7.2, 3.4)) as figure:
-        panels = figure.subplots(1, 2)
-        labels = (f"environments at 80 %, of {done[-1]['environments']}", "mean score, cut off below 0 and above 1")
-        for axes, label, values in zip(
-            panels, labels, ([one["at_80"] for one in done], [one["capped"] for one in done]), strict=True
+        left, right = figure.subplots(1, 2)
+        numbers = [one["number"] for one in done]
+        counts: list[Sequence[float]] = [one["at_80"] for one in done]
+        scores: list[Sequence[float]] = [one["capped"] for one in done]
+        for axes, label, values in (
+            (left, f"environments at 80 %, of {done[-1]['environments']}", counts),
+            (right, "mean score, cut off below 0 and above 1", scores),
         ):
-            numbers = [one["number"] for one in done]
             best = [pair[1] if one["kept"] else pair[0] for one, pair in zip(done, values, strict=True)]
             axes.step(numbers, best, where="post", label="best so far")
             axes.plot(numbers, [pair[1] for pair in values], "o", label="after this round")
             axes.set(xlabel="round", ylabel=label)
             axes.locator_params("x", integer=True)
             axes.spines[["top", "right"]].set_visible(False)
-        panels[0].legend(frameon=False)
+        left.legend(frameon=False)

@@ -131,7 +131,7 @@ class _Stages:
         """Round 0: measures the model that the improvement starts from."""
         found = self._evaluate(self.options.model, self.journal.results_of(0))
         self._compare(found, found)
-        self.one.update(kept=True, why="the model that it starts from")
+        self.one.update({"kept": True, "why": "the model that it starts from"})
         self.journal.save()
 
     def run(self) -> None:
@@ -296,11 +296,13 @@ class _Stages:
         """Decides whether the new weights are better, and ends the round."""
         result = self._compare(self._best_results(), found)
         self.one.update(
-            kept=result.better,
-            why=result.why,
-            won=list(result.won),
-            lost=list(result.lost),
-            lost_beyond_noise=list(result.lost_beyond_noise),
+            {
+                "kept": result.better,
+                "why": result.why,
+                "won": list(result.won),
+                "lost": list(result.lost),
+                "lost_beyond_noise": list(result.lost_beyond_noise),
+            }
         )
         self.journal.save()
 
@@ -309,10 +311,12 @@ class _Stages:
         result = compare(before, after, self.options.seed)
         families = [family_scores(results["environments"]).values() for results in (before, after)]
         self.one.update(
-            environments=len(after["environments"]),
-            at_80=list(result.at_80),
-            capped=list(result.capped),
-            families_at_80=[sum(score >= BAR for score in scores) for scores in families],
+            {
+                "environments": len(after["environments"]),
+                "at_80": list(result.at_80),
+                "capped": list(result.capped),
+                "families_at_80": [sum(score >= BAR for score in scores) for scores in families],
+            }
         )
         return result
 
@@ -332,7 +336,7 @@ def _target(name: str, references_folder: str | Path, dataset: str, known: dict[
 def _measured_here(results: Results) -> dict[str, Scores]:
     """Random actions and references that the first evaluation had to measure."""
     return {
-        name: {label: {**entry[label]} for label in ("random", "reference")}  # type: ignore[literal-required]
+        name: {label: {**entry[label]} for label in ("random", "reference")}
         for name, entry in results["environments"].items()
         if entry["reference"].get("seed") == SELECTION_SEED
     }
