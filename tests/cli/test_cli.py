@@ -313,8 +313,9 @@ def test_evaluate_writes_results_and_a_curve(collected, model, tmp_path, monkeyp
     assert list(results["environments"]) == ["FrozenLake-v1"]
     entry = results["environments"]["FrozenLake-v1"]
     measured = {"random", "reference", "ldm", "ldm_history_only"}
-    assert set(entry) == {"domain", "normalised", "normalised_history_only", *measured}
-    assert entry["domain"] == "toy_text"
+    facts = {"domain", "family", "library", "matched"}
+    assert set(entry) == {"normalised", "normalised_history_only", *facts, *measured}
+    assert (entry["domain"], entry["family"], entry["library"]) == ("toy_text", "FrozenLake", "gymnasium")
     for label in measured:
         spread = "ci" if label in ("random", "reference") else "std"  # those that are packaged are not measured again
         assert {"mean", spread, "episodes"} <= set(entry[label])
@@ -328,7 +329,7 @@ def test_evaluate_writes_results_and_a_curve(collected, model, tmp_path, monkeyp
         for key in ("at_least_50", "at_least_80", "at_least_100", "iqm")
         for variant in ("", "_history_only")
     ]
-    assert {"n", *keys} <= set(results["summary"])
+    assert {"n", "families", "families_at_least_80", "matched", *keys} <= set(results["summary"])
     assert results["summary"]["n"] == 1
     assert results["command"].split() == ["ldm", *arguments]
     assert {"python", "ldm_hf", "torch", "transformers", "gymnasium", "numpy"} <= set(results["versions"])
