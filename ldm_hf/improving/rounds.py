@@ -189,8 +189,8 @@ class _Stages:
                 part = shares(list(standings.values()))
                 chosen = sorted(part, key=lambda name: (-part[name], name))[: max(1, int(seconds / SECONDS_EACH))]
                 standings = self._with_speeds({name: standings[name] for name in chosen})
-                tick()
-                seconds = max(0.0, seconds - one["minutes"]["collect"] * 60 * options.jobs)
+                tick()  # whatever the estimates took, half of the time is for collecting
+                seconds = max(seconds / 2, seconds - one["minutes"]["collect"] * 60 * options.jobs)
             one["picked"] = pick(list(standings.values()), seconds, MOST_STEPS, options.steps)
             one["targets"] = {
                 name: stored(Path(options.dataset) / name)[1] + steps for name, steps in one["picked"].items()
@@ -209,8 +209,10 @@ class _Stages:
         return count
 
     def _with_speeds(self, standings: dict[str, Standing]) -> dict[str, Standing]:
-        """Measures what steps cost; environments in which that fails are left out."""
+        """Measures what steps cost, unless a round has; environments in which that fails are left out."""
         options, speeds = self.options, self.one.setdefault("speeds", {})
+        for before in self.journal.rounds:
+            speeds |= {name: speed for name, speed in before.get("speeds", {}).items() if name in standings}
         plan = self._plan({name: stored(Path(options.dataset) / name)[1] + MOST_STEPS for name in standings})
         tasks = {name: (get_spec(name), plan) for name in standings if name not in speeds}
         work = partial(with_folders, estimate_environment)
