@@ -40,7 +40,7 @@ COLLECTING = 0.3  # share of the time that is collected in; the rest is trained
 LEAST_SHARE = 1 / 3  # of a round for collection and training, however long an evaluation takes
 MOST_STEPS = 30_000  # in one environment and round
 SECONDS_EACH = 10.0  # of one process; more environments than there is time for are not even estimated
-UNLIMITED_UPDATES = 10**6  # of a training that the clock ends
+FASTEST = 100  # updates per second: more than any device makes, so that the clock ends the training
 WARM_UP = 0.03  # of a training
 
 
@@ -258,7 +258,7 @@ class _Stages:
         if "updates" not in one:
             left = self._left_minutes()
             limit = max(left - one["minutes"].get("collect", 0.0), left / 2)
-            one["updates"] = options.updates or UNLIMITED_UPDATES
+            one["updates"] = options.updates or max(1, int(60 * limit * FASTEST))
             one["limit"] = None if options.updates else round(limit, 3)
             self._mix(mixture)
             self.journal.save()
