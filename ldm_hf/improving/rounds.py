@@ -40,7 +40,7 @@ COLLECTING = 0.3  # share of the time that is collected in; the rest is trained
 LEAST_SHARE = 1 / 3  # of a round for collection and training, however long an evaluation takes
 MOST_STEPS = 30_000  # in one environment and round
 SECONDS_EACH = 10.0  # of one process; more environments than there is time for are not even estimated
-FASTEST = 100  # updates per second: more than any device makes, so that the clock ends the training
+FASTEST = 1000  # updates per second: more than any run makes, so that the clock ends it
 WARM_UP = 0.03  # of a training
 
 
