@@ -118,12 +118,14 @@ def draw_curve(rounds: Sequence[Round], path: str | Path) -> None:
         scores: list[Sequence[float]] = [one["capped"] for one in done]
         for axes, label, values in (
             (left, f"environments at 80 %, of {done[-1]['environments']}", counts),
-            (right, "mean score, cut off below 0 and above 1", scores),
+            (right, "mean score, cut off at 0 and 1", scores),
         ):
             best = [pair[1] if one["kept"] else pair[0] for one, pair in zip(done, values, strict=True)]
             axes.step(numbers, best, where="post", label="best so far")
             axes.plot(numbers, [pair[1] for pair in values], "o", label="after this round")
             axes.set(xlabel="round", ylabel=label)
             axes.locator_params("x", integer=True)
+            axes.margins(0.1)
             axes.spines[["top", "right"]].set_visible(False)
-        left.legend(frameon=False)
+        left.locator_params("y", integer=True)
+        right.legend(frameon=False, loc="lower right")
