@@ -278,6 +278,18 @@ def test_what_cannot_be_exported_says_why():
         export_step(model, layout, layout.task_ids)
 
 
+def test_layers_with_windows_of_their_own_are_exported(tmp_path):
+    config = LDMConfig(**TINY | {"layer_windows": [3, 7]})
+    model, processor = LDMForActionPrediction(config).eval(), LDMProcessor.from_config(config)
+    processor.add_environment("Toy-v0", OBSERVATION, ACTION)
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "model")
+    plain = LDMAgent(model, processor, (OBSERVATION, ACTION), "Toy-v0", num_envs=2)
+    exported = OnnxAgent.from_pretrained(export_onnx(tmp_path / "model", tmp_path / "exported", "Toy-v0"), num_envs=2)
+    assert {array.shape[2] for name, array in exported.state.cache.arrays.items() if "." in name} == {3, 7}
+    assert_same_path(plain, exported, 2, 50)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", ["qwen2", "llama", "mistral", "olmo2", "granite"])
 def test_every_backbone_that_attends_is_exported(kind, tmp_path):
