@@ -35,6 +35,15 @@ def _tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
     return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
 
 
+def turned_back(keys: torch.Tensor, shift: torch.Tensor, rotary: Any) -> torch.Tensor:
+    """Keys ``(B, H, W, d)`` as if they had been written ``shift``, ``(B,)``, positions earlier."""
+    cos, sin = (part[:, None] / rotary.attention_scaling for part in rotary(keys, shift[:, None]))
+    half = keys.shape[-1] // 2
+    # minus rotate_half: the angle is negative
+    turned: torch.Tensor = keys * cos + torch.cat([keys[..., half:], -keys[..., :half]], dim=-1) * sin
+    return turned
+
+
 class RingBufferLayer(CacheLayerMixin):
     """Keys and values ``(B, H, W, d)`` of one layer; lane ``b`` is written at slot ``lengths[b] % W``."""
 
@@ -76,19 +85,12 @@ class RingBufferLayer(CacheLayerMixin):
 
     def rebase(self, shift: torch.Tensor, rotary: nn.Module | None) -> None:
         """Turns every key back by a number of positions, ``(B,)``, and moves it to the slot of its new position."""
-        window, device = self.window, shift.device
-        if int((shift % window).any()):
-            slots = (torch.arange(window, device=device) + shift[:, None]) % window
+        if bool((shift % self.window).any()):
+            slots = (torch.arange(self.window, device=shift.device) + shift[:, None]) % self.window
             for part in (self.keys, self.values):
                 part.copy_(part[self._rows[:, None], :, slots].transpose(1, 2))
-        if rotary is None:
-            return
-        keys = self.keys
-        cos, sin = (part[:, None] / rotary.attention_scaling for part in rotary(keys, shift[:, None]))
-        half = keys.shape[-1] // 2
-        # minus rotate_half: the angle is negative
-        turned = torch.cat([keys[..., half:], -keys[..., :half]], dim=-1)
-        keys.copy_(keys * cos + turned * sin)
+        if rotary is not None:
+            self.keys.copy_(turned_back(self.keys, shift, rotary))
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.window, 0

@@ -285,7 +285,7 @@ class LDMModel(LDMPreTrainedModel):
     def _give_layers_windows(self, windows: Sequence[int]) -> None:
         for number, (layer, window) in enumerate(zip(self.backbone.layers, windows, strict=True)):
             layer.register_forward_pre_hook(functools.partial(_take_own_mask, number), with_kwargs=True)
-            if self.config.backbone_config.model_type in OWN_WINDOWS:
+            if self.backbone.config.model_type in OWN_WINDOWS:
                 layer.self_attn.sliding_window = window  # of attention that takes no mask
 
     def _masks(self, make: Callable[[int], object]) -> Fields:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, DistributedType
@@ -50,8 +50,7 @@ class MovingAverage:
     @property
     def module(self) -> LDMForActionPrediction:
         """The model with the averaged weights."""
-        module: LDMForActionPrediction = self._averaged.module
-        return module
+        return cast(LDMForActionPrediction, self._averaged.module)
 
     def update(self) -> None:
         """Takes in the weights after an update."""
