@@ -22,7 +22,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,17 +53,7 @@ MEMORY = (
 OTHERS = ("PointMaze_Medium-v3", "Pendulum-v1", "LunarLander-v3", "MiniGrid-DoorKey-8x8-v0")
 LEARNING_RATE = 2e-3
 WARMUP = 50
-LAYERS, WIDTH, HEADS = 3, 192, 6
-NANO: Fields = {
-    "hidden_size": WIDTH,
-    "intermediate_size": PRESETS["ldm-nano"]["backbone"]["intermediate_size"],
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": HEADS,
-    "num_key_value_heads": HEADS,
-    "head_dim": WIDTH // HEADS,
-    "initializer_range": PRESETS["ldm-nano"]["initializer_range"],
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
-}
+HEAD = 32  # width of a head
 PER_STEP = ("feedback", "numeric", "raw_numeric", "categorical", "action_numeric")
 
 
@@ -72,66 +62,82 @@ class Arm:
     """A kind of memory.
 
     Args:
-        config: Fields of the configuration that differ from ldm-nano's.
+        windows: Window of each layer.
         segment: Steps per training segment.
+        decoder: Fields of the decoder's configuration, beside sizes.
         hidden: Share of segments whose previous actions are hidden.
     """
 
-    config: Fields
+    windows: tuple[int, ...]
     segment: int = 512
+    decoder: Fields = field(default_factory=lambda: {"model_type": "qwen3", "use_sliding_window": True})
     hidden: float = 0.0
 
-    def make_config(self) -> LDMConfig:
-        """The configuration of its model."""
-        return LDMConfig.preset("ldm-nano", **self.config)
-
-
-def decoder(kind: str, layers: list[str], **fields: object) -> Fields:
-    """A decoder of another type with the sizes of ldm-nano."""
-    return NANO | {"model_type": kind, "layer_types": layers} | fields
+    def make_config(self, width: int) -> LDMConfig:
+        """The configuration of its model, with ldm-nano's proportions."""
+        sizes = {
+            "hidden_size": width,
+            "intermediate_size": 7 * width // 3,
+            "shared_intermediate_size": 7 * width // 3,
+            "num_hidden_layers": len(self.windows),
+            "num_attention_heads": width // HEAD,
+            "num_key_value_heads": width // HEAD,
+            "head_dim": HEAD,
+            "mamba_n_heads": 2 * width // HEAD,
+            "initializer_range": PRESETS["ldm-nano"]["initializer_range"],
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+        }
+        windows: Fields = {"layer_windows": self.windows}
+        if len(set(self.windows)) == 1:
+            windows = {"window": self.windows[0]}
+        return LDMConfig.preset("ldm-nano", backbone_config=sizes | self.decoder, **windows)
 
 
 FULL, LINEAR, CONV = "full_attention", "linear_attention", "conv"
-HEAD = {"linear_key_head_dim": WIDTH // HEADS, "linear_value_head_dim": WIDTH // HEADS}
+LFM2: Fields = {
+    "model_type": "lfm2",
+    "layer_types": [CONV, CONV, FULL],
+    "block_auto_adjust_ff_dim": False,
+    "conv_L_cache": 4,
+}
+DELTA: Fields = {
+    "model_type": "olmo_hybrid",
+    "layer_types": [FULL, FULL, LINEAR],
+    "linear_key_head_dim": HEAD,
+    "linear_value_head_dim": HEAD,
+}
 MAMBA: Fields = {
+    "model_type": "granitemoehybrid",
+    "layer_types": [FULL, FULL, LINEAR],
     "num_local_experts": 0,
-    "shared_intermediate_size": NANO["intermediate_size"],
     "position_embedding_type": "rope",
-    "attention_multiplier": NANO["head_dim"] ** -0.5,
-    "mamba_n_heads": 2 * HEADS,
-    "mamba_d_head": WIDTH // HEADS,
+    "attention_multiplier": HEAD**-0.5,
+    "mamba_d_head": HEAD,
     "mamba_d_state": 32,
     "mamba_chunk_size": 64,
 }
 MEMORIES = {
-    "today, 32 x 3": Arm({}, segment=128),
-    "a: 32, 32, 512": Arm({"layer_windows": [32, 32, 512]}),
-    "a: 32, 32, 256": Arm({"layer_windows": [32, 32, 256]}),
-    "b: two convolutions, 512": Arm(
-        {
-            "backbone_config": decoder("lfm2", [CONV, CONV, FULL], block_auto_adjust_ff_dim=False, conv_L_cache=4),
-            "window": 512,
-        }
-    ),
-    "c: 32, 32, gated delta rule": Arm(
-        {"backbone_config": decoder("olmo_hybrid", [FULL, FULL, LINEAR], **HEAD), "window": 32}
-    ),
-    "c: 32, 32, Mamba 2": Arm(
-        {"backbone_config": decoder("granitemoehybrid", [FULL, FULL, LINEAR], **MAMBA), "window": 32}
-    ),
-    "d: 192 x 3": Arm({"window": 192}),  # reaches as far back as (a)
+    "today, 32 x 3": Arm((32, 32, 32), segment=128),
+    "a: 32, 32, 512": Arm((32, 32, 512)),
+    "a: 32, 32, 256": Arm((32, 32, 256)),
+    "b: two convolutions, 512": Arm((0, 0, 512), decoder=LFM2),
+    "c: 32, 32, gated delta rule": Arm((32, 32, 0), decoder=DELTA),
+    "c: 32, 32, Mamba 2": Arm((32, 32, 0), decoder=MAMBA),
+    "d: 192 x 3": Arm((192, 192, 192)),  # reaches as far back as (a)
 }
 HIDDEN = ", hidden actions"
-ARMS = MEMORIES | {name + HIDDEN: Arm(arm.config, arm.segment, hidden=0.5) for name, arm in MEMORIES.items()}
+ARMS = MEMORIES | {name + HIDDEN: replace(arm, hidden=0.5) for name, arm in MEMORIES.items()}
 
 
-def train(arm: Arm, streams: Streams, seed: int, minutes: float) -> tuple[LDMForActionPrediction, LDMProcessor, int]:
+def train(
+    arm: Arm, width: int, streams: Streams, seed: int, minutes: float
+) -> tuple[LDMForActionPrediction, LDMProcessor, int]:
     """A model, its processor and the number of updates after so many minutes of CPU time.
 
     It is trained on the first nine tenths of every stream.
     """
     torch.manual_seed(seed)
-    config = arm.make_config()
+    config = arm.make_config(width)
     model, processor = LDMForActionPrediction(config), processor_for(config, streams)
     lengths = {name: stream.num_steps * 9 // 10 for name, stream in streams.items()}
     sampler = WindowSampler(lengths, arm.segment, TRANSITIONS // arm.segment, seed)
@@ -162,7 +168,7 @@ def run(args: argparse.Namespace, name: str, seed: int) -> dict[str, object]:
     streams = open_dataset(dataset, args.environments)
     facts = folder / "run.json"
     if not facts.exists():
-        model, processor, updates = train(arm, streams, seed, args.minutes)
+        model, processor, updates = train(arm, args.width, streams, seed, args.minutes)
         for part in (model, processor):
             part.save_pretrained(folder)
         facts.write_text(json.dumps({"updates": updates}))
@@ -212,7 +218,7 @@ def study(args: argparse.Namespace) -> None:
         raise SystemExit(f"error: {error}")
     kept = json.loads(args.json.read_text())["runs"] if args.json and args.json.exists() else {}
     tasks = [(name, seed) for seed in args.seeds for name in args.arms if f"{name}|{seed}" not in kept]
-    title = f"Memory, {args.minutes:g} CPU minutes of training, {args.episodes} episodes"
+    title = f"Memory, width {args.width}, {args.minutes:g} CPU minutes of training, {args.episodes} episodes"
     for name, seed in tqdm(tasks, unit="run"):
         kept[f"{name}|{seed}"] = run(args, name, seed)
         show(title, table(kept), args)
@@ -220,9 +226,9 @@ def study(args: argparse.Namespace) -> None:
             args.json.write_text(json.dumps(json.loads(args.json.read_text()) | {"runs": kept}, indent=1) + "\n")
 
 
-def training_step(arm: Arm) -> Callable[[], object]:
+def training_step(arm: Arm, width: int) -> Callable[[], object]:
     """A training step of an arm with update."""
-    model = model_of(arm.make_config(), "cpu").train()
+    model = model_of(arm.make_config(width), "cpu").train()
     batch = random_segments(model.config, TRANSITIONS // arm.segment, arm.segment)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 
@@ -234,9 +240,9 @@ def training_step(arm: Arm) -> Callable[[], object]:
     return step
 
 
-def roll_out_step(arm: Arm, lanes: int) -> Callable[[], object]:
+def roll_out_step(arm: Arm, width: int, lanes: int) -> Callable[[], object]:
     """A step of a roll-out of an arm, with full windows."""
-    model = model_of(arm.make_config(), "cpu")
+    model = model_of(arm.make_config(width), "cpu")
     segment = random_segments(model.config, lanes, 2, labels=False)
     inputs = {name: value[:, -1:] if name in PER_STEP else value for name, value in segment.items()}
     cache = RingBufferCache.from_config(model.config, lanes)
@@ -250,11 +256,11 @@ def speed(args: argparse.Namespace) -> None:
     """Times a step of every arm in turns, as a share of today's."""
     torch.set_num_threads(args.threads)
     arms = {name: arm for name, arm in MEMORIES.items() if name in args.arms}
-    first = next(iter(arms))
+    first, width = next(iter(arms)), args.width
     kinds: dict[str, Callable[[Arm], Callable[[], object]]] = {
-        "training": training_step,
-        "1 lane": lambda arm: roll_out_step(arm, 1),
-        "64 lanes": lambda arm: roll_out_step(arm, 64),
+        "training": lambda arm: training_step(arm, width),
+        "1 lane": lambda arm: roll_out_step(arm, width, 1),
+        "64 lanes": lambda arm: roll_out_step(arm, width, 64),
     }
     columns = {
         kind: race({name: make(arm) for name, arm in arms.items()}, args.seconds, rounds=9, own_time=True)
@@ -263,7 +269,7 @@ def speed(args: argparse.Namespace) -> None:
     rows: list[Row] = [
         {
             "arm": name,
-            "parameters, M": sum(p.numel() for p in model_of(arm.make_config(), "cpu").parameters()) / 1e6,
+            "parameters, M": sum(p.numel() for p in model_of(arm.make_config(width), "cpu").parameters()) / 1e6,
             **{f"{kind}, ms": 1e3 * times[name] for kind, times in columns.items()},
             **{f"{kind}, speed": times[first] / times[name] for kind, times in columns.items()},
         }
@@ -281,6 +287,7 @@ def main() -> None:
     made.add_argument("--environments", nargs="+", default=[*MEMORY, *OTHERS], help="environments")
     made.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of training")
+    made.add_argument("--width", type=int, default=192, help="hidden size; ldm-nano's by default")
     made.add_argument("--minutes", type=float, default=7, help="CPU minutes of training for each run")
     made.add_argument("--steps", type=int, default=40_000, help="steps to collect in each environment")
     made.add_argument("--episodes", type=int, default=20, help="episodes to judge by")
