@@ -184,14 +184,10 @@ def table(runs: dict[str, dict[str, object]]) -> list[Row]:
     for name in dict.fromkeys(key.rsplit("|", 1)[0] for key in runs):
         seeds = [values for key, values in sorted(runs.items()) if key.rsplit("|", 1)[0] == name]
 
-        def mean(of: tuple[str, ...] | list[str], seeds: list[dict[str, object]] = seeds) -> tuple[float | None, str]:
-            by_seed = [
-                float(
-                    np.mean([np.clip(seed["scores"][env], -1, 1) for env in of if env in seed["scores"]] or [np.nan])
-                )
-                for seed in seeds
-            ]
-            return float(np.mean(by_seed)), " ".join(f"{value:.2f}" for value in by_seed)
+        def mean(names: tuple[str, ...], seeds: list[dict[str, object]] = seeds) -> tuple[float | None, str]:
+            played = [[seed["scores"][name] for name in names if name in seed["scores"]] for seed in seeds]
+            by_seed = [float(np.mean(np.clip(scores, -1, 1))) for scores in played if scores]
+            return float(np.mean(by_seed)) if by_seed else None, " ".join(f"{value:.2f}" for value in by_seed)
 
         wrong = [value for seed in seeds for kind, value in seed["wrong"].values() if kind == "wrong"]
         memory, others = mean(MEMORY), mean(OTHERS)
@@ -204,7 +200,7 @@ def table(runs: dict[str, dict[str, object]]) -> list[Row]:
                 "others": others[0],
                 "others by seed": others[1],
                 "wrong": float(np.mean(wrong)) if wrong else None,
-                **{env: mean([env])[0] for env in seeds[0]["scores"]},
+                **{env: mean((env,))[0] for env in seeds[0]["scores"]},
             }
         )
     return rows
