@@ -10,15 +10,18 @@ zeros.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
+from transformers.masking_utils import create_sliding_window_causal_mask
 
-from .configuration_ldm import RECURRENT, LDMConfig
+from .configuration_ldm import OWN_WINDOWS, RECURRENT, WINDOWED, Fields, LDMConfig
 
 REBASE_INTERVAL = 1024  # steps; rotary angles of larger positions would lose float32 precision
 
@@ -298,3 +301,59 @@ class RingBufferCache(Cache):
         self.lengths[chosen] = 0
         for layer in self._recurrent:
             layer.clear(chosen)
+
+
+# --- masks, where a window is not the backbone's own
+
+
+def give_layers_windows(backbone: Any, windows: Sequence[int]) -> None:
+    """Makes each layer of a decoder take its own of the masks that `backbone_masks` gives."""
+    for number, (layer, window) in enumerate(zip(backbone.layers, windows, strict=True)):
+        layer.register_forward_pre_hook(functools.partial(_take_own_mask, number), with_kwargs=True)
+        if backbone.config.model_type in OWN_WINDOWS:
+            layer.self_attn.sliding_window = window  # of attention that takes no mask
+
+
+def _take_own_mask(
+    number: int, layer: nn.Module, args: tuple[object, ...], kwargs: Fields
+) -> tuple[tuple[object, ...], Fields]:
+    """Gives a layer its own mask. Decoders know one mask for all layers, and hand further arguments on to them."""
+    kwargs["attention_mask"] = kwargs.pop("layer_masks")[number]
+    return args, kwargs
+
+
+def backbone_masks(config: LDMConfig, make: Callable[[int], object]) -> Fields:
+    """Arguments of the backbone: the mask that ``make`` makes of the window, or that of each layer's window."""
+    if config.layer_windows is None:
+        return {"attention_mask": make(config.window)}
+    made = {window: make(window) for window in sorted(set(config.windows)) if window}
+    any_mask = next((mask for mask in made.values() if mask is not None), None)  # spares the backbone to make one
+    return {"attention_mask": any_mask, "layer_masks": [made.get(window) for window in config.windows]}
+
+
+def segment_mask(config: LDMConfig, decoder: Any, embeds: torch.Tensor, window: int) -> object:
+    """Mask of a whole segment: a step sees ``window`` steps up to itself. None: the backbone takes care of that.
+
+    Args:
+        config: configuration of the model.
+        decoder: configuration of its backbone as it is now, which knows the kind of attention.
+        embeds: embeddings of the steps, ``(B, T, width)``.
+        window: window of a layer.
+
+    Raises:
+        ValueError: if the attention takes no mask, and the backbone has no such window of its own.
+    """
+    kind, own = decoder.model_type, config.layer_windows is not None
+    if set(config.layer_kinds) <= set(RECURRENT) or (kind in WINDOWED and not own):
+        return None
+    if window != decoder.sliding_window:
+        decoder = copy.copy(decoder)
+        decoder.sliding_window = window
+    mask = create_sliding_window_causal_mask(decoder, inputs_embeds=embeds, attention_mask=None, cache=None)
+    if mask is None and embeds.shape[1] > window and not (own and kind in OWN_WINDOWS):
+        raise ValueError(
+            f"attention {decoder._attn_implementation!r} takes no mask, and a {kind!r} backbone has no window of "
+            'its own; use attn_implementation="sdpa" or one of these backbones: '
+            + ", ".join(OWN_WINDOWS if own else WINDOWED)
+        )
+    return mask

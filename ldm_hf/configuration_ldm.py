@@ -20,16 +20,8 @@ from .errors import CheckpointError, short
 # Decoders that tests/model/test_backbones.py runs: rotary positions over the whole head (or no attention at all), and
 # states that begin at zero.
 BACKBONES = (
-    "qwen3",
-    "qwen2",
-    "llama",
-    "mistral",
-    "olmo2",
-    "granite",
-    "lfm2",
-    "mamba2",
-    "olmo_hybrid",
-    "granitemoehybrid",
+    *("qwen3", "qwen2", "llama", "mistral", "olmo2", "granite"),
+    *("lfm2", "mamba2", "olmo_hybrid", "granitemoehybrid"),
 )
 RECURRENT = ("conv", "linear_attention")  # types of layers without attention
 WINDOWED = ("qwen3", "qwen2", "mistral")  # backbones whose own attention has the sliding window

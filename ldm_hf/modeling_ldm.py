@@ -1,9 +1,8 @@
 """The Large Decision Model: a decoder with one token per environment step, and a small head for each action element."""
 
-import copy
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, NoReturn, Self
@@ -14,12 +13,11 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.masking_utils import create_sliding_window_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import ModelOutput
 
-from .cache_ldm import RingBufferCache
-from .configuration_ldm import NO_LABEL, OWN_WINDOWS, RECURRENT, WINDOWED, Fields, LDMConfig
+from .cache_ldm import RingBufferCache, backbone_masks, give_layers_windows, segment_mask
+from .configuration_ldm import NO_LABEL, LDMConfig
 from .errors import CheckpointError, NotALanguageModelError
 
 NUM_FEEDBACK = 6  # reward at two scales, whether it is known, terminated, truncated, whether there is a previous step
@@ -244,14 +242,6 @@ class LDMPreTrainedModel(PreTrainedModel):
         return model
 
 
-def _take_own_mask(
-    number: int, layer: nn.Module, args: tuple[object, ...], kwargs: Fields
-) -> tuple[tuple[object, ...], Fields]:
-    """Gives a layer its own mask. Decoders know one mask for all layers, and hand further arguments on to them."""
-    kwargs["attention_mask"] = kwargs.pop("layer_masks")[number]
-    return args, kwargs
-
-
 class LDMModel(LDMPreTrainedModel):
     """Stems and decoder: takes steps of environments, gives one hidden state per step."""
 
@@ -273,7 +263,7 @@ class LDMModel(LDMPreTrainedModel):
         self.backbone.set_input_embeddings(None)
         self.backbone.tp_plan.pop("embed_tokens", None)
         if config.layer_windows is not None:
-            self._give_layers_windows(config.layer_windows)
+            give_layers_windows(self.backbone, config.layer_windows)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -281,39 +271,6 @@ class LDMModel(LDMPreTrainedModel):
 
     def set_input_embeddings(self, value: Any) -> None:
         self.bag = value
-
-    def _give_layers_windows(self, windows: Sequence[int]) -> None:
-        for number, (layer, window) in enumerate(zip(self.backbone.layers, windows, strict=True)):
-            layer.register_forward_pre_hook(functools.partial(_take_own_mask, number), with_kwargs=True)
-            if self.backbone.config.model_type in OWN_WINDOWS:
-                layer.self_attn.sliding_window = window  # of attention that takes no mask
-
-    def _masks(self, make: Callable[[int], object]) -> Fields:
-        """Arguments of the backbone: the mask that ``make`` makes of the window, or that of each layer's window."""
-        if self.config.layer_windows is None:
-            return {"attention_mask": make(self.config.window)}
-        windows = self.config.windows
-        made = {window: make(window) for window in sorted(set(windows)) if window}
-        any_mask = next((mask for mask in made.values() if mask is not None), None)  # spares the backbone to make one
-        return {"attention_mask": any_mask, "layer_masks": [made.get(window) for window in windows]}
-
-    def _segment_mask(self, embeds: torch.Tensor, window: int) -> object:
-        """Mask of a whole segment: a step sees ``window`` steps up to itself. None: the backbone takes care of that."""
-        decoder = self.backbone.config
-        kind, own = decoder.model_type, self.config.layer_windows is not None
-        if set(self.config.layer_kinds) <= set(RECURRENT) or (kind in WINDOWED and not own):
-            return None
-        if window != decoder.sliding_window:
-            decoder = copy.copy(decoder)
-            decoder.sliding_window = window
-        mask = create_sliding_window_causal_mask(decoder, inputs_embeds=embeds, attention_mask=None, cache=None)
-        if mask is None and embeds.shape[1] > window and not (own and kind in OWN_WINDOWS):
-            raise ValueError(
-                f"attention {decoder._attn_implementation!r} takes no mask, and a {kind!r} backbone has no window of "
-                'its own; use attn_implementation="sdpa" or one of these backbones: '
-                + ", ".join(OWN_WINDOWS if own else WINDOWED)
-            )
-        return mask
 
     def forward(
         self,
@@ -362,12 +319,13 @@ class LDMModel(LDMPreTrainedModel):
             cache = RingBufferCache.from_config(self.config, len(embeds), embeds.device)
         outputs: BaseModelOutputWithPast
         if cache is None:
-            masks = self._masks(functools.partial(self._segment_mask, embeds))
+            make = functools.partial(segment_mask, self.config, self.backbone.config, embeds)
+            masks = backbone_masks(self.config, make)
             outputs = self.backbone(inputs_embeds=embeds, use_cache=False, **masks, **kwargs)
             return outputs
         outputs = self.backbone(
             inputs_embeds=embeds,
-            **self._masks(functools.partial(cache.attention_mask, embeds.dtype)),
+            **backbone_masks(self.config, functools.partial(cache.attention_mask, embeds.dtype)),
             position_ids=cache.position_ids,
             cache=cache,
             use_cache=True,
