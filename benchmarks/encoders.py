@@ -30,7 +30,7 @@ from common import Row, parser, show
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from ldm_hf import LDMConfig, LDMProcessor
+from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
 from ldm_hf.agent import LDMAgent
 from ldm_hf.evaluation.evaluating import catalogue_target
 from ldm_hf.rollouts import HELD_OUT_SEED, AgentPolicy, normalised_score
@@ -149,7 +149,7 @@ def train(variant: Variant, streams: Streams, seed: int, updates: int) -> tuple[
 
 @torch.inference_mode()
 def disagreement(
-    model: parts.LDM, processor: LDMProcessor, streams: Streams, known: bool
+    model: LDMForActionPrediction, processor: LDMProcessor, streams: Streams, known: bool
 ) -> dict[str, tuple[str, float]]:
     """How far the greedy action is from the label in the last tenth of every stream, after 64 steps of history."""
     measured, past, segment = {}, 1000, 512
@@ -179,15 +179,17 @@ def disagreement(
     return measured
 
 
-def play(model: parts.LDM, processor: LDMProcessor, dataset: Path, name: str, known: bool) -> float:
-    """Mean normalised score of ten episodes."""
+def play(
+    model: LDMForActionPrediction, processor: LDMProcessor, dataset: Path, name: str, known: bool, episodes: int = 10
+) -> float:
+    """Mean normalised score of some episodes."""
     target = catalogue_target(name, "")
     policy = AgentPolicy(
         lambda spaces, lanes: LDMAgent(
             model, processor, spaces, environment=name if known else None, task=target.task, num_envs=lanes
         )
     )
-    returns = rollout(target.make_env, policy, 10, HELD_OUT_SEED, 10, name)
+    returns = rollout(target.make_env, policy, episodes, HELD_OUT_SEED, 10, name)
     scores = json.loads((dataset / name / "environment.json").read_text(encoding="utf-8"))["scores"]
     return normalised_score(returns.mean(), scores["random"]["mean"], scores["reference"]["mean"], name)
 

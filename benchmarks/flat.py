@@ -24,9 +24,10 @@ def main() -> None:
     made = parser(__doc__)
     made.add_argument("--steps", type=int, default=100_000, help="length of the stream")
     made.add_argument("--compared", type=int, default=1_000, help="steps at the beginning and at the end")
+    made.add_argument("--layer-windows", type=int, nargs="+", help="window of each layer, such as 32 32 512")
     args = made.parse_args()
     torch.set_num_threads(args.threads)
-    config = LDMConfig.preset("ldm-nano")
+    config = LDMConfig.preset("ldm-nano", layer_windows=args.layer_windows)
     model, processor = model_of(config, args.device), LDMProcessor.from_config(config)
     observations = np.random.default_rng(0).normal(size=(64, *OBSERVATION.shape)).astype(np.float32)
 
@@ -62,7 +63,10 @@ def main() -> None:
     for row in rows:
         row["last / these"] = rows[-1]["ms a step"] / row["ms a step"]
     show(
-        "Cost per step of an endless stream, ldm-nano, one lane, medians", rows, args, [f"memory grew by {grown} KiB."]
+        f"Cost per step of an endless stream, ldm-nano, windows {config.windows}, one lane, medians",
+        rows,
+        args,
+        [f"memory grew by {grown} KiB."],
     )
 
 

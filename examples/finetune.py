@@ -87,12 +87,12 @@ def early_stopping(
     processor: LDMProcessor,
     streams: Mapping[str, Stream],
     args: Arguments,
-    window: int,
+    segment: int,
 ) -> EarlyStopping:
     """Early stopping by the loss on held-out streams, encoded with all that is known of their environments."""
     sampler = WindowSampler(
         {name: stream.num_steps for name, stream in streams.items()},
-        args.segment or 4 * window,
+        segment,
         args.batch_size,
         args.seed,
         accelerator.process_index,
@@ -122,7 +122,8 @@ def main(args: Arguments) -> None:
         add_lora(model, args.lora_rank)
     if not held_out:
         logger.warning("no episodes are held out: training goes on for all of --max_steps %d", args.max_steps)
-    stopping = early_stopping(accelerator, processor, held_out, args, model.config.window) if held_out else None
+    segment = args.segment or model.config.default_segment
+    stopping = early_stopping(accelerator, processor, held_out, args, segment) if held_out else None
     finish = {"finish": merge_lora} if args.method == "lora" else {}
     train(accelerator, model, processor, trajectories, args, streams.weights, stopping, **finish)
 

@@ -2,7 +2,7 @@
 
 Attention does not depend on the order of its keys, and rotary positions are applied before a key is written. So the
 newest key simply replaces the one that has just left the window, instead of shifting the whole buffer (as transformers'
-static sliding cache does).
+static sliding cache does). Every layer has a window of its own.
 
 Layers without attention (short convolutions, state spaces) keep a state of fixed size. A stream begins with a state of
 zeros.
@@ -10,17 +10,19 @@ zeros.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
+from transformers.masking_utils import create_sliding_window_causal_mask
 
-from .configuration_ldm import LDMConfig
+from .configuration_ldm import OWN_WINDOWS, RECURRENT, WINDOWED, Fields, LDMConfig
 
-RECURRENT = ("conv", "linear_attention")  # types of layers without attention
 REBASE_INTERVAL = 1024  # steps; rotary angles of larger positions would lose float32 precision
 
 
@@ -36,6 +38,15 @@ def _tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
     return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
 
 
+def turned_back(keys: torch.Tensor, shift: torch.Tensor, rotary: Any) -> torch.Tensor:
+    """Keys ``(B, H, W, d)`` as if they had been written ``shift``, ``(B,)``, positions earlier."""
+    cos, sin = (part[:, None] / rotary.attention_scaling for part in rotary(keys, shift[:, None]))
+    half = keys.shape[-1] // 2
+    # minus rotate_half: the angle is negative
+    turned: torch.Tensor = keys * cos + torch.cat([keys[..., half:], -keys[..., :half]], dim=-1) * sin
+    return turned
+
+
 class RingBufferLayer(CacheLayerMixin):
     """Keys and values ``(B, H, W, d)`` of one layer; lane ``b`` is written at slot ``lengths[b] % W``."""
 
@@ -43,14 +54,14 @@ class RingBufferLayer(CacheLayerMixin):
     keys: torch.Tensor
     values: torch.Tensor
 
-    def __init__(self, cache: RingBufferCache) -> None:
+    def __init__(self, cache: RingBufferCache, window: int) -> None:
         super().__init__()
-        self._lengths, self._rows, self._window = cache.lengths, cache.rows, cache.window
+        self._lengths, self._rows, self.window = cache.lengths, cache.rows, window
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         batch, heads, _, width = key_states.shape
-        self.keys = key_states.new_zeros(batch, heads, self._window, width)
-        self.values = value_states.new_zeros(batch, heads, self._window, value_states.shape[-1])
+        self.keys = key_states.new_zeros(batch, heads, self.window, width)
+        self.values = value_states.new_zeros(batch, heads, self.window, value_states.shape[-1])
         self.dtype, self.device = key_states.dtype, key_states.device
         self.is_initialized = True
 
@@ -70,19 +81,28 @@ class RingBufferLayer(CacheLayerMixin):
             )
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        slots = self._lengths % self._window
+        slots = self._lengths % self.window
         self.keys[self._rows, :, slots] = key_states[:, :, 0]
         self.values[self._rows, :, slots] = value_states[:, :, 0]
         return self.keys, self.values
 
+    def rebase(self, shift: torch.Tensor, rotary: nn.Module | None) -> None:
+        """Turns every key back by a number of positions, ``(B,)``, and moves it to the slot of its new position."""
+        if bool((shift % self.window).any()):
+            slots = (torch.arange(self.window, device=shift.device) + shift[:, None]) % self.window
+            for part in (self.keys, self.values):
+                part.copy_(part[self._rows[:, None], :, slots].transpose(1, 2))
+        if rotary is not None:
+            self.keys.copy_(turned_back(self.keys, shift, rotary))
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self._window, 0
+        return self.window, 0
 
     def get_seq_length(self) -> int:
         return int(self._lengths.max())
 
     def get_max_length(self) -> int:
-        return self._window
+        return self.window
 
 
 class RecurrentLayer(LinearAttentionLayer):
@@ -130,7 +150,7 @@ class RingBufferCache(Cache):
     """The cache of a roll-out on ``lanes`` environments.
 
     Args:
-        window: number of keys that attention sees, W.
+        window: number of keys that attention sees, W; or that of each layer, 0 for one without attention.
         layers: number of the backbone's layers, or the type of each: ``"conv"`` and ``"linear_attention"`` keep a
             state, all others attend.
         lanes: number of environments stepped together, B.
@@ -138,15 +158,21 @@ class RingBufferCache(Cache):
     """
 
     def __init__(
-        self, window: int, layers: int | Sequence[str], lanes: int, device: torch.device | str = "cpu"
+        self,
+        window: int | Sequence[int],
+        layers: int | Sequence[str],
+        lanes: int,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.window = window
+        types = ["sliding_attention"] * layers if isinstance(layers, int) else layers
+        windows = [window] * len(types) if isinstance(window, int) else window
+        self.window = max(windows)  # the longest
         self.rows = torch.arange(lanes, device=device)
         self.lengths = torch.zeros(lanes, dtype=torch.long, device=device)
         self._steps = 0
-        types = ["sliding_attention"] * layers if isinstance(layers, int) else layers
         all_layers: list[Any] = [
-            RecurrentLayer(self) if kind in RECURRENT else RingBufferLayer(self) for kind in types
+            RecurrentLayer(self) if kind in RECURRENT else RingBufferLayer(self, steps)
+            for kind, steps in zip(types, windows, strict=True)
         ]
         self._attending = [layer for layer in all_layers if isinstance(layer, RingBufferLayer)]
         self._recurrent = [layer for layer in all_layers if isinstance(layer, RecurrentLayer)]
@@ -155,7 +181,7 @@ class RingBufferCache(Cache):
     @classmethod
     def from_config(cls, config: LDMConfig, lanes: int, device: torch.device | str = "cpu") -> RingBufferCache:
         """An empty cache for a model of this configuration."""
-        return cls(config.window, config.layer_kinds, lanes, device)
+        return cls(config.layer_windows or config.window, config.layer_kinds, lanes, device)
 
     def take(self, lengths: torch.Tensor, history: Sequence[torch.Tensor]) -> None:
         """Takes over a history of its own size.
@@ -198,7 +224,7 @@ class RingBufferCache(Cache):
             return
         for number, layer in enumerate(self._attending):
             keys, values = (_tensor(arrays[f"{name}.{number}"], device) for name in ("keys", "values"))
-            if any((len(part), part.shape[2]) != (lanes, self.window) for part in (keys, values)):
+            if any((len(part), part.shape[2]) != (lanes, layer.window) for part in (keys, values)):
                 raise ValueError(f"layer {number} has keys {tuple(keys.shape)}")
             layer.take(keys, values)
         for number, recurrent in enumerate(self._recurrent):
@@ -226,9 +252,19 @@ class RingBufferCache(Cache):
         """Positions ``(B, 1)`` of the step about to be written."""
         return self.lengths[:, None]
 
-    def attention_mask(self, dtype: torch.dtype) -> torch.Tensor:
-        """Additive mask ``(B, 1, 1, W)``: a lane sees the slots written since its start and that of the next step."""
-        seen = torch.arange(self.window, device=self.lengths.device) <= self.lengths[:, None]
+    @property
+    def windows(self) -> list[int]:
+        """Length of the buffer of each layer that attends."""
+        return [layer.window for layer in self._attending]
+
+    def attention_mask(self, dtype: torch.dtype, window: int | None = None) -> torch.Tensor:
+        """Additive mask ``(B, 1, 1, W)``: a lane sees the slots written since its start and that of the next step.
+
+        Args:
+            dtype: dtype of the model.
+            window: window of the layer, W; the longest by default.
+        """
+        seen = torch.arange(window or self.window, device=self.lengths.device) <= self.lengths[:, None]
         mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
         return mask[:, None, None]
 
@@ -253,18 +289,11 @@ class RingBufferCache(Cache):
             self._rebase(rotary)
 
     def _rebase(self, rotary: nn.Module | None) -> None:
-        """Turns every key back by a multiple of W, so that positions stay small and slots stay where they are."""
+        """Turns every key back by a multiple of the longest window, so that positions stay small."""
         shift = (self.lengths // self.window - 1).clamp(min=0) * self.window
         self.lengths -= shift
-        if rotary is None:
-            return
         for layer in self._attending:
-            keys = layer.keys
-            cos, sin = (part[:, None] / rotary.attention_scaling for part in rotary(keys, shift[:, None]))
-            half = keys.shape[-1] // 2
-            # minus rotate_half: the angle is negative
-            turned = torch.cat([keys[..., half:], -keys[..., :half]], dim=-1)
-            keys.copy_(keys * cos + turned * sin)
+            layer.rebase(shift, rotary)
 
     def reset(self, lanes: torch.Tensor | np.ndarray | None = None) -> None:
         """Empties all lanes, or those where ``lanes``, ``(B,)`` bool, is True."""
@@ -272,3 +301,59 @@ class RingBufferCache(Cache):
         self.lengths[chosen] = 0
         for layer in self._recurrent:
             layer.clear(chosen)
+
+
+# --- masks, where a window is not the backbone's own
+
+
+def give_layers_windows(backbone: Any, windows: Sequence[int]) -> None:
+    """Makes each layer of a decoder take its own of the masks that `backbone_masks` gives."""
+    for number, (layer, window) in enumerate(zip(backbone.layers, windows, strict=True)):
+        layer.register_forward_pre_hook(functools.partial(_take_own_mask, number), with_kwargs=True)
+        if backbone.config.model_type in OWN_WINDOWS:
+            layer.self_attn.sliding_window = window  # of attention that takes no mask
+
+
+def _take_own_mask(
+    number: int, layer: nn.Module, args: tuple[object, ...], kwargs: Fields
+) -> tuple[tuple[object, ...], Fields]:
+    """Gives a layer its own mask. Decoders know one mask for all layers, and hand further arguments on to them."""
+    kwargs["attention_mask"] = kwargs.pop("layer_masks")[number]
+    return args, kwargs
+
+
+def backbone_masks(config: LDMConfig, make: Callable[[int], object]) -> Fields:
+    """Arguments of the backbone: the mask that ``make`` makes of the window, or that of each layer's window."""
+    if config.layer_windows is None:
+        return {"attention_mask": make(config.window)}
+    made = {window: make(window) for window in sorted(set(config.windows)) if window}
+    any_mask = next((mask for mask in made.values() if mask is not None), None)  # spares the backbone to make one
+    return {"attention_mask": any_mask, "layer_masks": [made.get(window) for window in config.windows]}
+
+
+def segment_mask(config: LDMConfig, decoder: Any, embeds: torch.Tensor, window: int) -> object:
+    """Mask of a whole segment: a step sees ``window`` steps up to itself. None: the backbone takes care of that.
+
+    Args:
+        config: configuration of the model.
+        decoder: configuration of its backbone as it is now, which knows the kind of attention.
+        embeds: embeddings of the steps, ``(B, T, width)``.
+        window: window of a layer.
+
+    Raises:
+        ValueError: if the attention takes no mask, and the backbone has no such window of its own.
+    """
+    kind, own = decoder.model_type, config.layer_windows is not None
+    if set(config.layer_kinds) <= set(RECURRENT) or (kind in WINDOWED and not own):
+        return None
+    if window != decoder.sliding_window:
+        decoder = copy.copy(decoder)
+        decoder.sliding_window = window
+    mask = create_sliding_window_causal_mask(decoder, inputs_embeds=embeds, attention_mask=None, cache=None)
+    if mask is None and embeds.shape[1] > window and not (own and kind in OWN_WINDOWS):
+        raise ValueError(
+            f"attention {decoder._attn_implementation!r} takes no mask, and a {kind!r} backbone has no window of "
+            'its own; use attn_implementation="sdpa" or one of these backbones: '
+            + ", ".join(OWN_WINDOWS if own else WINDOWED)
+        )
+    return mask

@@ -4,6 +4,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import field
 from pathlib import Path
@@ -18,8 +19,13 @@ from .errors import CheckpointError, short
 
 # Decoders that tests/model/test_backbones.py runs: rotary positions over the whole head (or no attention at all), and
 # states that begin at zero.
-BACKBONES = ("qwen3", "qwen2", "llama", "mistral", "olmo2", "granite", "lfm2", "mamba2")
+BACKBONES = (
+    *("qwen3", "qwen2", "llama", "mistral", "olmo2", "granite"),
+    *("lfm2", "mamba2", "olmo_hybrid", "granitemoehybrid"),
+)
+RECURRENT = ("conv", "linear_attention")  # types of layers without attention
 WINDOWED = ("qwen3", "qwen2", "mistral")  # backbones whose own attention has the sliding window
+OWN_WINDOWS = ("qwen3", "qwen2")  # those among them whose layers can differ in it
 PRETRAINED_WINDOW = 128  # for a language model without a sliding window
 NO_LABEL = -100.0  # label of a step without one, as everywhere in transformers
 
@@ -103,6 +109,8 @@ class LDMConfig(PreTrainedConfig):
             read; only ``LDMForActionPrediction.from_pretrained_backbone`` loads its weights.
         window: number of steps that a layer with attention sees; 0 takes the backbone's own sliding window (128 for a
             language model without one).
+        layer_windows: number of steps that each layer sees, such as ``[32, 32, 512]``, 0 for a layer without
+            attention; ``window`` is then the largest of them. None: ``window`` for all layers.
         num_choices: number of logits of the action head.
         max_numeric: columns for the numeric scalars of an observation; more scalars share them, with alternating signs.
         max_action_numeric: columns for the continuous part of the previous action.
@@ -126,6 +134,7 @@ class LDMConfig(PreTrainedConfig):
     backbone_config: Fields | PreTrainedConfig | None = None
     backbone: str | None = None
     window: int = 0
+    layer_windows: list[int] | tuple[int, ...] | None = None
     num_choices: int = 101
     max_numeric: int = 256
     max_action_numeric: int = 32
@@ -156,6 +165,9 @@ class LDMConfig(PreTrainedConfig):
         else:
             decoder = deepcopy(self.backbone_config)
         # Kept here, since not every decoder has a window (the model gives those a mask), and some lose it on loading.
+        if self.layer_windows is not None:
+            self.layer_windows = _checked_windows(self.layer_windows, _layer_kinds(decoder))
+            self.window = max(self.layer_windows)
         self.window = self.window or getattr(decoder, "sliding_window", None) or 0
         decoder.sliding_window = self.window
         if decoder.model_type in WINDOWED and getattr(decoder, "layer_types", None):
@@ -194,7 +206,7 @@ class LDMConfig(PreTrainedConfig):
         Raises:
             ValueError: if it has more than ``PARAMETERS``, or its cache as many numbers.
         """
-        cache = self._decoder.num_hidden_layers * self.hidden_size * self.window
+        cache = self.hidden_size * sum(self.windows)
         if max(self.num_parameters, cache) > PARAMETERS:
             raise ValueError(
                 f"a model of about {self.num_parameters:.3g} parameters, whose cache holds {cache:.3g} numbers, "
@@ -237,7 +249,19 @@ class LDMConfig(PreTrainedConfig):
     @property
     def layer_kinds(self) -> list[str]:
         """Types of the backbone's layers, transformers' ``layer_types``: ``"conv"``, ``"sliding_attention"``, ..."""
-        return getattr(self._decoder, "layer_types", None) or ["sliding_attention"] * self._decoder.num_hidden_layers
+        return _layer_kinds(self._decoder)
+
+    @property
+    def windows(self) -> list[int]:
+        """Number of steps that each layer sees; 0 for a layer without attention."""
+        if self.layer_windows is not None:
+            return list(self.layer_windows)
+        return [0 if kind in RECURRENT else self.window for kind in self.layer_kinds]
+
+    @property
+    def default_segment(self) -> int:
+        """Steps of a training segment: four times the shortest window, and no less than the longest."""
+        return max(4 * min((window for window in self.windows if window), default=self.window), self.window)
 
     @property
     def hidden_size(self) -> int:
@@ -283,6 +307,28 @@ def _check_numbers(values: Fields) -> None:
         limit = LAYERS if name in ("num_hidden_layers", "num_labels") else LARGEST
         if isinstance(size, int) and abs(size) > limit and "theta" not in name:
             raise ValueError(f"{name} is {size:.3g}, at most {limit} is possible")
+
+
+def _layer_kinds(decoder: Any) -> list[str]:
+    return getattr(decoder, "layer_types", None) or ["sliding_attention"] * decoder.num_hidden_layers
+
+
+def _checked_windows(windows: Sequence[int], kinds: Sequence[str]) -> list[int]:
+    """The windows of all layers.
+
+    Raises:
+        ValueError: if there are more or fewer than layers, one is of an impossible size, or no layer attends.
+    """
+    if len(windows) != len(kinds):
+        raise ValueError(f"layer_windows has {len(windows)} windows for {len(kinds)} layers; give one for each layer")
+    for number, (window, kind) in enumerate(zip(windows, kinds, strict=True)):
+        if kind in RECURRENT and window != 0:
+            raise ValueError(f"layer_windows: layer {number} ({kind}) does not attend; its window is 0, not {window}")
+        if kind not in RECURRENT and not 1 <= window <= LARGEST:
+            raise ValueError(f"layer_windows: the window of layer {number} is {window}; give 1 to {LARGEST} steps")
+    if not any(windows):
+        raise ValueError("layer_windows: none of the layers attends; leave it out")
+    return list(windows)
 
 
 def _not_supported(kind: object) -> str:

@@ -51,6 +51,7 @@ class Previous:
         truncated: its truncation flags, ``(N,)``.
         exists: False at the start of a stream, ``(N,)``.
         reward_known: False where its reward is unknown, one for all or ``(N,)``.
+        action_known: whether its actions are known.
     """
 
     positions: np.ndarray
@@ -60,6 +61,7 @@ class Previous:
     truncated: np.ndarray
     exists: np.ndarray
     reward_known: np.ndarray | bool = True
+    action_known: bool = True
 
 
 @dataclass
@@ -238,8 +240,9 @@ class EnvironmentLayout:
         exists = previous.exists
         ids, numbers = self.actions.previous(previous.positions)
         everywhere = exists.all()
-        if not everywhere:
-            ids, numbers = ids * exists[:, None], numbers * exists[:, None]
+        if not (everywhere and previous.action_known):
+            known = exists[:, None] & previous.action_known
+            ids, numbers = ids * known, numbers * known
         numbers = fold(numbers, self.sizes.max_action_numeric)
         known, count = exists & previous.reward_known, len(previous.reward)
         with np.errstate(over="ignore"):  # infinity is clipped as well
@@ -263,6 +266,7 @@ class EnvironmentLayout:
         known_statistics: bool = True,
         with_task: bool = True,
         with_reward: bool = True,
+        with_action: bool = True,
     ) -> EncodedSteps:
         """Encodes consecutive steps of a stream for training.
 
@@ -274,6 +278,7 @@ class EnvironmentLayout:
                 an agent does in an unknown environment.
             with_task: include the task text.
             with_reward: if False, rewards are hidden and both end flags are merged.
+            with_action: if False, previous actions are hidden.
 
         Raises:
             NonFiniteError: for NaN or infinity in an observation, action or reward.
@@ -313,7 +318,7 @@ class EnvironmentLayout:
         encoded = self.actions.positions(actions, self.name, 2 * length)
         follows = np.ones(length, bool)
         follows[:1] = not starts
-        previous = Previous(encoded[:length], reward, scale, terminated, truncated, follows, with_reward)
+        previous = Previous(encoded[:length], reward, scale, terminated, truncated, follows, with_reward, with_action)
         task = self.task_ids if with_task else np.zeros_like(self.task_ids)
         return self.encode_step(parts, numbers, standardised, previous, task, encoded[length:])
 

@@ -1,5 +1,6 @@
 """The Large Decision Model: a decoder with one token per environment step, and a small head for each action element."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +13,11 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
-from transformers.masking_utils import create_sliding_window_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import ModelOutput
 
-from .cache_ldm import RECURRENT, RingBufferCache
-from .configuration_ldm import NO_LABEL, WINDOWED, LDMConfig
+from .cache_ldm import RingBufferCache, backbone_masks, give_layers_windows, segment_mask
+from .configuration_ldm import NO_LABEL, LDMConfig
 from .errors import CheckpointError, NotALanguageModelError
 
 NUM_FEEDBACK = 6  # reward at two scales, whether it is known, terminated, truncated, whether there is a previous step
@@ -262,6 +262,8 @@ class LDMModel(LDMPreTrainedModel):
         # it is fed embeddings: a word would never get a gradient
         self.backbone.set_input_embeddings(None)
         self.backbone.tp_plan.pop("embed_tokens", None)
+        if config.layer_windows is not None:
+            give_layers_windows(self.backbone, config.layer_windows)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -269,20 +271,6 @@ class LDMModel(LDMPreTrainedModel):
 
     def set_input_embeddings(self, value: Any) -> None:
         self.bag = value
-
-    def _attention_mask(self, embeds: torch.Tensor) -> object:
-        """Mask of a whole segment, for backbones without a window: a step sees ``window`` steps up to itself."""
-        decoder = self.backbone.config
-        kind = decoder.model_type
-        if kind in WINDOWED or set(self.config.layer_kinds) <= set(RECURRENT):
-            return None
-        mask = create_sliding_window_causal_mask(decoder, inputs_embeds=embeds, attention_mask=None, cache=None)
-        if mask is None and embeds.shape[1] > self.config.window:
-            raise ValueError(
-                f"attention {decoder._attn_implementation!r} takes no mask, and a {kind!r} backbone has no window of "
-                'its own; use attn_implementation="sdpa" or one of these backbones: ' + ", ".join(WINDOWED)
-            )
-        return mask
 
     def forward(
         self,
@@ -331,12 +319,13 @@ class LDMModel(LDMPreTrainedModel):
             cache = RingBufferCache.from_config(self.config, len(embeds), embeds.device)
         outputs: BaseModelOutputWithPast
         if cache is None:
-            mask = self._attention_mask(embeds)
-            outputs = self.backbone(inputs_embeds=embeds, attention_mask=mask, use_cache=False, **kwargs)
+            make = functools.partial(segment_mask, self.config, self.backbone.config, embeds)
+            masks = backbone_masks(self.config, make)
+            outputs = self.backbone(inputs_embeds=embeds, use_cache=False, **masks, **kwargs)
             return outputs
         outputs = self.backbone(
             inputs_embeds=embeds,
-            attention_mask=cache.attention_mask(embeds.dtype),
+            **backbone_masks(self.config, functools.partial(cache.attention_mask, embeds.dtype)),
             position_ids=cache.position_ids,
             cache=cache,
             use_cache=True,

@@ -64,9 +64,10 @@ def export_step(model: LDMForActionPrediction, layout: EnvironmentLayout, task: 
     arrays = {name: torch.from_numpy(array) for name, array in arrays_of(example(layout, lanes)).items()}
     heads = getattr(decoder, "num_key_value_heads", None) or decoder.num_attention_heads
     width = getattr(decoder, "head_dim", None) or decoder.hidden_size // decoder.num_attention_heads
-    layers = range(decoder.num_hidden_layers)
     history = {
-        f"{part}.{layer}": torch.zeros(lanes, heads, cache.window, width) for part in HISTORY for layer in layers
+        f"{part}.{layer}": torch.zeros(lanes, heads, window, width)
+        for part in HISTORY
+        for layer, window in enumerate(cache.windows)
     }
     position = torch.zeros(lanes, dtype=torch.long)
     dimension = torch.export.Dim("lanes")

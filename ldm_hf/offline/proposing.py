@@ -47,9 +47,8 @@ def propose(
     """
     layout = processor.layout(stream.info.name)
     elements = len(layout.actions.sizes)
-    pieces = list(
-        _pieces(stream.episode_starts, episodes, owners, model.config.window * len(model.config.layer_kinds))
-    )
+    reach = sum(window or model.config.window for window in model.config.windows)
+    pieces = list(_pieces(stream.episode_starts, episodes, owners, reach))
     found = []
     model.eval()
     for first in tqdm(range(0, len(pieces), ROWS), desc="propose", leave=False, disable=not progress):

@@ -38,7 +38,9 @@ class TrainingRun:
         "of entities, separated by commas",
     )
     max_steps: int = option(1000, "number of updates")
-    segment: int | None = option(None, "steps per segment; by default four windows of the model")
+    segment: int | None = option(
+        None, "steps per segment; by default four (shortest) windows of the model, and no less than its longest"
+    )
     batch_size: int = option(32, "segments per process and micro-batch")
     gradient_accumulation_steps: int = option(1, "micro-batches per update")
     learning_rate: float = option(2e-3, "peak learning rate")
@@ -47,6 +49,10 @@ class TrainingRun:
     max_grad_norm: float = option(1.0, "norm to which gradients are clipped")
     seed: int = option(0, "random seed of the data order and of new weights")
     unknown_statistics: float = option(0.3, "share of segments standardised without stored statistics")
+    hide_previous_actions: float = option(0.0, "share of segments whose previous actions are hidden")
+    ema_decay: float = option(
+        0.0, "decay of the exponential moving average of the weights that is saved; 0: save the last weights"
+    )
     mixed_precision: str = option(
         "auto", "mixed precision; auto: bf16 on GPUs that have it", choices=["auto", "no", "bf16"]
     )

@@ -14,7 +14,9 @@ from ..processing_ldm import LDMProcessor
 from ..trajectories import WindowSampler
 from ..trajectories.streams import Stream
 
-ENCODING = 1 << 32  # makes the random numbers of the encoding independent of those of the sampler
+# These make random numbers independent of those of the sampler, and of one another.
+ENCODING = 1 << 32
+HIDING = 2 << 32
 
 
 class SegmentDataset(Dataset[BatchFeature]):
@@ -22,7 +24,8 @@ class SegmentDataset(Dataset[BatchFeature]):
 
     A segment is cut anywhere in a stream, so that a model also sees the middle of episodes with little history. Some
     segments are encoded as an agent would have to under less favourable circumstances: without the environment's
-    statistics, without a task text, without rewards.
+    statistics, without a task text, without rewards. In others, previous actions are hidden: where a reference goes on
+    with what it did, a model would otherwise learn to copy its last action, and never recover from a mistake.
 
     Args:
         trajectories: trajectories by environment.
@@ -33,6 +36,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         no_task: share of segments without task text.
         no_reward: share of segments without rewards.
         max_past: maximal number of steps before a segment that the statistics of its stream so far come from.
+        no_action: share of segments without previous actions.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         no_task: float = 0.5,
         no_reward: float = 0.05,
         max_past: int = 4096,
+        no_action: float = 0.0,
     ) -> None:
         self.trajectories = trajectories
         self.processor = processor
@@ -54,6 +59,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         self.no_task = no_task
         self.no_reward = no_reward
         self.max_past = max_past
+        self.no_action = no_action
 
     def __len__(self) -> int:
         return self.num_batches
@@ -63,14 +69,17 @@ class SegmentDataset(Dataset[BatchFeature]):
             raise IndexError(step)
         numbers = self.sampler.numbers(step)
         # four random numbers advance the generator's counter by one, so that they depend on the segment's number only
-        random = np.random.Philox(key=self.sampler.seed | ENCODING << 64, counter=numbers.start)
-        chances = np.random.Generator(random).random((len(numbers), 4))
+        encoding, hiding = (
+            np.random.Generator(np.random.Philox(key=self.sampler.seed | use << 64, counter=numbers.start))
+            for use in (ENCODING, HIDING)
+        )
+        chances = np.concatenate([encoding.random((len(numbers), 4)), hiding.random((len(numbers), 4))[:, :1]], axis=1)
         return self.processor(
             [self.encode(*self.sampler.window(number), *row) for number, row in zip(numbers, chances, strict=True)]
         )
 
     def encode(
-        self, name: str, start: int, statistics: float, task: float, reward: float, past: float
+        self, name: str, start: int, statistics: float, task: float, reward: float, past: float, action: float = 1.0
     ) -> EncodedSteps:
         """Encodes one segment.
 
@@ -82,6 +91,7 @@ class SegmentDataset(Dataset[BatchFeature]):
             task: chance in [0, 1); below ``no_task``, there is no task text.
             reward: chance in [0, 1); below ``no_reward``, rewards are hidden.
             past: number of steps that these statistics reach back, as its logarithm to base ``max_past``, in [0, 1).
+            action: chance in [0, 1); below ``no_action``, previous actions are hidden.
         """
         stream = self.trajectories[name]
         known_statistics = statistics >= self.unknown_statistics
@@ -94,6 +104,7 @@ class SegmentDataset(Dataset[BatchFeature]):
             known_statistics=known_statistics,
             with_task=task >= self.no_task,
             with_reward=reward >= self.no_reward,
+            with_action=action >= self.no_action,
         )
 
     def environments(self, step: int) -> list[str]:

@@ -24,6 +24,7 @@ WRITING_FAILED = ("PytorchStreamWriter", "inline_container")  # in the messages 
 # Options that must not change when a run is continued; all others may.
 FIXED_OPTIONS = (
     "preset",
+    "layer_windows",
     "model",
     "backbone",
     "method",
@@ -31,6 +32,7 @@ FIXED_OPTIONS = (
     "episodes",
     "seed",
     "segment",
+    "ema_decay",
     "test_episodes",
     "return_temperature",
 )

@@ -29,6 +29,7 @@ from ..trajectories.remote import fetch_ahead
 from ..trajectories.streams import Stream
 from ..utils.files import write_atomically, writing
 from .arguments import TrainingRun
+from .averaging import MovingAverage
 from .batches import SegmentDataset
 from .checkpoints import (
     SUMMARY,
@@ -123,7 +124,7 @@ class _Run:
         self.segments = args.batch_size * self.micro * accelerator.num_processes  # of an update
         sampler = WindowSampler(
             lengths,
-            args.segment or 4 * model.config.window,
+            args.segment or model.config.default_segment,
             args.batch_size,
             args.seed,
             accelerator.process_index,
@@ -132,12 +133,20 @@ class _Run:
             first=self.progress.segments - self.progress.step * self.segments,
         )
         total = max(args.max_steps, 2) * self.micro  # a dry run takes two
-        self.batches = SegmentDataset(trajectories, processor, sampler, total, args.unknown_statistics)
+        self.batches = SegmentDataset(
+            trajectories,
+            processor,
+            sampler,
+            total,
+            args.unknown_statistics,
+            no_action=args.hide_previous_actions,
+        )
         self.stream = self._load(range(self.progress.step * self.micro, total))
         domains = {name: stream.info.domain for name, stream in trajectories.items()}
         peak = peak_flops(accelerator.device, half=accelerator.mixed_precision == "bf16")
         self.meter = Meter(accelerator, domains, flops_per_token(model), peak)
         self.bare = self.whole = model
+        self.average = MovingAverage(accelerator, model, args.ema_decay) if args.ema_decay else None
         self._prepare(model)
         if checkpoint is not None:
             load_state(accelerator, checkpoint)
@@ -191,6 +200,8 @@ class _Run:
             tokens = batch["feedback"].shape[0] * batch["feedback"].shape[1]
             names = self.batches.environments(number)
             self.meter.add(names, output.row_losses, tokens, self.batches.transitions(names), waited)
+        if self.average is not None:
+            self.average.update()
         self.meter.updates += 1
         self.progress.step += 1
         self.progress.segments += self.segments
@@ -230,7 +241,8 @@ class _Run:
                 rate = cosine_with_warmup(position, args.warmup_steps, args.max_steps)
                 self.update(rate)
                 bar.update()
-                stop = self.early_stopping is not None and self.early_stopping(accelerator, self.model, progress)
+                judged = self.model if self.average is None else self.average.module
+                stop = self.early_stopping is not None and self.early_stopping(accelerator, judged, progress)
                 ended = share >= 1 or stop
                 save = bool(args.checkpointing_steps) and progress.step % args.checkpointing_steps == 0
                 # also before every checkpoint, so that the next line of a resumed run covers the same updates
@@ -269,6 +281,8 @@ class _Run:
         if accelerator.is_main_process:
             if sharded:
                 self.whole.load_state_dict(weights, assign=True)
+            if self.average is not None:
+                self.whole.load_state_dict(self.average.module.state_dict())
             if self.early_stopping is not None:
                 self.early_stopping.restore(self.whole)
             finish(self.whole)

@@ -18,9 +18,7 @@ def flops_per_token(model: LDMForActionPrediction) -> float:
     """FLOPs of one token, forward and backward: 6 per weight, and attention (Chowdhery et al. 2022, appendix B)."""
     body, config = model.model, model.config
     weights = sum(p.numel() for part in (body.backbone, body.mlp) for p in part.parameters())
-    layers = config.layer_kinds
-    attention = sum("attention" in kind and kind != "linear_attention" for kind in layers)
-    return float(6 * weights + 12 * attention * config.hidden_size * config.window)
+    return float(6 * weights + 12 * config.hidden_size * sum(config.windows))
 
 
 def peak_flops(device: torch.device, half: bool) -> float:

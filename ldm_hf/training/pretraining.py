@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from accelerate import Accelerator
 
@@ -20,6 +20,10 @@ class Pretraining(TrainingRun):
     """Options of pretraining."""
 
     preset: str = option("ldm-nano", "size of a new model: ldm-nano, ldm-small or ldm-base")
+    layer_windows: list[int] = field(
+        default_factory=list,
+        metadata={"help": "steps that each layer of a new model sees, such as 32 32 512; by default the preset's"},
+    )
     model: str | None = option(None, "folder or Hub id of a pretrained LDM to start from instead of a preset")
     backbone: str | None = option(
         None, "folder or Hub id of a pretrained language model whose decoder to start from instead"
@@ -34,21 +38,23 @@ def pretrain(accelerator: Accelerator, args: Pretraining) -> None:
         args: options of the run.
 
     Raises:
-        LDMError: if the options name two models to start from; see also `train`.
+        LDMError: if the options name two models to start from, or windows of a model that has some; see also `train`.
     """
     trajectories = open_dataset(
         args.dataset, args.environments or None, args.min_return_percentile, args.test_episodes
     )
-    model = _starting_model(args)
+    model = starting_model(args)
     train(accelerator, model, processor_for(model.config, trajectories), trajectories, args, trajectories.weights)
 
 
-def _starting_model(args: Pretraining) -> LDMForActionPrediction:
+def starting_model(args: Pretraining) -> LDMForActionPrediction:
     """The model to start from: pretrained, with a pretrained decoder, or new."""
     if args.model and args.backbone:
         raise LDMError("--model and --backbone both say where to start from; give one of them")
+    if args.layer_windows and (args.model or args.backbone):
+        raise LDMError("--layer_windows is for a new model; a pretrained one has windows of its own")
     if args.model:
         return LDMForActionPrediction.from_pretrained(args.model)
     if args.backbone:
         return LDMForActionPrediction.from_pretrained_backbone(args.backbone)
-    return LDMForActionPrediction(LDMConfig.preset(args.preset))
+    return LDMForActionPrediction(LDMConfig.preset(args.preset, layer_windows=args.layer_windows or None))

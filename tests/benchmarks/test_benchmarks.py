@@ -53,6 +53,7 @@ def test_every_benchmark_is_run_here():
         "ray_executor",
         "retrieval",
         "unseen",
+        "windows",
     }
 
 

@@ -28,6 +28,7 @@ ATTENTION = {
     "head_dim": 16,
     "initializer_range": 0.2,  # large weights make small mistakes visible
 }
+ROTARY = {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0}}
 SIZES = {kind: ATTENTION for kind in BACKBONES} | {
     "lfm2": ATTENTION | {"layer_types": ["conv", "full_attention"]},
     "mamba2": {
@@ -39,6 +40,19 @@ SIZES = {kind: ATTENTION for kind in BACKBONES} | {
         "n_groups": 1,
         "chunk_size": 16,
         "initializer_range": 0.2,
+    },
+    "olmo_hybrid": ATTENTION | ROTARY | {"layer_types": ["linear_attention", "full_attention"]},
+    "granitemoehybrid": ATTENTION
+    | ROTARY
+    | {
+        "layer_types": ["linear_attention", "full_attention"],
+        "position_embedding_type": "rope",
+        "num_local_experts": 0,
+        "shared_intermediate_size": 48,
+        "mamba_n_heads": 4,
+        "mamba_d_head": 16,
+        "mamba_d_state": 8,
+        "mamba_chunk_size": 16,
     },
 }
 

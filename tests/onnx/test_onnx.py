@@ -60,11 +60,14 @@ TEN = (  # environments of different spaces that the published model knows
 
 
 @pytest.fixture(scope="module")
-def knowing_both(tiny):
-    processor = LDMProcessor.from_config(tiny[0].config)
+def knowing_both():
+    """A model whose layers have windows of their own, and a processor that knows both environments."""
+    torch.manual_seed(0)
+    config = LDMConfig(**TINY | {"layer_windows": [5, 8]})
+    model, processor = LDMForActionPrediction(config).eval(), LDMProcessor.from_config(config)
     processor.add_environment("Toy-v0", OBSERVATION, ACTION, STATISTICS, "push it")
     processor.add_environment("Rich-v0", RICH_OBSERVATION, RICH_ACTION, None, "do it")
-    return tiny[0], processor
+    return model, processor
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from ldm_hf import LDMForActionPrediction, LDMProcessor
 from ldm_hf.errors import CheckpointError, LDMError
-from ldm_hf.training import SegmentDataset, processor_for
+from ldm_hf.training import Pretraining, SegmentDataset, processor_for
+from ldm_hf.training.pretraining import starting_model
 from ldm_hf.trajectories import WindowSampler, open_dataset
 
 from ..conftest import TINY
@@ -82,6 +83,23 @@ def test_an_interrupted_run_repeats_the_uninterrupted_one(folder, whole):
     assert [line["step"] for line in expected] == [1, 2, 3, 4, 5, 6]
     assert len({line["loss"] for line in expected}) == 6 and all(np.isfinite(line["loss"]) for line in expected)
     assert log_of(broken) == expected and same(weights_of(whole), weights_of(broken))
+
+
+def test_the_average_of_the_weights_is_saved_and_resumed(folder, whole):
+    options = ("--ema_decay", "0.9", "--hide_previous_actions", "0.5")
+    averaged = train(folder, folder / "averaged", *options)
+    shutil.copytree(averaged / "checkpoint-3", folder / "averaged-broken" / "checkpoint-3")
+    again = train(folder, folder / "averaged-broken", *options, "--resume_from_checkpoint", "latest")
+    weights, last = weights_of(averaged), load_file(averaged / "checkpoint-6" / "model.safetensors")
+    assert same(weights, weights_of(again)) and not close(weights, last)
+    assert [line["loss"] for line in log_of(averaged)] != [line["loss"] for line in log_of(whole)]
+
+
+def test_a_new_model_with_windows_of_its_own():
+    options = {"dataset": "data", "output_dir": "out", "layer_windows": [4, 4, 24]}
+    assert starting_model(Pretraining(**options)).config.windows == [4, 4, 24]
+    with pytest.raises(LDMError, match="--layer_windows is for a new model"):
+        starting_model(Pretraining(**options, model="somewhere"))
 
 
 def test_a_checkpoint_between_two_lines_of_the_log_changes_nothing(folder):

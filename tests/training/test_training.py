@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from ldm_hf.configuration_ldm import NO_LABEL
-from ldm_hf.errors import CheckpointError, LDMError, NonFiniteError
+from ldm_hf.errors import ArgumentError, CheckpointError, LDMError, NonFiniteError
 from ldm_hf.spaces import space_to_json
 from ldm_hf.training import (
     EarlyStopping,
@@ -23,6 +23,7 @@ from ldm_hf.training import (
     processor_for,
     readable_errors,
 )
+from ldm_hf.training.averaging import MovingAverage
 from ldm_hf.training.checkpoints import Progress, find_checkpoint, read_progress
 from ldm_hf.training.launching import sole_writer
 from ldm_hf.training.loop import _log_file
@@ -110,6 +111,25 @@ def test_segments_without_statistics_task_or_rewards(make_dataset):
     assert not no_statistics.observation.numeric[0].any()  # the first step of a stream is its own mean
     assert not no_task.task.any() and np.array_equal(no_task.feedback, full.feedback)
     assert not no_reward.feedback[:, :3].any() and no_reward.task.any()
+
+
+def test_some_segments_have_no_previous_actions_and_are_else_the_same(make_dataset):
+    plain, hidden = make_dataset(), make_dataset(no_action=0.5)
+    hides = 0
+    for step in range(8):
+        for name, value in (first := plain[step]).items():
+            if name not in ("categorical", "action_numeric"):
+                assert torch.equal(value, hidden[step][name]), name
+        rows = (first["action_numeric"] != hidden[step]["action_numeric"]).flatten(1).any(1)
+        assert not hidden[step]["action_numeric"][rows].any()
+        hides += int(rows.sum())
+    arms = sum(dataset.environments(step).count("Arm-v0") for dataset in (plain,) for step in range(8))
+    assert 0.2 < hides / arms < 0.8  # only that environment has continuous actions
+    choices = make_dataset(no_action=1.0).encode("Text-v0", 3, 1, 1, 1, 0, 0.0)
+    known = plain.encode("Text-v0", 3, 1, 1, 1, 0)
+    observed = choices.observation.categorical.shape[1]
+    assert not choices.categorical[:, observed:].any() and known.categorical[:, observed:].any()
+    assert np.array_equal(choices.labels, known.labels) and np.array_equal(choices.feedback, known.feedback)
 
 
 def test_statistics_of_a_stream_come_from_before_its_segment(make_dataset):
@@ -228,6 +248,27 @@ def test_frozen_parameters_are_not_given_to_the_optimiser(model):
     assert given == {id(p) for p in model.parameters() if p.requires_grad} and len(given) < len(
         list(model.parameters())
     )
+
+
+# --- average of the weights ------------------------------------------------------------------------------------------
+
+
+def test_the_average_follows_the_weights(model):
+    average = MovingAverage(Accelerator(cpu=True), model, 0.5)
+    bias, expected = model.action_head.logits.bias, 0.0
+    for update, value in enumerate([1.0, 2.0, 5.0, -3.0, 7.0, 0.0, 4.0, 1.0, 2.0, 9.0]):
+        torch.nn.init.constant_(bias, value)
+        average.update()
+        decay = min(0.5, (1 + update) / (10 + update)) if update else 0.0
+        expected = decay * expected + (1 - decay) * value
+        assert average.module.action_head.logits.bias[0].item() == pytest.approx(expected, rel=1e-5)
+    assert torch.equal(average.module.action_head.hidden.weight, model.action_head.hidden.weight)
+
+
+@pytest.mark.parametrize("decay", [1.0, -0.1, 99.0])
+def test_an_impossible_decay_is_named(model, decay):
+    with pytest.raises(ArgumentError, match=f"--ema_decay is {decay}"):
+        MovingAverage(Accelerator(cpu=True), model, decay)
 
 
 # --- what is measured ------------------------------------------------------------------------------------------------
