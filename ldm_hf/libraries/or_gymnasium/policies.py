@@ -377,18 +377,21 @@ class Courier(Reference):
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         world = inside(env)
-        at_hand = [order for order in world.order_dict.values() if order["Status"] in (ACCEPTED, CARRIED)]
-        full = world.vehicle_load >= world.vehicle_capacity
+        status = [order["Status"] for order in world.order_dict.values()]
+        # The library gives new orders the numbers of others at times; places of carried ones are never free again then.
+        room = world.vehicle_capacity - world.vehicle_load
+        most = min(self.orders, room + status.count(CARRIED))
+        at_hand = status.count(ACCEPTED) + status.count(CARRIED)
         earned: dict[int, float] = {WAIT: 0.0}  # a step, by action
         for number, order in world.order_dict.items():
-            status, value = order["Status"], order["Value"] / 3
+            kind, value = order["Status"], order["Value"] / 3
             late = 10.0 * (order["Time"] > world.order_promise - self.hurry)
-            if status == OPEN and len(at_hand) < self.orders and order["Value"] >= self.value:
+            if kind == OPEN and at_hand < most and order["Value"] >= self.value:
                 earned[1 + number] = value
-            elif status == ACCEPTED and not full:
+            elif kind == ACCEPTED and room:
                 steps = self._steps(world, world.restaurant_loc[order["RestaurantID"]])
                 earned[1 + world.max_orders + number] = late + value / steps
-            elif status == CARRIED:
+            elif kind == CARRIED:
                 earned[1 + 2 * world.max_orders + number] = late + value / self._steps(world, order["DeliveryLoc"])
         return np.int64(max(earned, key=lambda action: earned[action]))
 
