@@ -88,7 +88,8 @@ class Lookahead(Reference):
 
     name = "highway_lookahead"
     method = "planner"
-    worlds = ("AbstractEnv",)
+    # not the merges: no step of theirs costs, so who drives slowly is paid for longer than can be looked ahead
+    worlds = ("HighwayEnv", "IntersectionEnv", "RoundaboutEnv", "TwoWayEnv", "UTurnEnv")
     frequency = 4  # simulated frames a step; the library's 15 would cost four times as much
     near = 60.0  # metres; vehicles further away are left out
 
