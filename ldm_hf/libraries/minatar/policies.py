@@ -71,7 +71,7 @@ class MinAtarAsterix(Reference):
 
     name = "minatar_asterix"
     method = "planner"
-    horizon = 14  # frames
+    horizon = 11  # frames
     life = 5.0  # gold that staying alive is worth
     delay = 0.96  # what gold is worth a frame later
     entering = 0.04  # probability that an enemy enters at a place of a side, when something does
@@ -154,7 +154,7 @@ class MinAtarSeaquest(Reference):
     life, diver = 5.0, 0.7  # points that staying alive and a diver on board are worth
     delay = 0.98  # what a point is worth a frame later
 
-    def __init__(self, env: gymnasium.Env, frames: int = 25, copies: int = 4) -> None:
+    def __init__(self, env: gymnasium.Env, frames: int = 20, copies: int = 2) -> None:
         self.frames, self.copies = frames, copies
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
