@@ -11,7 +11,14 @@ from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import EnvironmentFailure
 from ldm_hf.references.loading import policy_of
 
-MODULES = {"or-": "or_gymnasium", "MinAtar": "minatar", "Hedge": "QuantLib", "Exercise": "QuantLib", "Car": "Box2D"}
+MODULES = {
+    "or-": "or_gymnasium",
+    "rddl": "pyRDDLGym",
+    "MinAtar": "minatar",
+    "Hedge": "QuantLib",
+    "Exercise": "QuantLib",
+    "Car": "Box2D",
+}
 
 
 def opened(name):
@@ -64,6 +71,10 @@ def played(name, policy, seed=7, steps=1000, **kwargs):
         ("Hedge-call-v0", "delta_hedge", -4),
         ("Hedge-lookback-v0", "delta_hedge", -8),
         ("Exercise-put-v0", "early_exercise", 0),
+        ("FlappyBird", "gap_flyer", 50),  # a pipe takes about 36 frames, of a tenth each, and pays one
+        ("rddl-TowerOfHanoi-arcade", "rddl_hanoi", 5),  # fifteen moves, then one for each step that is left
+        ("rddl-Sudoku-arcade-0", "rddl_sudoku", 89),
+        ("rddl-Intruders-Discrete", "rddl_intruders", -30),
     ],
 )
 def test_what_one_episode_reaches(name, policy, least):
