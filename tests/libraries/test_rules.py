@@ -85,7 +85,6 @@ def test_what_one_episode_reaches(name, policy, least):
     ("name", "policy", "steps", "least"),
     [
         ("MinAtar-Asterix", "minatar_asterix", 60, 1),
-        ("MinAtar-Seaquest", "minatar_seaquest", 300, 3),
         ("racetrack-v0", "lane_follower", 60, 50),  # at most one a step
         ("roundabout-v0", "highway_lookahead", 4, 3),
         ("CarRacing-v3", "racing_driver", 80, 40),

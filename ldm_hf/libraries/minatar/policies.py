@@ -154,7 +154,7 @@ class MinAtarSeaquest(Reference):
     life, diver = 5.0, 0.7  # points that staying alive and a diver on board are worth
     delay = 0.98  # what a point is worth a frame later
 
-    def __init__(self, env: gymnasium.Env, frames: int = 20, copies: int = 2) -> None:
+    def __init__(self, env: gymnasium.Env, frames: int = 25, copies: int = 4) -> None:
         self.frames, self.copies = frames, copies
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
