@@ -11,6 +11,10 @@ from ldm_hf.references.search import Cell, cell_towards, steps_to
 from ldm_hf.spaces import Action, Info, Observation
 
 
+def _cell(place: np.ndarray) -> Cell:
+    return int(place[0]), int(place[1])
+
+
 def _step(here: Cell, distances: dict[Cell, int], there: Cell, moves: tuple[Cell, ...]) -> np.int64:
     """The move to the neighbour that is nearest to a cell; moves are changes of row and column by action."""
     row, column = cell_towards(distances, here, there)
@@ -30,9 +34,10 @@ class TreasureHunter(Reference):
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         world = inside(env)
         sea = world.sea_map[: self.size, : self.size]
-        here = tuple(int(value) for value in world.current_state)
-        best, way = -np.inf, ({}, here)
-        for treasure in zip(*(indices.tolist() for indices in np.nonzero(sea > 0)), strict=True):
+        here = _cell(world.current_state)
+        best = -np.inf
+        way: tuple[dict[Cell, int], Cell] = ({}, here)
+        for treasure in map(_cell, np.argwhere(sea > 0)):
             walls = (sea != 0).astype(int)  # other treasures end the dive
             walls[treasure] = 0
             distances = steps_to(walls, treasure)
@@ -71,9 +76,9 @@ class ResourceGatherer(Reference):
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         world = inside(env)
-        here = tuple(int(value) for value in world.current_pos)
+        here = _cell(world.current_pos)
         kind = "R1" if not world.has_gold else "R2" if not world.has_gem else "H"
-        target = tuple(int(value) for value in np.argwhere(world.map == kind)[0])
+        target = _cell(np.argwhere(world.map == kind)[0])
         closed = ("E1", "E2") if kind == "H" else ("E1", "E2", "H")
         return _step(here, steps_to(np.isin(world.map, closed).astype(int), target), target, self.moves)
 
