@@ -128,16 +128,17 @@ class Lookahead(Reference):
             world._simulate(action)
             value += world._reward(action)
             if world.vehicle.crashed:
-                return value - self.steps  # whatever a crash costs, it ends the episode
+                return float(value - self.steps)  # whatever a crash costs, it ends the episode
             if world._is_terminated() or world._is_truncated():
                 break
             action = idle
-        return value + self.right * float(world.vehicle.target_lane_index[2])
+        return float(value + self.right * world.vehicle.target_lane_index[2])
 
 
 def _memorising(network: Any) -> Any:
     """A network of lanes that remembers which one is closest, by metres and tenths of a radian: most of the time."""
-    closest, known = network.get_closest_lane_index, {}
+    closest = network.get_closest_lane_index
+    known: dict[tuple[int, int, int | None], LaneIndex] = {}
     lanes = copy.copy(network)
 
     def look_up(position: np.ndarray, heading: float | None = None) -> LaneIndex:
@@ -200,7 +201,7 @@ class LaneFollower(Reference):
                 return 0.0
             if ahead > 0:
                 time = min(time, max(ahead - car.LENGTH, 0.0) / max(car.speed - other.speed, 0.1))
-        return time
+        return float(time)
 
     def _path(self, network: Any, index: LaneIndex, position: np.ndarray) -> np.ndarray:
         """Places along a lane and those that follow it, from `behind` the position to `reach` ahead of it."""
@@ -301,7 +302,8 @@ class Parking(Reference):
             hit = self._hit(x, y, heading, solid)
             value += active * (reward + hit * config["collision_reward"] * 4)  # and what comes after is lost, too
             active &= ~hit & (reward <= -config["success_goal_reward"])
-        return value + active * reward * self.tail * config["policy_frequency"]
+        value += active * reward * self.tail * config["policy_frequency"]
+        return value
 
     def _hit(self, x: np.ndarray, y: np.ndarray, heading: np.ndarray, solid: np.ndarray) -> np.ndarray:
         """Whether the car is in something, by the discs that cover it."""

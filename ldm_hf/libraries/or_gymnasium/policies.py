@@ -238,7 +238,7 @@ def _long_way(distances: np.ndarray, start: int, left: set[int]) -> list[int]:
         if gain[i, j] < 1e-9:
             break
         path[i + 1 : j + 1] = path[i + 1 : j + 1][::-1]
-    return path.tolist()
+    return [int(node) for node in path]
 
 
 class ChainBaseStock(Reference):
@@ -397,4 +397,4 @@ class Courier(Reference):
 
     @staticmethod
     def _steps(world: Any, place: tuple[int, int]) -> int:
-        return max(1, abs(world.driver_loc[0] - place[0]) + abs(world.driver_loc[1] - place[1]))
+        return max(1, int(abs(world.driver_loc[0] - place[0]) + abs(world.driver_loc[1] - place[1])))
