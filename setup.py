@@ -44,6 +44,7 @@ extras = {
         "mo-gymnasium>=1.3",  # brings pygame beside pygame-ce
         "flappy-bird-gymnasium>=0.4",  # the same
         "gym-pusht>=0.1.8",  # the same, and opencv-python beside opencv-python-headless
+        "QuantLib>=1.40",  # 90 MB
     ],
     # Task-specific reference policies by reinforcement learning.
     "reference": ["stable-baselines3>=2.7", "sb3-contrib>=2.7", "optuna>=4.2"],

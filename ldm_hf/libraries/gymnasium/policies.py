@@ -10,7 +10,7 @@ import numpy as np
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.references.control import bounded, regulator
 from ldm_hf.references.scripts import numbers_of, with_numbers
-from ldm_hf.references.tuning import Tunable
+from ldm_hf.references.tuning import Number, Tunable
 from ldm_hf.spaces import Action, Info, Observation
 
 
@@ -230,6 +230,63 @@ class Reacher(Reference):
         mujoco.mj_jacBody(world.model, world.data, jacobian, None, world.model.body("fingertip").id)
         pull = self.spring * (world.get_body_com("target") - world.get_body_com("fingertip"))
         return bounded((jacobian.T @ pull - self.damping * world.data.qvel)[:2], env.action_space)
+
+
+class RacingDriver(Reference):
+    """Steers at a place of the track ahead (pure pursuit: Coulter 1992), and brakes for the bends that come.
+
+    Args:
+        env: the race track.
+        look: metres between the car and the place it steers at, at rest.
+        time: seconds by which that place is further away when the car is moving.
+        grip: acceleration to the side that a bend may cause, metres a second squared.
+        brake: deceleration that is counted on.
+        fastest: highest speed, metres a second.
+    """
+
+    name = "racing_driver"
+    worlds = ("CarRacing",)
+    spacing, wheelbase = 3.5, 3.24  # metres between places of the track, and between the axles
+    horizon = 20  # places that are looked at
+
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        look: float = 6.0,
+        time: float = 0.15,
+        grip: float = 120.0,
+        brake: float = 60.0,
+        fastest: float = 60.0,
+    ) -> None:
+        self.look, self.time, self.grip, self.brake, self.fastest = look, time, grip, brake, fastest
+        self.continuous = isinstance(env.action_space, gymnasium.spaces.Box)
+
+    @classmethod
+    def tunable(cls, env: gymnasium.Env) -> Tunable:
+        factors = {"look": 6.0, "time": 0.15, "grip": 120.0, "brake": 60.0, "fastest": 60.0}
+        return {name: Number(start, 0.3, factor=True) for name, start in factors.items()}
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        world = inside(env)
+        hull, track = world.car.hull, np.array(world.track)
+        speed = float(np.linalg.norm(hull.linearVelocity))
+        away = track[:, 2:] - np.array(hull.position)
+        places = np.arange(self.horizon) + int(np.square(away).sum(1).argmin())
+        ahead = int((self.look + self.time * speed) / self.spacing) + 1
+        there, forward = away[(places[0] + ahead) % len(track)], np.array(hull.GetWorldVector((0.0, 1.0)))
+        side = forward[0] * there[1] - forward[1] * there[0]  # positive to the left
+        wheel = float(np.arctan2(2 * self.wheelbase * side, there @ there))
+        headings = np.unwrap(track[places % len(track), 1])
+        bends = np.abs(headings[3:] - headings[:-3]) / (3 * self.spacing)
+        slow = self.grip / np.maximum(bends, 1e-3) + 2 * self.brake * self.spacing * np.arange(len(bends))
+        excess = speed - min(self.fastest, float(np.sqrt(slow.min())))
+        if self.continuous:
+            return bounded(np.array([-wheel, -0.2 * excess, 0.1 * excess]), env.action_space)
+        if excess > 3.0:
+            return np.int64(4)
+        if abs(wheel) > 0.06:
+            return np.int64(2 if wheel > 0 else 1)
+        return np.int64(3 if excess < 0 else 0)
 
 
 class Blackjack(Reference):

@@ -1,8 +1,9 @@
-"""A planner for problems in RDDL (Sanner 2010), in the model that a problem consists of."""
+"""Policies for problems in RDDL (Sanner 2010): a planner in the model of any, and solvers of a few."""
 
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -144,3 +145,128 @@ def _compiled(problem: str, instance: str) -> LookAhead:
         return settings(best[0]), jnp.concatenate([mean[1:], jnp.full_like(mean[:1], 0.5)])
 
     return lambda seed, fluents, mean, depth: look_ahead(seed, typed(fluents), mean, depth)
+
+
+class _Solver(Reference):
+    """What solvers share: each is made for one problem."""
+
+    method = "planner"
+    problem = ""
+
+    @classmethod
+    def fits(cls, env: gymnasium.Env) -> bool:
+        return getattr(env.unwrapped, "problem", None) == cls.problem
+
+
+class TowerOfHanoi(_Solver):
+    """Moves the disk that the shortest way to the target rod moves, found by a breadth-first search."""
+
+    name = "rddl_hanoi"
+    problem = "TowerOfHanoi_arcade"
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        fluents = inside(env).simulator.sampler.subs
+        where = observation["disk-on-rod"]
+        disks, rods = where.shape
+        target, sizes = int(np.argmax(fluents["TARGET"])), np.ravel(fluents["SIZE"])
+        start = tuple(where.argmax(1).tolist())
+        first: dict[tuple[int, ...], int] = {start: disks * rods}  # the last number moves nothing
+        frontier = deque([start])
+        while frontier:
+            state = frontier.popleft()
+            if set(state) == {target}:
+                return np.int64(first[state])
+            for disk in range(disks):
+                smaller = {state[other] for other in range(disks) if sizes[other] < sizes[disk]}
+                for rod in set(range(rods)) - smaller - {state[disk]} if state[disk] not in smaller else ():
+                    after = (*state[:disk], rod, *state[disk + 1 :])
+                    if after not in first:
+                        first[after] = disk * rods + rod if state == start else first[state]
+                        frontier.append(after)
+        return np.int64(disks * rods)
+
+
+class Sudoku(_Solver):
+    """Fills in the solution that follows from the fixed numbers, a field at a time."""
+
+    name = "rddl_sudoku"
+    problem = "Sudoku_arcade"
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        board = observation["board"]
+        fixed = board * inside(env).simulator.sampler.subs["FIXED"]
+        wrong = np.argwhere(_solved(tuple(map(tuple, fixed.tolist()))) != board)
+        fill = np.zeros_like(board)
+        if len(wrong):
+            row, column = wrong[0]
+            fill[row, column] = _solved(tuple(map(tuple, fixed.tolist())))[row, column]
+        return {"fill": fill}
+
+
+@functools.lru_cache(maxsize=16)
+def _solved(given: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """The solution of a sudoku, 0 where nothing is given: tries numbers where the fewest fit."""
+    board = np.array(given)
+    size = len(board)
+    block = int(np.sqrt(size))
+
+    def fitting(row: int, column: int) -> list[int]:
+        i, j = row // block * block, column // block * block
+        used = {
+            *board[row].tolist(),
+            *board[:, column].tolist(),
+            *board[i : i + block, j : j + block].ravel().tolist(),
+        }
+        return [number for number in range(1, size + 1) if number not in used]
+
+    def fill() -> bool:
+        empty = [(len(fitting(row, column)), row, column) for row, column in np.argwhere(board == 0).tolist()]
+        if not empty:
+            return True
+        _, row, column = min(empty)
+        for number in fitting(row, column):
+            board[row, column] = number
+            if fill():
+                return True
+        board[row, column] = 0
+        return False
+
+    fill()
+    return board
+
+
+class IntruderWatch(_Solver):
+    """Moves the cameras so that they watch most of the intruders to be expected in the danger zone soon."""
+
+    name = "rddl_intruders"
+    problem = "Intruders_Discrete"
+    steps = 6  # looked ahead
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        cameras, intruders = observation["camera-at"], observation["intruder-at"]
+        _, width, height = cameras.shape
+        cells = [(x, y) for x in range(width) for y in range(height)]
+        danger = np.ravel(inside(env).simulator.sampler.subs["IS-DANGER-ZONE"]).astype(float)
+        # cells by move: left, right, up, down, hold
+        moves = ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))
+        after = np.array(
+            [
+                [min(max(x + i, 0), width - 1) * height + min(max(y + j, 0), height - 1) for i, j in moves]
+                for x, y in cells
+            ]
+        )
+        chance = np.zeros((len(cells), len(cells)))
+        for move in range(len(moves)):
+            np.add.at(chance, (np.arange(len(cells)), after[:, move]), 1.0 / len(moves))
+        expected = [intruders.reshape(len(intruders), -1).sum(0) @ chance]
+        for _ in range(self.steps - 1):
+            expected.append(expected[-1] @ chance)
+        value = np.zeros((len(cells), len(cells)))  # by the cells of the two cameras
+        for number in reversed(range(self.steps)):
+            seen = expected[number] * danger
+            watched = seen[:, None] + seen - np.diag(seen)
+            future = watched + value
+            value = future[after[:, None, :, None], after[None, :, None, :]].max((2, 3))
+        here = [int(np.argmax(camera)) for camera in cameras.reshape(2, -1)]
+        best = future[after[here[0]][:, None], after[here[1]]]
+        return {"move-camera": np.array(np.unravel_index(best.argmax(), best.shape), np.int32)}

@@ -1,0 +1,1 @@
+"""QuantLib: prices of options, and paths of what they are written on."""
