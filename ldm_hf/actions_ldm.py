@@ -330,7 +330,7 @@ class ActionCodec:
         means: np.ndarray,
         deviations: np.ndarray,
         deterministic: bool = True,
-        temperature: float = 1.0,
+        temperature: float | np.ndarray = 1.0,
         rng: np.random.Generator | None = None,
         mask: np.ndarray | None = None,
     ) -> np.ndarray:
@@ -342,7 +342,7 @@ class ActionCodec:
             deviations: expected absolute errors of the means, ``(N, E)``.
             deterministic: take the most likely choice or the mean; otherwise sample (continuous elements from a
                 Laplace distribution).
-            temperature: sampling temperature.
+            temperature: sampling temperature, one for all or ``(N,)``.
             rng: random generator, needed for sampling.
             mask: legal choices of all leaves in turn, ``(N, n)``, from `read_mask`; where it allows nothing for a
                 scalar, it is ignored.
@@ -356,8 +356,8 @@ class ActionCodec:
         scores = logits
         if not deterministic:
             assert rng is not None, "sampling needs a random generator"
-            temperature = min(max(temperature, COLDEST), HOTTEST)
-            scores = logits / temperature + rng.gumbel(size=logits.shape)  # the largest is a sample
+            heat = np.reshape(np.clip(temperature, COLDEST, HOTTEST), (-1, 1))
+            scores = logits / heat[..., None] + rng.gumbel(size=logits.shape)  # the largest is a sample
         best = scores.argmax(axis=2)
         for element, (leaf, index) in enumerate(self.owner):
             # which digits are possible, and legal, depends on the digits before
@@ -370,7 +370,7 @@ class ActionCodec:
         values = np.asarray(means, np.float32)
         if not deterministic:
             assert rng is not None
-            values = rng.laplace(values, np.maximum(deviations, 0) * temperature).astype(np.float32)
+            values = rng.laplace(values, np.maximum(deviations, 0) * heat).astype(np.float32)
         inside = np.minimum(np.maximum(values, -1), 1)  # several times as fast as `clip` with short rows
         return np.where(self.continuous, inside, best.astype(np.float32))
 

@@ -15,10 +15,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from .errors import ArgumentError, CheckpointError, NonFiniteError, SpaceMismatchError
 from .interfaces_ldm import by_agent, on_host, read_environment, read_flags, read_step
-from .layout_ldm import EncodedSteps, EnvironmentLayout, Previous
+from .layout_ldm import EnvironmentLayout
 from .spaces import (
     Action,
-    Arrays,
     Info,
     Member,
     Observation,
@@ -29,7 +28,6 @@ from .spaces import (
     unstack,
 )
 from .state_ldm import LDMState, load, save
-from .statistics_ldm import RunningStatistics, standardise
 
 if TYPE_CHECKING:  # an agent that runs by onnxruntime needs neither torch nor transformers
     import torch
@@ -38,6 +36,12 @@ if TYPE_CHECKING:  # an agent that runs by onnxruntime needs neither torch nor t
     from .processing_ldm import LDMProcessor
 
 logger = logging.getLogger(__name__)
+BROKEN = (
+    "%s: observations with NaN or infinity; they are replaced by the mean of the environment's data (pixels by black)."
+)
+DAMAGED = (
+    "{}: the model computes NaN or infinity; its weights are damaged or its training diverged: load or train it again."
+)
 
 EnvironmentOrSpaces = gymnasium.Env | VectorEnv | tuple[Space, Space] | Any
 """An environment, a vector of environments (Gymnasium's, a Stable-Baselines3 VecEnv, or a parallel environment of
@@ -167,7 +171,6 @@ class LDMAgent:
         self.num_envs, self.batched = self.interface.lanes or 1, self.interface.lanes is not None
         self.layout = self._find_layout(environment)
         self.task_ids = self.layout.task_ids if task is None else self.layout.encode_task(task)
-        self.known_statistics = self.layout.mean is not None
         self._warned = False
         self.reset()
 
@@ -202,21 +205,14 @@ class LDMAgent:
     def new_state(self, lanes: int | None = None) -> LDMState:
         """An empty history for every lane."""
         lanes = self.num_envs if lanes is None else lanes
-        return LDMState(
-            cache=self._run.new_cache(lanes),
-            positions=np.zeros((lanes, len(self.layout.actions.sizes)), np.float32),
-            reward=np.zeros(lanes),
-            terminated=np.zeros(lanes, bool),
-            truncated=np.zeros(lanes, bool),
-            has_previous=np.zeros(lanes, bool),
-            statistics=RunningStatistics(lanes, self.layout.observations.precision),
-            reward_known=np.ones(lanes, bool),
+        layout = self.layout
+        return LDMState.empty(
+            self._run.new_cache(lanes), lanes, len(layout.actions.sizes), layout.observations.precision
         )
 
     def reset(self) -> None:
         """Forgets everything in every lane. Not needed between episodes: the model sees when one ends."""
         self.state = self.new_state()
-        self._idle = np.zeros(self.num_envs, bool)  # lanes whose last action was not executed
 
     def clear(self, lanes: int | Sequence[int] | np.ndarray | None = None) -> None:
         """Cuts the history of some lanes (indices or a bool mask; all by default).
@@ -230,7 +226,6 @@ class LDMAgent:
         except IndexError as error:
             raise ArgumentError(f"there are {self.num_envs} lanes, counted from 0, so none at {lanes!r}") from error
         self.state.clear(mask)
-        self._idle[mask] = False
 
     def save_state(self, path: str | Path) -> None:
         """Saves the history of all lanes, so that another process goes on where this one ends.
@@ -241,7 +236,7 @@ class LDMAgent:
         Raises:
             UnwritableError: if the file cannot be written.
         """
-        save(path, self.state.arrays() | {"idle": self._idle}, self._identity(), self.rng.bit_generator.state)
+        save(path, self.state.arrays(), self._identity(), self.rng.bit_generator.state)
 
     def load_state(self, path: str | Path) -> None:
         """Goes on where an agent that called `save_state` was: it chooses the actions which that one would have.
@@ -259,12 +254,11 @@ class LDMAgent:
         arrays, random = load(path, self._identity())
         state, rng = self.new_state(), np.random.default_rng()
         try:
-            idle = arrays.pop("idle")
             state.take(arrays)
             rng.bit_generator.state = random
         except (ValueError, LookupError, TypeError, OverflowError) as error:
             raise CheckpointError(f"{path} is damaged: {error}") from error
-        self.state, self._idle, self.rng = state, idle, rng
+        self.state, self.rng = state, rng
 
     def _identity(self) -> dict[str, object]:
         """Whose history it is."""
@@ -310,25 +304,10 @@ class LDMAgent:
         step, state = read_step(self.interface, observation, reward, terminated, truncated, info), self.state
         if not step.present.any():  # agents that have all ended
             return {}
-        idle = np.zeros(self.num_envs, bool)
-        if step.feedback is None:  # env.reset() was called: nothing came back with this observation
-            # The last reward of an episode that was broken off is unknown; that of an episode that ended was passed.
-            broken_off = state.has_previous & ~state.terminated & ~state.truncated
-            state.truncated = state.truncated | broken_off
-            state.reward_known = ~broken_off
-        else:
-            rewards, terminations, truncations = step.feedback
-            # With NEXT_STEP autoreset, the step after an end only resets: its reward and flags mean nothing.
-            counts = ~self._idle & state.has_previous & step.present
-            state.reward_known = state.reward_known | counts
-            state.reward = np.where(counts, rewards, state.reward)
-            state.terminated = np.where(counts, terminations, state.terminated)
-            state.truncated = np.where(counts, truncations, state.truncated)
-            if self.interface.agents or self.interface.autoreset == AutoresetMode.NEXT_STEP:
-                # the last observation of an episode: its action will not be executed
-                idle = ~self._idle & (terminations | truncations)
-        active = step.present & ~idle
-        self._idle = ~active
+        no = np.zeros(self.num_envs, bool)
+        stepped = step.feedback is not None  # otherwise env.reset() was called: nothing came back
+        next_step = bool(self.interface.agents) or self.interface.autoreset == AutoresetMode.NEXT_STEP
+        active = state.feed(no | stepped, step.present, step.feedback or (state.reward, no, no), next_step)
         positions = self._step(state, step.observation, active, state.reward_known, self.deterministic, step.mask)
         actions = self._to_actions(positions)
         return by_agent(self.interface, actions, active) if self.interface.agents else actions
@@ -408,71 +387,19 @@ class LDMAgent:
         values = {path: on_host(value) for path, value in flatten(layout.observation_space, observation).items()}
         if not (self.batched if batched is None else batched):
             values = {path: [value] for path, value in values.items()}
-        parts = self._repair_pixels(layout.observations.parts(values, state.lanes, layout.name))
-        encoded = self._encode(state, parts, active, reward_known)
+        parts = layout.observations.parts(values, state.lanes, layout.name)
+        parts, numbers, broken = layout.observations.repair(parts, state.lanes, layout.mean)
+        if broken is not None and not self._warned:
+            logger.warning(BROKEN, layout.name)
+            self._warned = True
+        encoded = layout.encode_lanes(parts, numbers, state, active, reward_known, self.task_ids)
         legal = None if mask is None else layout.actions.read_mask(mask, state.lanes)
         logits, means, deviations = self._run(encoded, state.cache, active)
         if np.isnan(logits).any() or not (np.isfinite(means).all() and np.isfinite(deviations).all()):
-            raise NonFiniteError(
-                f"{layout.name}: the model computes NaN or infinity; its weights are damaged or its training diverged: "
-                "load or train it again."
-            )
+            raise NonFiniteError(DAMAGED.format(layout.name))
         positions = layout.actions.choose(logits, means, deviations, deterministic, self.temperature, self.rng, legal)
-        state.positions = np.where(active[:, None], positions, state.positions)
-        state.has_previous = state.has_previous | active
+        state.note(positions, active)
         return positions
-
-    def _encode(
-        self, state: LDMState, parts: Arrays, active: np.ndarray, reward_known: np.ndarray | bool
-    ) -> EncodedSteps:
-        layout = self.layout
-        numbers = self._finite(layout.observations.numbers(parts, state.lanes))
-        if self.known_statistics:
-            assert layout.mean is not None and layout.spread is not None
-            standardised = standardise(numbers, layout.mean, layout.spread)
-        else:
-            standardised = state.statistics.observe(numbers, active)
-        reward = np.asarray(state.reward, np.float64)
-        if not np.isfinite(reward).all():
-            reward = np.nan_to_num(reward, posinf=0.0, neginf=0.0)
-        scale = (
-            layout.reward_rms
-            if layout.reward_rms is not None
-            else state.statistics.reward_scale(reward, active & state.has_previous & reward_known)
-        )
-        previous = Previous(
-            state.positions, reward, scale, state.terminated, state.truncated, state.has_previous, reward_known
-        )
-        return layout.encode_step(parts, numbers, standardised, previous, self.task_ids)
-
-    def _repair_pixels(self, parts: Arrays) -> Arrays:
-        """Makes pixels that are NaN or infinite black."""
-        for leaf in self.layout.observations.pixels:
-            values = parts[leaf.path]
-            if not leaf.uint8 and not np.isfinite(values).all():
-                self._warn_once()
-                parts = parts | {leaf.path: np.where(np.isfinite(values), values, leaf.low).astype(values.dtype)}
-        return parts
-
-    def _warn_once(self) -> None:
-        if not self._warned:
-            logger.warning(
-                "%s: observations with NaN or infinity; they are replaced by the mean of the environment's data "
-                "(pixels by black).",
-                self.layout.name,
-            )
-            self._warned = True
-
-    def _finite(self, numbers: np.ndarray) -> np.ndarray:
-        """Replaces NaN and infinity by the scalar's mean (0 without statistics), with one warning.
-
-        A roll-out should not die of a broken sensor.
-        """
-        finite = np.isfinite(numbers)
-        if finite.all():
-            return numbers
-        self._warn_once()
-        return np.where(finite, numbers, 0.0 if self.layout.mean is None else self.layout.mean)
 
     def _to_actions(self, positions: np.ndarray, batched: bool | None = None) -> Action:
         parts: Mapping[str, Member] = self.layout.actions.decode(positions)

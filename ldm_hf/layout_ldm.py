@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from .hashing import bucket, fold, key, text_ids
 from .observations_ldm import CLIP, Encoded, ObservationEncoder, ObservationLimits
 from .spaces import Arrays, Space, Statistics, Steps, leaves, space_to_json
 from .statistics_ldm import prefix_rms, prefix_standardise, spread, standardise
+
+if TYPE_CHECKING:
+    from .state_ldm import LDMState
 
 ANEW = "measure them anew and add the environment again (LDMProcessor.add_environment), or leave them out."
 SIGNATURE_LEAVES = 32  # leaves beyond these do not enter the signature
@@ -76,7 +80,7 @@ class EncodedSteps(Mapping[str, object]):
         categorical: ids of observation and previous action, ``(N, k)``.
         action_numeric: continuous part of the previous action, ``(N, m)``.
         feedback: reward and flags of the previous step, ``(N, 6)``, see `EnvironmentLayout.encode_previous`.
-        task: ids of the task text, ``(k,)``; zeros if there is none.
+        task: ids of the task text, ``(k,)``, or ``(N, k)`` where lanes have their own; zeros if there is none.
         labels: positions of the reference's action, ``(N, E)``; None in a roll-out.
     """
 
@@ -230,6 +234,42 @@ class EnvironmentLayout:
         ids, numeric, feedback = self.encode_previous(previous)
         categorical = np.concatenate([observation.categorical, ids], axis=1)
         return EncodedSteps(self, observation, categorical, numeric, feedback, task, labels)
+
+    def encode_lanes(
+        self,
+        parts: Arrays,
+        numbers: np.ndarray,
+        state: LDMState,
+        active: np.ndarray,
+        reward_known: np.ndarray | bool,
+        task: np.ndarray,
+    ) -> EncodedSteps:
+        """Encodes one step of ``B`` lanes in a roll-out.
+
+        Args:
+            parts: observations by leaf, ``{path: (B, *shape)}``, from `ObservationEncoder.repair`.
+            numbers: their numeric scalars ``(B, n)``, from there, too.
+            state: the history of the lanes; its statistics take in the step.
+            active: lanes that keep the step, ``(B,)`` bool.
+            reward_known: lanes whose last reward is known, ``(B,)`` bool or one for all.
+            task: ids of the task text, ``(k,)`` or ``(B, k)``.
+        """
+        if self.mean is not None and self.spread is not None:
+            standardised = standardise(numbers, self.mean, self.spread)
+        else:
+            standardised = state.statistics.observe(numbers, active)
+        reward = np.asarray(state.reward, np.float64)
+        if not np.isfinite(reward).all():
+            reward = np.nan_to_num(reward, posinf=0.0, neginf=0.0)
+        scale = (
+            self.reward_rms
+            if self.reward_rms is not None
+            else state.statistics.reward_scale(reward, active & state.has_previous & reward_known)
+        )
+        previous = Previous(
+            state.positions, reward, scale, state.terminated, state.truncated, state.has_previous, reward_known
+        )
+        return self.encode_step(parts, numbers, standardised, previous, task)
 
     def encode_previous(self, previous: Previous) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Encodes the step before each step: ids ``(N, k)`` and numbers ``(N, m)`` of its action, feedback ``(N, 6)``.

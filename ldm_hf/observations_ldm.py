@@ -355,6 +355,35 @@ class ObservationEncoder:
         columns = [np.asarray(parts[leaf.path], np.float64).reshape(count, -1) for leaf in self.numeric]
         return columns[0] if len(columns) == 1 else np.concatenate([np.zeros((count, 0)), *columns], axis=1)
 
+    def repair(
+        self, parts: Arrays, count: int, mean: np.ndarray | None
+    ) -> tuple[Arrays, np.ndarray, np.ndarray | None]:
+        """Replaces what is NaN or infinite: a roll-out should not die of a broken sensor.
+
+        Args:
+            parts: leaf values of ``N = count`` observations, from `parts`.
+            count: N.
+            mean: what takes the place of numbers, ``(num_numeric,)``; None: zero. Pixels become black.
+
+        Returns:
+            The leaf values, their numbers as `numbers` gives them, and which observations were broken, ``(N,)`` bool;
+            None if none was.
+        """
+        numbers = self.numbers(parts, count)
+        finite = np.isfinite(numbers)
+        broken = None
+        if not finite.all():
+            broken = ~finite.all(axis=1)
+            numbers = np.where(finite, numbers, 0.0 if mean is None else mean)
+        for leaf in self.pixels:
+            values = parts[leaf.path]
+            if not leaf.uint8 and not np.isfinite(values).all():
+                finite = np.isfinite(values)
+                black = ~finite.reshape(count, -1).all(axis=1)
+                broken = black if broken is None else broken | black
+                parts = parts | {leaf.path: np.where(finite, values, leaf.low).astype(values.dtype)}
+        return parts, numbers, broken
+
     def encode(self, parts: Arrays, numbers: np.ndarray, standardised: np.ndarray) -> Encoded:
         """Encodes ``N`` observations.
 

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from .errors import CheckpointError, UnwritableError
-from .statistics_ldm import RunningStatistics
+from .statistics_ldm import STATISTICS, RunningStatistics
 
 FORMAT_VERSION = 1
-LANES = ("positions", "reward", "terminated", "truncated", "has_previous", "reward_known")
-STATISTICS = ("count", "origin", "total", "squares", "reward_count", "reward_squares")
+LANES = ("positions", "reward", "terminated", "truncated", "has_previous", "reward_known", "idle")
 
 
 @dataclass
@@ -35,6 +34,7 @@ class LDMState:
         has_previous: False until a lane has acted, ``(B,)``.
         statistics: statistics of the stream so far, for an environment that is not known.
         reward_known: False where an episode was broken off before its last reward was passed, ``(B,)``.
+        idle: True where the last action was not executed, ``(B,)``.
     """
 
     cache: Any
@@ -45,6 +45,22 @@ class LDMState:
     has_previous: np.ndarray
     statistics: RunningStatistics
     reward_known: np.ndarray
+    idle: np.ndarray
+
+    @classmethod
+    def empty(cls, cache: Any, lanes: int, elements: int, precision: np.ndarray) -> LDMState:
+        """A state of lanes that have no history.
+
+        Args:
+            cache: an empty cache.
+            lanes: number of lanes, B.
+            elements: number of an action's elements, E.
+            precision: relative precision of an observation's numbers, see `RunningStatistics`.
+        """
+        no = np.zeros(lanes, bool)
+        positions, reward = np.zeros((lanes, elements), np.float32), np.zeros(lanes)
+        statistics = RunningStatistics(lanes, precision)
+        return cls(cache, positions, reward, no, no.copy(), no.copy(), statistics, ~no, no.copy())
 
     @property
     def lanes(self) -> int:
@@ -54,8 +70,57 @@ class LDMState:
     def clear(self, lanes: np.ndarray) -> None:
         """Forgets the history of the lanes where ``lanes``, ``(B,)`` bool, is True."""
         self.cache.reset(lanes)
-        self.has_previous[lanes] = self.terminated[lanes] = self.truncated[lanes] = False
+        self.has_previous[lanes] = self.terminated[lanes] = self.truncated[lanes] = self.idle[lanes] = False
         self.statistics.reset(lanes)
+
+    def feed(
+        self,
+        given: np.ndarray,
+        present: np.ndarray,
+        feedback: tuple[np.ndarray, np.ndarray, np.ndarray],
+        next_step: np.ndarray | bool,
+    ) -> np.ndarray:
+        """Notes what came back from the environments together with an observation.
+
+        Args:
+            given: lanes whose environment was stepped, ``(B,)`` bool; the others were reset.
+            present: lanes that take part, ``(B,)`` bool.
+            feedback: rewards and both flags, ``(B,)`` each, of the lanes where they are given.
+            next_step: lanes in which the step after the end of an episode only resets, ``(B,)`` bool or one for all.
+
+        Returns:
+            Lanes that keep the step to be taken, ``(B,)`` bool.
+        """
+        rewards, terminations, truncations = feedback
+        # The last reward of an episode that was broken off is unknown; that of an episode that ended was passed.
+        broken_off = ~given & self.has_previous & ~self.terminated & ~self.truncated
+        # With NEXT_STEP autoreset, the step after an end only resets: its reward and flags mean nothing.
+        counts = given & ~self.idle & self.has_previous & present
+        self.reward_known = np.where(given, self.reward_known | counts, ~broken_off)
+        self.reward = np.where(counts, rewards, self.reward)
+        self.terminated = np.where(counts, terminations, self.terminated)
+        self.truncated = np.where(counts, truncations, self.truncated | broken_off)
+        # the last observation of an episode: its action will not be executed
+        ending = given & next_step & ~self.idle & (terminations | truncations)
+        active: np.ndarray = present & ~ending
+        self.idle = ~active
+        return active
+
+    def note(self, positions: np.ndarray, active: np.ndarray) -> None:
+        """Notes the positions ``(B, E)`` of chosen actions in the lanes that keep the step."""
+        self.positions = np.where(active[:, None], positions, self.positions)
+        self.has_previous = self.has_previous | active
+
+    def select(self, rows: np.ndarray) -> LDMState:
+        """A copy of some lanes, without their cache."""
+        some = {name: getattr(self, name)[rows] for name in LANES}
+        return LDMState(cache=None, statistics=self.statistics.select(rows), **some)
+
+    def assign(self, rows: np.ndarray, some: LDMState) -> None:
+        """Takes over the lanes that `select` gave, as they are now."""
+        for name in LANES:
+            getattr(self, name)[rows] = getattr(some, name)
+        self.statistics.assign(rows, some.statistics)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that it holds, by name."""

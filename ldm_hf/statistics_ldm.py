@@ -16,6 +16,14 @@ from .spaces import Json
 
 SINGLE = 8 * float(np.finfo(np.float32).eps)  # relative: what may be rounding noise in float32
 FLOOR = 1e-8
+STATISTICS = ("count", "origin", "total", "squares", "reward_count", "reward_squares")  # arrays of a stream, one row a lane
+    "count",
+    "origin",
+    "total",
+    "squares",
+    "reward_count",
+    "reward_squares",
+)  # arrays of a stream's statistics
 LARGEST = 1e100  # numbers beyond count as this: their squares, and sums of these, stay finite
 
 
@@ -103,6 +111,19 @@ class RunningStatistics:
         """Forgets the lanes where ``lanes``, ``(B,)`` bool, is True."""
         for values in (self.count, self.total, self.squares, self.reward_count, self.reward_squares):
             values[lanes] = 0
+
+    def select(self, rows: np.ndarray) -> RunningStatistics:
+        """A copy of some lanes."""
+        some = RunningStatistics.__new__(RunningStatistics)
+        some.lanes, some.precision = len(rows), self.precision
+        for name in STATISTICS:
+            setattr(some, name, getattr(self, name)[rows])
+        return some
+
+    def assign(self, rows: np.ndarray, some: RunningStatistics) -> None:
+        """Takes over the lanes that `select` gave, as they are now."""
+        for name in STATISTICS:
+            getattr(self, name)[rows] = getattr(some, name)
 
     def observe(self, x: np.ndarray, active: np.ndarray) -> np.ndarray:
         """Takes in observations ``(B, n)`` of the active lanes and standardises them."""
