@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from .errors import ArgumentError, CheckpointError, NonFiniteError, SpaceMismatchError
 from .interfaces_ldm import by_agent, on_host, read_environment, read_flags, read_step
-from .layout_ldm import EnvironmentLayout
+from .layout_ldm import EnvironmentLayout, identity_of
 from .spaces import (
     Action,
     Info,
@@ -27,7 +27,7 @@ from .spaces import (
     unflatten,
     unstack,
 )
-from .state_ldm import LDMState, load, save
+from .state_ldm import LDMState, pack, read, unpack, write
 
 if TYPE_CHECKING:  # an agent that runs by onnxruntime needs neither torch nor transformers
     import torch
@@ -236,7 +236,7 @@ class LDMAgent:
         Raises:
             UnwritableError: if the file cannot be written.
         """
-        save(path, self.state.arrays(), self._identity(), self.rng.bit_generator.state)
+        write(path, pack(self.state.arrays(), self._identity(), self.rng.bit_generator.state))
 
     def load_state(self, path: str | Path) -> None:
         """Goes on where an agent that called `save_state` was: it chooses the actions which that one would have.
@@ -251,7 +251,7 @@ class LDMAgent:
             CheckpointError: if the file is missing or damaged, or the state is that of another model, environment or
                 number of lanes; says which. The agent keeps its history then.
         """
-        arrays, random = load(path, self._identity())
+        arrays, random = unpack(read(path), self._identity(), str(path))
         state, rng = self.new_state(), np.random.default_rng()
         try:
             state.take(arrays)
@@ -262,13 +262,7 @@ class LDMAgent:
 
     def _identity(self) -> dict[str, object]:
         """Whose history it is."""
-        return {
-            "model": self._run.digest(),
-            "environment": self.layout.name,
-            "spaces and statistics": self.layout.digest(),
-            "task": self.task_ids.tolist(),
-            "lanes": self.num_envs,
-        }
+        return identity_of(self._run.digest(), self.layout, self.task_ids, self.num_envs)
 
     def act(
         self,

@@ -363,9 +363,27 @@ class EnvironmentLayout:
         return self.encode_step(parts, numbers, standardised, previous, task, encoded[length:])
 
 
+def identity_of(model: str, layout: EnvironmentLayout, task: np.ndarray, lanes: int) -> dict[str, object]:
+    """Whose a saved history is: only an agent of which all this is equal goes on with it.
+
+    Args:
+        model: the model in short.
+        layout: the environment.
+        task: ids of the task text, ``(k,)``.
+        lanes: number of lanes.
+    """
+    return {
+        "model": model,
+        "environment": layout.name,
+        "spaces and statistics": layout.digest(),
+        "task": task.tolist(),
+        "lanes": lanes,
+    }
+
+
 def _before(values: np.ndarray, first: int, starts: bool) -> np.ndarray:
     """Values of the steps before, from ``first`` on without the last; the first step of a stream gets any value."""
     return np.concatenate([values[:1], values[:-1]]) if starts else values[first:-1]
 
 
-__all__ = ["EncodedSteps", "EnvironmentLayout", "Previous", "Sizes"]
+__all__ = ["EncodedSteps", "EnvironmentLayout", "Previous", "Sizes", "identity_of"]

@@ -159,70 +159,93 @@ def check_arrays(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndar
             raise ValueError(f"{name} is {other.dtype} {other.shape}, expected {one.dtype} {one.shape}")
 
 
-def save(path: str | Path, arrays: Mapping[str, np.ndarray], identity: Mapping[str, object], random: object) -> None:
-    """Writes a state as one file of safetensors; a crash leaves the file of before or the new one.
+def pack(arrays: Mapping[str, np.ndarray], identity: Mapping[str, object], random: object) -> bytes:
+    """A state as the bytes of a file of safetensors.
 
     Args:
-        path: the file; its folder is made.
         arrays: what the state holds, by name.
         identity: whose state it is, as JSON.
         random: state of the generator that samples, as JSON.
+    """
+    from safetensors.numpy import save as to_bytes  # an agent that runs by onnxruntime acts without
+
+    kept = {name: np.require(array, requirements="C") for name, array in arrays.items()}
+    facts = json.dumps({"format_version": FORMAT_VERSION, "identity": identity, "random": random})
+    packed: bytes = to_bytes(kept, metadata={"ldm_state": facts, "digest": _digest(kept, facts)})
+    return packed
+
+
+def unpack(data: bytes, identity: Mapping[str, object], name: str) -> tuple[dict[str, np.ndarray], Any]:
+    """Reads what `pack` made.
+
+    Args:
+        data: the bytes.
+        identity: whose state it has to be.
+        name: what to call the bytes in messages.
+
+    Returns:
+        The arrays, and the state of the generator that samples.
+
+    Raises:
+        CheckpointError: if the bytes are damaged, no state of an agent, or that of another agent.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as from_bytes
+
+    try:
+        arrays: dict[str, np.ndarray] = from_bytes(data)
+        head = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + head]).get("__metadata__") or {}
+        facts = json.loads(metadata["ldm_state"])
+        version, saved, random = facts["format_version"], dict(facts["identity"]), facts["random"]
+        if metadata["digest"] != _digest(arrays, metadata["ldm_state"]):
+            raise ValueError("it has changed since")
+    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{name} is no state that an agent saved: {error}") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{name} was saved by another version of ldm_hf; act from a new state.")
+    for fact, own in identity.items():
+        if saved.get(fact) != own:
+            raise CheckpointError(
+                f"{name} is the state of an agent whose {fact} is {saved.get(fact)!r:.80}, this one's is {own!r:.80}; "
+                "make the agent as that one was made."
+            )
+    return arrays, random
+
+
+def write(path: str | Path, data: bytes) -> None:
+    """Writes the bytes of a state as a file; a crash leaves the file of before or the new one.
+
+    Args:
+        path: the file; its folder is made.
+        data: from `pack`.
 
     Raises:
         UnwritableError: if the file cannot be written.
     """
-    from safetensors import SafetensorError  # an agent that runs by onnxruntime acts without
-    from safetensors.numpy import save_file
-
     path = Path(path)
     temporary = path.with_name(f".unfinished-{secrets.token_hex(8)}")
-    kept = {name: np.require(array, requirements="C") for name, array in arrays.items()}
-    facts = {"format_version": FORMAT_VERSION, "identity": identity, "random": random}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(kept, temporary, metadata={"ldm_state": (told := json.dumps(facts)), "digest": _digest(kept, told)})
+        temporary.write_bytes(data)
         os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise UnwritableError(f"the state cannot be written to {path} ({error}); choose a place that can.") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def load(path: str | Path, identity: Mapping[str, object]) -> tuple[dict[str, np.ndarray], Any]:
-    """Reads what `save` wrote.
-
-    Args:
-        path: the file.
-        identity: whose state it has to be.
-
-    Returns:
-        The arrays, and the state of the generator that samples.
+def read(path: str | Path) -> bytes:
+    """The bytes of a file that `write` wrote.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, no state of an agent, or that of another agent.
+        CheckpointError: if it cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "np") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-        facts = json.loads(metadata["ldm_state"])
-        version, saved, random = facts["format_version"], dict(facts["identity"]), facts["random"]
-        if metadata["digest"] != _digest(arrays, metadata["ldm_state"]):
-            raise ValueError("it has changed since")
-    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        return Path(path).read_bytes()
+    except OSError as error:
         raise CheckpointError(f"{path} is no state that an agent saved: {error}") from error
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path} was saved by another version of ldm_hf; act from a new state.")
-    for name, own in identity.items():
-        if saved.get(name) != own:
-            raise CheckpointError(
-                f"{path} is the state of an agent whose {name} is {saved.get(name)!r:.80}, this one's is {own!r:.80}; "
-                "make the agent as that one was made."
-            )
-    return arrays, random
 
 
 def _digest(arrays: Mapping[str, np.ndarray], facts: str) -> str:

@@ -16,14 +16,7 @@ from .spaces import Json
 
 SINGLE = 8 * float(np.finfo(np.float32).eps)  # relative: what may be rounding noise in float32
 FLOOR = 1e-8
-STATISTICS = ("count", "origin", "total", "squares", "reward_count", "reward_squares")  # arrays of a stream, one row a lane
-    "count",
-    "origin",
-    "total",
-    "squares",
-    "reward_count",
-    "reward_squares",
-)  # arrays of a stream's statistics
+STATISTICS = ("count", "origin", "total", "squares", "reward_count", "reward_squares")  # of a stream, a row a lane
 LARGEST = 1e100  # numbers beyond count as this: their squares, and sums of these, stay finite
 
 

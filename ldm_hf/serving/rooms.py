@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from ..errors import ArgumentError, LDMError, SpaceMismatchError
+from ..errors import ArgumentError, SpaceMismatchError
 from ..interfaces_ldm import Interface, read_flags, read_step
 from ..layout_ldm import EncodedSteps, EnvironmentLayout
-from ..spaces import Action, Arrays, flatten, stack, unflatten, unstack
+from ..spaces import Action, Arrays, flatten, leaves, members_array, unflatten, unstack
 from ..state_ldm import LDMState
 
 
@@ -39,12 +39,27 @@ class Stream:
     slots: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     warned: bool = False
     steps: int = 0
-    chosen: bool = False  # an action that `executed` may replace
 
     @property
     def lanes(self) -> int:
         """Number of lanes."""
-        return len(self.slots)
+        return len(self.seats)
+
+    def pick(self, lanes: Any = None) -> np.ndarray:
+        """Which lanes are meant by numbers or a bool mask, ``(L,)`` bool; None is all.
+
+        Raises:
+            ArgumentError: if there is no such lane.
+        """
+        chosen = np.zeros(self.lanes, bool)
+        try:
+            given = slice(None) if lanes is None else np.atleast_1d(np.asarray(lanes))
+            if isinstance(given, np.ndarray) and not given.size:
+                return chosen
+            chosen[given] = True
+        except (IndexError, ValueError, TypeError) as error:
+            raise ArgumentError(f"there are {self.lanes} lanes, counted from 0, so none at {lanes!r:.80}") from error
+        return chosen
 
 
 @dataclass(eq=False)
@@ -68,6 +83,7 @@ class Ask:
     feedback: tuple[np.ndarray, np.ndarray, np.ndarray]
     rewardless: bool = False
     legal: np.ndarray | None = None
+    warning: str | None = None  # what the client should know, once the step is taken
 
 
 @dataclass(eq=False)
@@ -112,7 +128,7 @@ class Room:
         self._free = list(range(4))
 
     def _empty(self, lanes: int) -> LDMState:
-        return LDMState.empty(_NoCache(), lanes, len(self.layout.actions.sizes), self.layout.observations.precision)
+        return LDMState.empty(Held(), lanes, len(self.layout.actions.sizes), self.layout.observations.precision)
 
     def enter(self, stream: Stream, lanes: int) -> None:
         """Gives a stream its seats."""
@@ -198,9 +214,7 @@ class Room:
         encoded = layout.encode_lanes(parts, numbers, state, active, known, task)
         return Pass(asks, bounds, seats, state, active, encoded, broken)
 
-    def choose(
-        self, step: Pass, logits: np.ndarray, means: np.ndarray, deviations: np.ndarray
-    ) -> list[Action | LDMError]:
+    def choose(self, step: Pass, logits: np.ndarray, means: np.ndarray, deviations: np.ndarray) -> list[Action]:
         """Chooses the actions of a pass, and takes over its histories.
 
         Args:
@@ -223,7 +237,6 @@ class Room:
                 unflatten(self.layout.action_space, {path: values[some] for path, values in decoded.items()})
             )
             ask.stream.steps += 1
-            ask.stream.chosen = True
         return actions
 
     def _positions(self, step: Pass, logits: np.ndarray, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
@@ -255,6 +268,27 @@ class Room:
         none = [np.zeros((count, width), bool) for count in lanes]
         return np.concatenate([empty if mask is None else mask for mask, empty in zip(given, none, strict=True)])
 
+    # --- save and restore -------------------------------------------------------------------------------------------
+
+    def export(self, stream: Stream, cache: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays of a stream's history, as `LDMState.arrays` gives them, with those of its cache."""
+        some = self.state.select(stream.seats)
+        some.cache = Held(cache)
+        return some.arrays()
+
+    def read_arrays(self, stream: Stream, arrays: dict[str, np.ndarray]) -> tuple[LDMState, dict[str, np.ndarray]]:
+        """Checks what `export` gave; the state, and the arrays of the cache.
+
+        Raises:
+            ValueError: if an array is missing, has another shape or type, or is not finite.
+        """
+        some = self._empty(stream.lanes)
+        some.take(arrays)
+        for name, array in arrays.items():
+            if name.partition(".")[0] in ("positions", "statistics") and not np.isfinite(array).all():
+                raise ValueError(f"{name} is not finite")
+        return some, some.cache.arrays
+
     # --- what was done instead --------------------------------------------------------------------------------------
 
     def executed(self, stream: Stream, action: Any, lanes: Any = None) -> None:
@@ -264,17 +298,13 @@ class Room:
             ArgumentError: if nothing was chosen yet, or there is no such lane.
             SpaceMismatchError: if it is no member of the action space.
         """
-        space, chosen = self.layout.action_space, np.zeros(stream.lanes, bool)
-        chosen[_lanes(lanes, stream.lanes)] = True
+        space, chosen = self.layout.action_space, stream.pick(lanes)
         if not self.state.has_previous[stream.seats[chosen]].all():
             raise ArgumentError("executed replaces what act has chosen; call act first")
         members = unstack(space, action, stream.lanes) if stream.interface.lanes is not None else [action]
-        try:
-            parts = stack(space, members)
-            typed = {path: list(values) for path, values in parts.items()}
-            members = [unflatten(space, {path: typed[path][lane] for path in typed}) for lane in range(stream.lanes)]
-        except (TypeError, ValueError, OverflowError) as error:
-            raise SpaceMismatchError(f"{self.layout.name}: the action does not fit into {space}: {error}") from error
+        rows = [flatten(space, member) for member in members]
+        parts = {leaf.path: members_array(leaf, [row[leaf.path] for row in rows]) for leaf in leaves(space)}
+        members = [unflatten(space, {path: parts[path][lane] for path in parts}) for lane in range(stream.lanes)]
         for lane in np.flatnonzero(chosen):
             if not space.contains(members[lane]):
                 raise SpaceMismatchError(f"{self.layout.name}: {members[lane]!r:.200} is no action of {space!s:.500}")
@@ -282,27 +312,15 @@ class Room:
         self.state.positions[stream.seats[chosen]] = positions[chosen]
 
 
-def _lanes(lanes: Any, count: int) -> Any:
-    """An index of some lanes: numbers or a bool mask; None is all."""
-    if lanes is None:
-        return slice(None)
-    try:
-        given = np.atleast_1d(np.asarray(lanes))
-        if given.dtype == bool and given.shape == (count,):
-            return given
-        if given.dtype.kind in "iu" and given.ndim == 1 and ((given >= 0) & (given < count)).all():
-            return given
-        if not given.size:
-            return given.astype(np.int64)
-    except ValueError:
-        pass
-    raise ArgumentError(f"there are {count} lanes, counted from 0, so none at {lanes!r:.80}")
+class Held:
+    """Stands for the cache of some lanes, which is in the engine's slots, where their state is saved or restored."""
 
+    def __init__(self, arrays: dict[str, np.ndarray] | None = None) -> None:
+        self.arrays = arrays or {}
 
-class _NoCache:
-    """The cache is the engine's, see `slots`."""
-
-    arrays: dict[str, np.ndarray] = {}
+    def take_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Keeps the arrays for the slots."""
+        self.arrays = arrays
 
     def reset(self, lanes: np.ndarray) -> None:
         """There is nothing to reset."""

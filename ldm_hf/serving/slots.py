@@ -12,7 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..cache_ldm import REBASE_INTERVAL, RecurrentLayer, RingBufferCache, RingBufferLayer, as_array, as_tensor, turned_back
+from ..cache_ldm import (
+    REBASE_INTERVAL,
+    RecurrentLayer,
+    RingBufferCache,
+    RingBufferLayer,
+    as_array,
+    as_tensor,
+    turned_back,
+)
 
 
 class SlotLayer(RingBufferLayer):
@@ -86,6 +94,10 @@ class SlotCache(RingBufferCache):
         for layer in self._recurrent:
             layer.keep(active)
         self.lengths[self.rows] = self._current + (1 if active is None else active.to(self.lengths))
+
+    def take_back(self) -> None:
+        """Forgets the step that was to be taken, after a failure."""
+        self.lengths[self.rows] = self._current
 
     def _rebase(self, rotary: nn.Module | None) -> None:
         moved = (self.lengths >= 2 * self.window).nonzero()[:, 0]
