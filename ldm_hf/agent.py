@@ -23,6 +23,7 @@ from .spaces import (
     Observation,
     Space,
     flatten,
+    is_batch,
     stack,
     unflatten,
     unstack,
@@ -355,7 +356,7 @@ class LDMAgent:
             SpaceMismatchError: if the observation does not fit into its space; names the leaf.
         """
         leaf = self.layout.observation_space
-        batched = self.batched or self.layout.observations.is_batch(observation)
+        batched = self.batched or is_batch(leaf, observation)
         if state is None:
             lanes = len(next(iter(flatten(leaf, observation).values()))) if batched and not self.batched else None
             state = self.new_state(lanes)

@@ -132,3 +132,7 @@ class InvalidNameError(DatasetError):
 
 class CheckpointError(LDMError):
     """A saved model or reference policy cannot be used as it is."""
+
+
+class ServerError(LDMError):
+    """A server of a model cannot do what it was asked for now, has closed the connection, or cannot be reached."""

@@ -25,7 +25,7 @@ from gymnasium import spaces
 
 from .errors import SpaceMismatchError, UnsupportedSpaceError
 from .hashing import fold, key, text_ids
-from .spaces import Arrays, Leaf, Member, Observation, Space, flatten, leaf_array, leaves
+from .spaces import Arrays, Leaf, Member, Space, leaf_array, leaves
 
 MAX_CATEGORICAL = 16  # more symbols than this in one leaf are a grid
 MIN_PIXELS = 16  # a smaller "image" (MiniGrid's 7x7x3 uint8) holds symbols
@@ -312,13 +312,6 @@ class ObservationEncoder:
         self.ids += [_TextLeaf(leaf, limits) for leaf in by_kind["text"]]
         self.grids = [_GridLeaf(leaf, limits) for leaf in by_kind["grid"]]
         self.pixels = [_PixelLeaf(leaf, limits) for leaf in by_kind["pixels"]]
-
-    def is_batch(self, observation: Observation) -> bool:
-        """Whether this is a batch of observations, rather than one."""
-        if not self.leaves or self.space.contains(observation):
-            return False
-        values = flatten(self.space, observation).values()
-        return all(np.ndim(value) == len(shape) + 1 for value, shape in zip(values, self._shapes, strict=True))
 
     def parts(self, values: Mapping[str, Member], count: int, environment: str = "the environment") -> Arrays:
         """Leaf values ``{path: (N, *shape)}`` of ``N = count`` observations as arrays of the leaf's dtype.

@@ -248,6 +248,17 @@ def unstack(space: Space, batch: Member, count: int) -> list[Member]:
     return [unflatten(space, {path: values[row] for path, values in parts.items()}) for row in range(count)]
 
 
+def is_batch(space: Space, value: Member) -> bool:
+    """Whether this is a batch of members of a space, rather than one."""
+    parts = leaves(space)
+    if not parts or space.contains(value):
+        return False
+    shapes = [() if isinstance(leaf.space, spaces.Text) else leaf.space.shape or () for leaf in parts]
+    return all(
+        np.ndim(part) == len(shape) + 1 for part, shape in zip(flatten(space, value).values(), shapes, strict=True)
+    )
+
+
 # --- JSON ---
 
 

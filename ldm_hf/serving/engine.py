@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from ..agent import BROKEN, DAMAGED
 from ..compiled.running import example
-from ..errors import ArgumentError, CheckpointError, LDMError, NonFiniteError, UnsupportedSpaceError
+from ..errors import ArgumentError, CheckpointError, LDMError, NonFiniteError, ServerError, UnsupportedSpaceError
 from ..interfaces_ldm import Interface
 from ..layout_ldm import EnvironmentLayout, identity_of
 from ..modeling_ldm import LDMForActionPrediction
@@ -27,10 +27,6 @@ from .rooms import Ask, Pass, Room, Stream
 from .slots import SlotCache
 
 logger = logging.getLogger(__name__)
-
-
-class ServerError(LDMError):
-    """A server cannot do what it was asked for now, or cannot be reached."""
 
 
 class Engine:
@@ -77,8 +73,15 @@ class Engine:
 
     # --- streams come and go ----------------------------------------------------------------------------------------
 
-    def layout_of(self, environment: str | None, pair: tuple[Space, Space] | None) -> EnvironmentLayout:
+    def layout_of(
+        self, environment: str | None, pair: tuple[Space, Space] | None, env_id: str | None = None
+    ) -> EnvironmentLayout:
         """The layout of an environment by its name, its spaces, or both, which have to fit.
+
+        Args:
+            environment: name of a known environment.
+            pair: observation and action space.
+            env_id: id that Gymnasium knows the environment by, see `LDMProcessor.layout_of`.
 
         Raises:
             ArgumentError: if there is neither.
@@ -87,7 +90,7 @@ class Engine:
             UnsupportedSpaceError: if a leaf of a space is not supported, or an action is too large.
         """
         if pair is not None:
-            layout = self.processor.layout_of(*pair, environment)
+            layout = self.processor.layout_of(*pair, environment, env_id)
         elif environment is not None:
             layout = self.processor.layout(environment)
         else:

@@ -39,6 +39,7 @@ class Stream:
     slots: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     warned: bool = False
     steps: int = 0
+    prompt: str | None = None  # the task text that a client of openpi's sent last
 
     @property
     def lanes(self) -> int:
@@ -84,6 +85,7 @@ class Ask:
     rewardless: bool = False
     legal: np.ndarray | None = None
     warning: str | None = None  # what the client should know, once the step is taken
+    active: np.ndarray = field(init=False)  # lanes that kept the step, ``(L,)`` bool, once it is taken
 
 
 @dataclass(eq=False)
@@ -237,6 +239,7 @@ class Room:
                 unflatten(self.layout.action_space, {path: values[some] for path, values in decoded.items()})
             )
             ask.stream.steps += 1
+            ask.active = step.active[start:stop]
         return actions
 
     def _positions(self, step: Pass, logits: np.ndarray, means: np.ndarray, deviations: np.ndarray) -> np.ndarray:
@@ -291,6 +294,25 @@ class Room:
 
     # --- what was done instead --------------------------------------------------------------------------------------
 
+    def read_action(self, stream: Stream, action: Any) -> np.ndarray:
+        """Positions ``(L, E)`` of an action as `act` returns it.
+
+        Raises:
+            SpaceMismatchError: if it is no member of the action space.
+        """
+        space = self.layout.action_space
+        try:
+            members = unstack(space, action, stream.lanes) if stream.interface.lanes is not None else [action]
+            rows = [flatten(space, member) for member in members]
+            parts = {leaf.path: members_array(leaf, [row[leaf.path] for row in rows]) for leaf in leaves(space)}
+        except (LookupError, TypeError, ValueError) as error:
+            raise SpaceMismatchError(f"{self.layout.name}: {action!r:.200} is no action of {space!s:.500}") from error
+        for lane in range(stream.lanes):
+            member = unflatten(space, {path: values[lane] for path, values in parts.items()})
+            if not space.contains(member):
+                raise SpaceMismatchError(f"{self.layout.name}: {member!r:.200} is no action of {space!s:.500}")
+        return self.layout.actions.positions(parts, self.layout.name, stream.lanes)
+
     def executed(self, stream: Stream, action: Any, lanes: Any = None) -> None:
         """Notes what was done in the place of the actions chosen last, as `LDMAgent.executed`.
 
@@ -298,18 +320,10 @@ class Room:
             ArgumentError: if nothing was chosen yet, or there is no such lane.
             SpaceMismatchError: if it is no member of the action space.
         """
-        space, chosen = self.layout.action_space, stream.pick(lanes)
+        chosen = stream.pick(lanes)
         if not self.state.has_previous[stream.seats[chosen]].all():
             raise ArgumentError("executed replaces what act has chosen; call act first")
-        members = unstack(space, action, stream.lanes) if stream.interface.lanes is not None else [action]
-        rows = [flatten(space, member) for member in members]
-        parts = {leaf.path: members_array(leaf, [row[leaf.path] for row in rows]) for leaf in leaves(space)}
-        members = [unflatten(space, {path: parts[path][lane] for path in parts}) for lane in range(stream.lanes)]
-        for lane in np.flatnonzero(chosen):
-            if not space.contains(members[lane]):
-                raise SpaceMismatchError(f"{self.layout.name}: {members[lane]!r:.200} is no action of {space!s:.500}")
-        positions = self.layout.actions.positions(parts, self.layout.name, len(members))
-        self.state.positions[stream.seats[chosen]] = positions[chosen]
+        self.state.positions[stream.seats[chosen]] = self.read_action(stream, action)[chosen]
 
 
 class Held:

@@ -1,0 +1,444 @@
+"""An agent whose model is on a server."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from .. import errors
+from ..agent import EnvironmentOrSpaces
+from ..errors import ArgumentError, LDMError, MissingExtraError, ServerError
+from ..interfaces_ldm import by_agent, on_host, read_environment, read_flags, read_step
+from ..spaces import Action, Info, Member, Observation, flatten, is_batch, leaves, space_to_json, unflatten
+from ..state_ldm import read, write
+from .protocol import VERSION, pack, unpack
+
+logger = logging.getLogger(__name__)
+
+
+class RemoteStream:
+    """One connection to a server, and the stream that it has there.
+
+    Args:
+        url: address of the server.
+        hello: arguments of ``open``.
+        token: what the server wants clients to know.
+        certificate: file of the certificates to trust, in PEM; None trusts those that the system does.
+        timeout: seconds to wait for an answer.
+
+    Raises:
+        ServerError: if the server cannot be reached, is full, or wants another token.
+        LDMError: if it does not take the environment; as `LDMAgent` raises it.
+    """
+
+    def __init__(
+        self, url: str, hello: dict[str, Any], token: str | None, certificate: str | Path | None, timeout: float
+    ) -> None:
+        try:
+            from websockets.exceptions import InvalidStatus, WebSocketException
+            from websockets.sync.client import connect
+        except ImportError as error:
+            raise MissingExtraError("websockets", "serve") from error
+        self._closed: tuple[type[Exception], ...] = (WebSocketException, OSError, TimeoutError)
+        self.url, self._timeout = url, timeout
+        tls: dict[str, Any] = {}
+        if certificate is not None:
+            tls["ssl"] = ssl.create_default_context(cafile=str(certificate))
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        try:
+            self._socket = connect(
+                url,
+                additional_headers=headers,
+                compression=None,
+                max_size=None,
+                open_timeout=timeout,
+                ping_interval=None,
+                **tls,
+            )
+        except InvalidStatus as error:
+            raise _refusal(url, error.response.status_code, bytes(error.response.body or b"")) from error
+        except (WebSocketException, OSError, TimeoutError, ValueError) as error:
+            raise ServerError(
+                f"no server at {url} ({error}); start one: ldm serve --model PATH --port PORT"
+            ) from error
+        self.about = self._receive()
+        if not isinstance(self.about, dict) or self.about.get("protocol") != VERSION:
+            raise ServerError(f"{url} is no `ldm serve` of this version of ldm_hf")
+        self.opened = self.ask("open", **hello)
+
+    def ask(self, method: str, **message: Any) -> dict[str, Any]:
+        """Asks for something and waits for the answer.
+
+        Raises:
+            LDMError: what the server says is wrong.
+            ServerError: if the connection is lost.
+        """
+        data = pack({"method": method, **message})
+        try:
+            self._socket.send(data)
+        except self._closed as error:
+            raise self._lost(error) from error
+        reply = self._receive()
+        if "error" in reply:
+            kind, told = reply["error"]["type"], reply["error"]["message"]
+            raise _error(kind, told)
+        if "warning" in reply:
+            logger.warning(reply["warning"])
+        return reply
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            data = self._socket.recv(timeout=self._timeout)
+        except self._closed as error:
+            self.close()  # an answer that comes later would be taken for that of another question
+            raise self._lost(error) from error
+        if isinstance(data, str):
+            raise ServerError(f"{self.url} says: {data:.500}")
+        reply: dict[str, Any] = unpack(data)
+        return reply
+
+    def _lost(self, error: Exception) -> ServerError:
+        reason = f"no answer in {self._timeout:g} seconds" if isinstance(error, TimeoutError) else error
+        return ServerError(
+            f"the connection to {self.url} is lost ({reason}), and with it the history there. reset() connects again "
+            "and begins anew; load_state() connects again and goes on where save_state() was called"
+        )
+
+    def close(self) -> None:
+        """Closes the connection; the server forgets the stream."""
+        self._socket.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):
+            self._socket.close()
+
+
+def _error(kind: str, told: str) -> LDMError:
+    """An error of the server as the same error here."""
+    cls = getattr(errors, str(kind), None)
+    if not (isinstance(cls, type) and issubclass(cls, LDMError)):
+        cls = ServerError
+    made = cls.__new__(cls)  # some have arguments of their own
+    Exception.__init__(made, told)
+    return made
+
+
+def _refusal(url: str, status: int, body: bytes) -> LDMError:
+    try:
+        told = dict(unpack_json(body)["error"])
+        if status == 401:
+            return ServerError(f"{url}: {told['message']} (RemoteAgent(..., token=...))")
+        return _error(told["type"], f"{url}: {told['message']}")
+    except (ArgumentError, LookupError, TypeError, ValueError):
+        return ServerError(f"{url} answers with HTTP {status}; it is no `ldm serve`")
+
+
+def unpack_json(body: bytes) -> Any:
+    """JSON of a refusal."""
+    from .protocol import from_json
+
+    return from_json(body)
+
+
+class RemoteAgent:
+    """Acts in an environment, or in all lanes of a vector environment, by a model on a server (``ldm serve``).
+
+    It has the methods of `LDMAgent` and needs neither torch nor transformers. The history is on the server, one for
+    each agent. An agent is for one thread; another thread makes its own.
+
+    Args:
+        url: address of the server: ``"ws://host:port"``, ``"wss://host:port"`` with TLS, or ``"host:port"``.
+        env: an environment, a vector environment, or ``(observation_space, action_space)`` of a single environment.
+        environment: name under which the model knows this environment; by default the environment's id is looked up.
+        task: task text; by default that of the known environment. ``""`` acts from history alone.
+        num_envs: number of lanes, 1 or more, only with a pair of spaces.
+        deterministic: take the most likely action; otherwise actions are sampled.
+        temperature: sampling temperature, above 0.
+        seed: seed of the sampling.
+        token: what the server wants clients to know.
+        certificate: file of the certificates to trust, in PEM; by default those that the system trusts.
+        timeout: seconds to wait for an answer.
+
+    Raises:
+        ArgumentError: if ``env`` is no environment or a number is out of its range; says what to pass instead.
+        ServerError: if the server cannot be reached, is full, or wants another token.
+        SpaceMismatchError: if ``environment`` is known with other spaces; lists the differences.
+        UnknownEnvironmentError: if the model does not know ``environment``.
+        UnsupportedSpaceError: if a leaf of a space is not supported.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        env: EnvironmentOrSpaces,
+        environment: str | None = None,
+        task: str | None = None,
+        num_envs: int | None = None,
+        deterministic: bool = True,
+        temperature: float = 1.0,
+        seed: int | None = None,
+        token: str | None = None,
+        certificate: str | Path | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        self.url = _address(url)
+        self.interface = read_environment(env, num_envs)
+        self.num_envs, self.batched = self.interface.lanes or 1, self.interface.lanes is not None
+        self.deterministic, self.temperature = deterministic, temperature
+        autoreset = AutoresetMode.NEXT_STEP if self.interface.agents else self.interface.autoreset
+        self._hello = {
+            "environment": environment,
+            "env_id": self.interface.env_id,
+            "observation_space": space_to_json(self.interface.observation_space),
+            "action_space": space_to_json(self.interface.action_space),
+            "task": task,
+            "autoreset": autoreset.value,
+            "seed": seed,
+        }
+        self._connection = (token, certificate, timeout)
+        self._stream: RemoteStream | None = None
+        self._stream = self._connect(self.interface.lanes)
+
+    def _connect(self, lanes: int | None) -> RemoteStream:
+        hello = self._hello | {
+            "lanes": lanes,
+            "deterministic": self.deterministic,
+            "temperature": self.temperature,
+        }
+        return RemoteStream(self.url, hello, *self._connection)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the server told of itself and of this stream."""
+        return self._open.about | self._open.opened
+
+    @property
+    def _open(self) -> RemoteStream:
+        if self._stream is None:
+            raise ServerError(f"this agent is not connected to {self.url}; reset() connects again")
+        return self._stream
+
+    def _ask(self, method: str, **message: Any) -> dict[str, Any]:
+        return self._open.ask(method, **message)
+
+    def reset(self) -> None:
+        """Forgets everything in every lane; connects again if the connection was lost."""
+        try:
+            self._ask("reset")
+        except ServerError:
+            self.close()
+            self._stream = self._connect(self.interface.lanes)
+
+    def close(self) -> None:
+        """Closes the connection; the server forgets the history. `reset` opens another."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def clear(self, lanes: int | Sequence[int] | np.ndarray | None = None) -> None:
+        """Cuts the history of some lanes (indices or a bool mask; all by default).
+
+        Raises:
+            ArgumentError: if there is no such lane.
+        """
+        self._ask("clear", lanes=None if lanes is None else np.asarray(lanes))
+
+    def save_state(self, path: str | Path) -> None:
+        """Saves the history of all lanes in a file on this machine, which `LDMAgent.load_state` reads, too.
+
+        Args:
+            path: the file, of safetensors; an old one is replaced at once.
+
+        Raises:
+            UnwritableError: if the file cannot be written.
+        """
+        write(path, self._ask("save")["state"])
+
+    def load_state(self, path: str | Path) -> None:
+        """Goes on where an agent that called `save_state` was; connects again if the connection was lost.
+
+        Args:
+            path: the file.
+
+        Raises:
+            CheckpointError: if the file is missing or damaged, or the state is that of another model, environment or
+                number of lanes; says which. The agent keeps its history then.
+        """
+        state = read(path)
+        try:
+            self._ask("restore", state=state)
+        except ServerError:
+            self.reset()
+            self._ask("restore", state=state)
+
+    def act(
+        self,
+        observation: Observation,
+        reward: SupportsFloat | np.ndarray | None = None,
+        terminated: bool | np.ndarray | None = None,
+        truncated: bool | np.ndarray | None = None,
+        info: Info | Sequence[Info | None] | None = None,
+    ) -> Action:
+        """Chooses the next action, as `LDMAgent.act` does, with the same arguments and errors.
+
+        Raises:
+            ServerError: if the connection is lost.
+        """
+        message = self._step(observation, reward, terminated, truncated, info)
+        if message is None:  # agents that have all ended
+            return {}
+        reply = self._ask("act", **message, deterministic=self.deterministic, temperature=self.temperature)
+        return self._action(reply)
+
+    def show(
+        self,
+        observation: Observation,
+        action: Action,
+        reward: SupportsFloat | np.ndarray | None = None,
+        terminated: bool | np.ndarray | None = None,
+        truncated: bool | np.ndarray | None = None,
+        info: Info | Sequence[Info | None] | None = None,
+    ) -> Action:
+        """Shows a step that somebody else decides; the history takes it in as if the agent had acted so.
+
+        Args:
+            observation: as for `act`, like the rest.
+            action: what is done.
+            reward: reward from the last `env.step`.
+            terminated: termination flag from the last `env.step`.
+            truncated: truncation flag from the last `env.step`.
+            info: info that came with the observation.
+
+        Returns:
+            What the agent would have done.
+
+        Raises:
+            ArgumentError: for a PettingZoo environment.
+            SpaceMismatchError: if it is no member of the action space.
+        """
+        message = self._step(observation, reward, terminated, truncated, info)
+        if self.interface.agents or message is None:
+            raise ArgumentError("show() takes the action of one environment or a vector of them")
+        return self._action(self._ask("show", **message, action=action))
+
+    def _step(self, *step: Any) -> dict[str, Any] | None:
+        """The message of a step; None where no lane takes part."""
+        told = read_step(self.interface, *step)
+        if not told.present.any():
+            return None
+        message: dict[str, Any] = {"observation": _on_host(told.observation)}
+        if told.feedback is not None:
+            message |= dict(zip(("reward", "terminated", "truncated"), told.feedback, strict=True))
+        if told.mask is not None:
+            mask = told.mask
+            if isinstance(mask, np.ndarray) and mask.dtype == object and len(mask) == 1:
+                mask = mask[0]
+            message["info"] = {"action_mask": mask}
+        if not told.present.all():
+            message["present"] = told.present
+        return message
+
+    def _action(self, reply: dict[str, Any], batched: bool | None = None) -> Action:
+        space = self.interface.action_space
+        parts = _own(space, reply["action"], self.batched if batched is None else batched)
+        action = unflatten(space, parts)
+        if not self.interface.agents:
+            return action
+        active = np.asarray(reply.get("active", np.ones(self.num_envs, bool)))
+        return by_agent(self.interface, action, active)
+
+    def executed(self, action: Action, lanes: Sequence[int] | np.ndarray | None = None) -> None:
+        """Tells what was done in the place of the actions chosen last, as `LDMAgent.executed`.
+
+        Args:
+            action: as `act` returns it.
+            lanes: lanes in which it was done (indices or a bool mask); all by default.
+
+        Raises:
+            ArgumentError: if nothing was chosen yet, or the actions are those of a PettingZoo environment.
+            SpaceMismatchError: if it is no member of the action space.
+        """
+        if self.interface.agents:
+            raise ArgumentError("executed() replaces what act() has chosen, in one environment or a vector of them")
+        self._ask("executed", action=_on_host(action), lanes=None if lanes is None else np.asarray(lanes))
+
+    def predict(
+        self,
+        observation: Observation,
+        state: RemoteStream | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Action, RemoteStream]:
+        """Chooses actions through Stable-Baselines3's interface, so that `evaluate_policy` runs with this agent.
+
+        Args:
+            observation: observation of one environment, or a batch.
+            state: state that the previous call returned, a stream of its own on the server; None to begin.
+            episode_start: whether an episode begins with this observation, ``(B,)`` bool.
+            deterministic: take the most likely action instead of a sample.
+
+        Returns:
+            Actions and the new state.
+
+        Raises:
+            ArgumentError: if ``episode_start`` has another number of lanes than the state.
+            SpaceMismatchError: if the observation does not fit into its space; names the leaf.
+        """
+        space, observation = self.interface.observation_space, _on_host(observation)
+        batched = self.batched or is_batch(space, observation)
+        if state is None:
+            count = len(next(iter(flatten(space, observation).values()))) if batched else None
+            state = self._connect(count)
+        lanes = state.opened["lanes"]
+        starts = False if episode_start is None else read_flags("episode_start", episode_start, lanes or 1)
+        settings = {"deterministic": deterministic, "temperature": self.temperature}
+        reply = state.ask("act", observation=observation, episode_start=starts, **settings)
+        return unflatten(
+            self.interface.action_space, _own(self.interface.action_space, reply["action"], batched)
+        ), state
+
+    def __enter__(self) -> RemoteAgent:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _address(url: str) -> str:
+    if not isinstance(url, str):
+        raise ArgumentError(f"the address of a server is a text such as 'ws://localhost:8000', not {url!r:.80}")
+    scheme, found, rest = url.rpartition("://")
+    scheme = {"": "ws", "http": "ws", "https": "wss"}.get(scheme, scheme)
+    if scheme not in ("ws", "wss") or not rest or (not found and "/" in rest):
+        raise ArgumentError(f"{url!r:.200} is no address of a server; one is 'ws://localhost:8000'")
+    return f"{scheme}://{rest}"
+
+
+def _on_host(value: Member) -> Member:
+    """A member with its tensors as arrays."""
+    if isinstance(value, dict):
+        return {key: _on_host(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_on_host(part) for part in value)
+    return on_host(value)
+
+
+def _own(space: Any, action: Any, batched: bool) -> dict[str, Member]:
+    """The leaves of an action that came, as `LDMAgent` gives them: arrays that may be written to."""
+    parts = flatten(space, action)
+    for leaf in leaves(space):
+        value = parts[leaf.path]
+        if isinstance(value, np.ndarray):
+            parts[leaf.path] = value.copy()
+        elif batched and isinstance(value, list):  # texts
+            parts[leaf.path] = np.array(value, dtype=object)
+    return parts
+
+
+__all__ = ["RemoteAgent", "RemoteStream"]
