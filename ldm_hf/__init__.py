@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from .modeling_ldm import LDMForActionPrediction, LDMModel, LDMOutput
     from .onnx import OnnxAgent
     from .processing_ldm import LDMProcessor
+    from .serving.client import RemoteAgent
     from .state_ldm import LDMState
 
 __version__ = "0.1.0"
 set_waiting()
 
-WITHOUT_TRANSFORMERS = "onnx"
+WITHOUT_TRANSFORMERS = ("onnx", "serving.client")
 _MODULES = {
     "LDMAgent": "agent",
     "LDMConfig": "configuration_ldm",
@@ -29,6 +30,7 @@ _MODULES = {
     "LDMProcessor": "processing_ldm",
     "LDMState": "state_ldm",
     "OnnxAgent": "onnx",
+    "RemoteAgent": "serving.client",
 }
 __all__ = [
     "LDMAgent",
@@ -39,13 +41,14 @@ __all__ = [
     "LDMProcessor",
     "LDMState",
     "OnnxAgent",
+    "RemoteAgent",
 ]
 
 
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if _MODULES[name] != WITHOUT_TRANSFORMERS:
+    if _MODULES[name] not in WITHOUT_TRANSFORMERS:
         import_module(".auto", __name__)  # AutoConfig, AutoModel and AutoProcessor learn about LDM
     return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,14 +26,14 @@ from .configuration_ldm import OWN_WINDOWS, RECURRENT, WINDOWED, Fields, LDMConf
 REBASE_INTERVAL = 1024  # steps; rotary angles of larger positions would lose float32 precision
 
 
-def _bits(tensor: torch.Tensor) -> np.ndarray:
+def as_array(tensor: torch.Tensor) -> np.ndarray:
     """A tensor as an array; NumPy has no bfloat16."""
     tensor = tensor.detach().cpu()
     return tensor.view(torch.int16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
 
 
-def _tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The tensor that `_bits` gave."""
+def as_tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The tensor that `as_array` gave."""
     tensor = torch.from_numpy(array).to(device)
     return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
 
@@ -157,6 +157,9 @@ class RingBufferCache(Cache):
         device: device of the model.
     """
 
+    attending_layer: Callable[[Any, int], RingBufferLayer] = RingBufferLayer
+    recurrent_layer: Callable[[Any], RecurrentLayer] = RecurrentLayer
+
     def __init__(
         self,
         window: int | Sequence[int],
@@ -171,7 +174,7 @@ class RingBufferCache(Cache):
         self.lengths = torch.zeros(lanes, dtype=torch.long, device=device)
         self._steps = 0
         all_layers: list[Any] = [
-            RecurrentLayer(self) if kind in RECURRENT else RingBufferLayer(self, steps)
+            self.recurrent_layer(self) if kind in RECURRENT else self.attending_layer(self, steps)
             for kind, steps in zip(types, windows, strict=True)
         ]
         self._attending = [layer for layer in all_layers if isinstance(layer, RingBufferLayer)]
@@ -179,7 +182,7 @@ class RingBufferCache(Cache):
         super().__init__(layers=all_layers)
 
     @classmethod
-    def from_config(cls, config: LDMConfig, lanes: int, device: torch.device | str = "cpu") -> RingBufferCache:
+    def from_config(cls, config: LDMConfig, lanes: int, device: torch.device | str = "cpu") -> Self:
         """An empty cache for a model of this configuration."""
         return cls(config.layer_windows or config.window, config.layer_kinds, lanes, device)
 
@@ -205,7 +208,7 @@ class RingBufferCache(Cache):
                 found |= {f"keys.{number}": layer.keys, f"values.{number}": layer.values}
             for number, recurrent in enumerate(self._recurrent):
                 found |= {f"{kind}.{number}": state for kind, state in recurrent.states.items()}
-        return {name: _bits(tensor) for name, tensor in found.items()}
+        return {name: as_array(tensor) for name, tensor in found.items()}
 
     @torch.inference_mode()  # as a roll-out makes its tensors
     def take_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -223,14 +226,14 @@ class RingBufferCache(Cache):
         if not steps:
             return
         for number, layer in enumerate(self._attending):
-            keys, values = (_tensor(arrays[f"{name}.{number}"], device) for name in ("keys", "values"))
+            keys, values = (as_tensor(arrays[f"{name}.{number}"], device) for name in ("keys", "values"))
             if any((len(part), part.shape[2]) != (lanes, layer.window) for part in (keys, values)):
                 raise ValueError(f"layer {number} has keys {tuple(keys.shape)}")
             layer.take(keys, values)
         for number, recurrent in enumerate(self._recurrent):
             for kind in ("conv", "recurrent"):
                 if f"{kind}.{number}" in arrays:
-                    recurrent.take(kind, _tensor(arrays[f"{kind}.{number}"], device))
+                    recurrent.take(kind, as_tensor(arrays[f"{kind}.{number}"], device))
 
     @property
     def history(self) -> list[torch.Tensor]:
@@ -248,9 +251,14 @@ class RingBufferCache(Cache):
         return bool(self._recurrent)
 
     @property
+    def current(self) -> torch.Tensor:
+        """Steps that each lane of the step about to be written has kept, ``(B,)``."""
+        return self.lengths
+
+    @property
     def position_ids(self) -> torch.Tensor:
         """Positions ``(B, 1)`` of the step about to be written."""
-        return self.lengths[:, None]
+        return self.current[:, None]
 
     @property
     def windows(self) -> list[int]:
@@ -264,7 +272,7 @@ class RingBufferCache(Cache):
             dtype: dtype of the model.
             window: window of the layer, W; the longest by default.
         """
-        seen = torch.arange(window or self.window, device=self.lengths.device) <= self.lengths[:, None]
+        seen = torch.arange(window or self.window, device=self.lengths.device) <= self.current[:, None]
         mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
         return mask[:, None, None]
 

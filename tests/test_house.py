@@ -27,7 +27,7 @@ FLOORS = (  # whatever is in a line may be imported by the lines below it, and b
     {"compiled", "auto"},
     {"agent", "training"},
     {"collection", "evaluation", "onnx"},
-    {"hub", "suites", "offline", "improving"},
+    {"hub", "suites", "offline", "improving", "serving"},
     {"cli"},
 )
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

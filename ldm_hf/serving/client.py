@@ -17,7 +17,7 @@ from ..errors import ArgumentError, LDMError, MissingExtraError, ServerError
 from ..interfaces_ldm import by_agent, on_host, read_environment, read_flags, read_step
 from ..spaces import Action, Info, Member, Observation, flatten, is_batch, leaves, space_to_json, unflatten
 from ..state_ldm import read, write
-from .protocol import VERSION, pack, unpack
+from .protocol import VERSION, from_json, pack, unpack
 
 logger = logging.getLogger(__name__)
 
@@ -131,19 +131,12 @@ def _error(kind: str, told: str) -> LDMError:
 
 def _refusal(url: str, status: int, body: bytes) -> LDMError:
     try:
-        told = dict(unpack_json(body)["error"])
+        told = dict(from_json(body)["error"])
         if status == 401:
             return ServerError(f"{url}: {told['message']} (RemoteAgent(..., token=...))")
         return _error(told["type"], f"{url}: {told['message']}")
     except (ArgumentError, LookupError, TypeError, ValueError):
         return ServerError(f"{url} answers with HTTP {status}; it is no `ldm serve`")
-
-
-def unpack_json(body: bytes) -> Any:
-    """JSON of a refusal."""
-    from .protocol import from_json
-
-    return from_json(body)
 
 
 class RemoteAgent:

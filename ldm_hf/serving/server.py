@@ -76,12 +76,11 @@ def application(service: Service, address: Address) -> web.Application:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            if address.token is not None and request.path not in OPEN_TO_ALL:
-                if not _knows(request.headers.get("Authorization", ""), address.token):
-                    service.metrics.refused.labels("token").inc()
-                    logger.warning("%s: wrong token or none", request.remote)
-                    told = "wrong token or none; send the header Authorization: Bearer TOKEN"
-                    return _refusal(401, "Unauthorized", told, {"WWW-Authenticate": "Bearer"})
+            if request.path not in OPEN_TO_ALL and not _knows(request.headers.get("Authorization", ""), address.token):
+                service.metrics.refused.labels("token").inc()
+                logger.warning("%s: wrong token or none", request.remote)
+                told = "wrong token or none; send the header Authorization: Bearer TOKEN"
+                return _refusal(401, "Unauthorized", told, {"WWW-Authenticate": "Bearer"})
             return await handler(request)
         except LDMError as error:
             if not request.path.startswith("/v1/streams/") and request.path != "/":  # those have told it
@@ -106,7 +105,9 @@ def application(service: Service, address: Address) -> web.Application:
     return app
 
 
-def _knows(header: str, token: str) -> bool:
+def _knows(header: str, token: str | None) -> bool:
+    if token is None:
+        return True
     scheme, _, given = header.partition(" ")
     return scheme.lower() in SCHEMES and hmac.compare_digest(given.strip().encode(), token.encode())
 

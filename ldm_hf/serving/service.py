@@ -65,6 +65,7 @@ class Service:
         self.engine, self.limits, self.name, self.metrics = engine, limits, name, Metrics()
         self.batcher = Batcher(engine, limits.wait, self.metrics)
         self.sessions: set[Session] = set()
+        self._closing: set[asyncio.Future[object]] = set()
         self._loop = asyncio.get_running_loop()
         self._methods: dict[str, Callable[[Stream, Message], Awaitable[Message]]] = {
             "act": self._act,
@@ -163,7 +164,9 @@ class Service:
                     reason = f"not used for {limits.idle:g} seconds"
                     self._dismiss(session, "idle", reason)
                     session.used = now  # once
-                    asyncio.ensure_future(session.close(reason))
+                    closing = asyncio.ensure_future(session.close(reason))
+                    self._closing.add(closing)  # the loop itself holds tasks weakly
+                    closing.add_done_callback(self._closing.discard)
 
     def _dismiss(self, session: Session, kind: str, reason: str) -> None:
         self.metrics.refused.labels(kind).inc()

@@ -1,0 +1,1 @@
+"""Serving: one model in a process, many clients, whose steps share a forward pass."""
