@@ -60,6 +60,8 @@ extras = {
     "onnx": ["onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5"],
     # Models judged on logged decisions: baselines and estimates of the return.
     "logs": ["scikit-learn>=1.5", "matplotlib>=3.8"],
+    # A model behind a port, and agents whose model is there.
+    "serve": ["aiohttp>=3.10", "msgpack>=1.0.5", "websockets>=13", "prometheus-client>=0.20"],
     "tracking": ["tensorboard>=2.16"],
     # Trajectories whose images are stored as PNG or JPEG.
     "images": ["pillow>=10"],

@@ -21,6 +21,7 @@ from .envs import envs_app
 from .improve import improve_command
 from .model import card, evaluate, export, play, push
 from .reference import reference_command
+from .serve import serve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,6 +39,7 @@ app.command()(play)
 app.command()(export)
 app.command()(card)
 app.command()(push)
+app.command()(serve)
 app.command()(doctor)
 
 

@@ -278,7 +278,7 @@ def test_what_does_not_fit_is_said_before_a_pass(tiny):
     for wrong in (np.zeros(4), "text", None, [1, 2, 3, 4, "x"], {"a": 1}):
         with pytest.raises(SpaceMismatchError):
             stream.room.read(stream, {"observation": wrong})
-    with pytest.raises(ServerError, match="2 lane.* 1 of 2"):
+    with pytest.raises(ServerError, match=r"2 lane.* 1 of 2"):
         open_stream(engine, PAIRS["numbers"], 2)
     with pytest.raises(UnsupportedSpaceError, match="elements"):
         open_stream(engine, (OBSERVATION, spaces.MultiBinary(5)))
