@@ -23,7 +23,9 @@ def serve(
         str | None,
         typer.Option(envvar="LDM_SERVE_TOKEN", help="What clients have to know; without it, everybody is let in."),
     ] = None,
-    certificate: Annotated[Path | None, typer.Option(help="File of a TLS certificate, PEM; serves wss and https.")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="File of a TLS certificate, PEM; serves wss and https.")
+    ] = None,
     key: Annotated[Path | None, typer.Option(help="File of its private key, if the certificate's has none.")] = None,
     device: Annotated[str | None, typer.Option(help="Device of the model: cpu, cuda, ...")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that compute on the CPU.")] = 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -59,6 +60,7 @@ class RemoteStream:
                 max_size=None,
                 open_timeout=timeout,
                 ping_interval=None,
+                close_timeout=1,
                 **tls,
             )
         except InvalidStatus as error:
@@ -115,7 +117,7 @@ class RemoteStream:
         self._socket.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_socket"):
+        with suppress(Exception):  # it was never open, or the interpreter ends
             self._socket.close()
 
 

@@ -178,7 +178,7 @@ class Engine:
             return [room.encode(asks)]
         except Exception as error:
             if len(asks) == 1:
-                found[asks[0]] = _told(error)
+                found[asks[0]] = unexpected(error)
                 return []
             return [step for ask in asks for step in self._encode(room, [ask], found)]
 
@@ -190,7 +190,7 @@ class Engine:
         except Exception as error:  # out of memory, mostly
             asks = [(step.asks[0].stream.room, ask) for step in passes for ask in step.asks]
             if len(asks) == 1:
-                found[asks[0][1]] = _told(error)
+                found[asks[0][1]] = unexpected(error)
                 return
             logger.warning("a pass of %d streams failed, each is tried alone: %s", len(asks), error)
             for room, ask in asks:
@@ -265,7 +265,7 @@ def _choose(
     try:
         actions: list[Action | LDMError] = list(step.asks[0].stream.room.choose(step, logits, means, deviations))
     except Exception as error:
-        actions = [_told(error)] * len(step.asks)
+        actions = [unexpected(error)] * len(step.asks)
     for ask, action, start, stop in zip(step.asks, actions, step.bounds[:-1], step.bounds[1:], strict=True):
         found[ask] = NonFiniteError(DAMAGED.format(layout.name)) if wrong[start:stop].any() else action
         if step.broken is not None and step.broken[start:stop].any() and not ask.stream.warned:
@@ -273,9 +273,9 @@ def _choose(
             ask.warning = BROKEN % layout.name
 
 
-def _told(error: Exception) -> LDMError:
-    """An error as it is told to the client whose step failed."""
+def unexpected(error: Exception) -> LDMError:
+    """An error as it is told to the client whose request failed."""
     if isinstance(error, LDMError):
         return error
-    logger.error("a step failed", exc_info=error)
-    return ServerError(f"the step failed on the server ({type(error).__name__}); its log says more")
+    logger.error("a request failed", exc_info=error)
+    return ServerError(f"the request failed on the server ({type(error).__name__}); its log says more")

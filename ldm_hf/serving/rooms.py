@@ -179,7 +179,7 @@ class Room:
         parts = layout.observations.parts(self._leaves(interface, step.observation), lanes, layout.name)
         feedback = step.feedback or (np.zeros(lanes), no, no)
         if rewardless:
-            starts = read_flags("episode_start", message["episode_start"] or False, lanes)
+            starts = read_flags("episode_start", message["episode_start"], lanes)
             feedback = (np.zeros(lanes), starts, starts)
         legal = None if step.mask is None else layout.actions.read_mask(step.mask, lanes)
         return Ask(stream, parts, present, step.feedback is not None, feedback, rewardless, legal)

@@ -83,8 +83,7 @@ def application(service: Service, address: Address) -> web.Application:
                 return _refusal(401, "Unauthorized", told, {"WWW-Authenticate": "Bearer"})
             return await handler(request)
         except LDMError as error:
-            if not request.path.startswith("/v1/streams/") and request.path != "/":  # those have told it
-                service.fail(request.remote or "?", request.path[:100], error)
+            service.fail(request.remote or "?", request.path[:100], error)
             status = next(status for kind, status in STATUS if isinstance(error, kind))
             return _refusal(status, type(error).__name__, str(error))
         except web.HTTPRequestEntityTooLarge:

@@ -18,7 +18,7 @@ from ..interfaces_ldm import Interface, read_flags
 from ..layout_ldm import EnvironmentLayout
 from ..spaces import Space, space_from_json, space_to_json
 from .batching import Batcher
-from .engine import Engine
+from .engine import Engine, unexpected
 from .limits import Limits
 from .metrics import Metrics
 from .protocol import VERSION
@@ -126,23 +126,23 @@ class Service:
         """
         async with session.lock:
             session.used = self._loop.time()
+            if method == "open":
+                return await self._open(session, message)
+            call = self._methods.get(method)
+            if call is None:
+                known = ", ".join(self._methods)
+                raise ArgumentError(f"there is no method {method!r:.40}; there are open, {known}")
+            if session.stream is None:
+                raise ArgumentError(
+                    "no environment yet: call open with its name or its spaces, or name it in the address: "
+                    "ws://host:port/?environment=CartPole-v1"
+                )
             try:
-                if method == "open":
-                    return await self._open(session, message)
-                call = self._methods.get(method)
-                if call is None:
-                    raise ArgumentError(
-                        f"there is no method {method!r:.40}; there are open, {', '.join(self._methods)}"
-                    )
-                if session.stream is None:
-                    raise ArgumentError(
-                        "no environment yet: call open with its name or its spaces, or name it in the address: "
-                        "ws://host:port/?environment=CartPole-v1"
-                    )
                 return await call(session.stream, message)
-            except LDMError as error:
-                self.fail(session.client, method, error)
+            except LDMError:
                 raise
+            except Exception as error:  # a mistake of ours is the matter of this client alone
+                raise unexpected(error) from error
 
     def fail(self, client: str, doing: str, error: LDMError) -> None:
         """Counts and logs what a client is told."""

@@ -46,7 +46,7 @@ class Connection:
                 return
 
     async def _answer(self, data: Any, as_json: bool) -> None:
-        method = ""
+        method = "message"
         try:
             message = from_json(data) if as_json else unpack(data)
             if not isinstance(message, dict):
@@ -54,12 +54,11 @@ class Connection:
             method = str(message.pop("method", "infer"))
             reply = await self.service.ask(self.session, method, message)
         except LDMError as error:
-            if not method:
-                self.service.fail(self.session.client, "message", error)
-            reply = {"error": {"type": type(error).__name__, "message": str(error)}}
+            self.service.fail(self.session.client, method, error)
             if method == "infer" and not as_json:  # openpi's clients take a text for an error
                 await self._send(str(error))
                 return
+            reply = {"error": {"type": type(error).__name__, "message": str(error)}}
         await self._send(to_json(reply).decode() if as_json else pack(reply))
 
     async def _send(self, reply: str | bytes) -> None:
