@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from ..errors import ArgumentError, LDMError
 from .protocol import from_json, pack, to_json, unpack
@@ -43,7 +43,17 @@ class Connection:
             elif frame.type is WSMsgType.TEXT:
                 await self._answer(frame.data, True)
             else:
+                self._explain(frame)
                 return
+
+    def _explain(self, frame: WSMessage) -> None:
+        """Says in the log why a connection ends that was not closed by the client."""
+        if isinstance(frame.data, WebSocketError):
+            limit = self.service.limits.message
+            told = str(frame.data)
+            if frame.data.code == WSCloseCode.MESSAGE_TOO_BIG:
+                told = f"a message had more than {limit:,} bytes (--max-message)"
+            self.service.fail(self.session.client, "message", ArgumentError(told))
 
     async def _answer(self, data: Any, as_json: bool) -> None:
         method = "message"
@@ -84,9 +94,6 @@ async def serve_websocket(service: Service, request: web.Request) -> web.StreamR
         session.abort = request.transport.abort if isinstance(request.transport, asyncio.WriteTransport) else None
         with suppress(ConnectionError):  # the client has gone while it was written to
             await Connection(service, session, frames).answer_all(about)
-        if frames.close_code == WSCloseCode.MESSAGE_TOO_BIG:
-            told = ArgumentError(f"a message had more than {service.limits.message:,} bytes (--max-message)")
-            service.fail(session.client, "message", told)
         return frames
     finally:
         await service.leave(session)

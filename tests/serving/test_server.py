@@ -275,50 +275,55 @@ def test_a_frame_that_is_too_large_ends_its_connection_only(server, parts, caplo
         remote = RemoteAgent(server.url, PAIR)
         with pytest.raises(ServerError, match=r"1009.*reset\(\)"):
             remote.act(np.zeros(10_000))
-    assert [record.getMessage().count("--max-message") for record in caplog.records] == [1, 1]
+        wait_until(lambda: [r.getMessage().count("--max-message") for r in caplog.records] == [1, 1])
 
 
 def test_clients_that_die_leave_nothing(server, parts):
     with Watched(server, parts) as watched:
         for number in range(12):
-            socket, _ = raw(server)
+            client = upgraded(server, "?environment=Five-v0")
             if number % 3 == 0:  # in the middle of a step
-                socket.send(msgpack.packb({"observation": ARRAY}))
+                client.sendall(frame_of(msgpack.packb({"observation": ARRAY})))
             if number % 3 == 1:  # in the middle of a frame
-                socket.socket.sendall(b"\x82\xfe\x10\x00\0\0\0\0half")
-            os.set_blocking(socket.socket.fileno(), True)
-            socket.socket.setsockopt(*RESET)
-            socket.socket.close()
-        until = time.monotonic() + 10
-        while server.engine.streams > 1:
-            assert time.monotonic() < until, "streams of the dead are kept"
-            time.sleep(0.02)
+                client.sendall(frame_of(b"\0" * 100)[:20])
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no goodbye
+            client.close()
+        wait_until(lambda: server.engine.streams == 1)
     assert watched.steps > 3
 
 
-RESET = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
 def test_a_client_that_does_not_read_is_dismissed_and_takes_no_memory(server, parts, caplog):
-    lanes = 100
     with Watched(server, parts), caplog.at_level(logging.WARNING, logger="ldm_hf.serving"):
-        idle = socket.create_connection(("127.0.0.1", server.port))
-        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        idle.sendall(
-            f"GET /?environment=Five-v0&lanes={lanes} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
-        )
-        body = msgpack.packb({"method": "save"})
-        frame = b"\x82" + bytes([0x80 | len(body)]) + b"\0\0\0\0" + body
-        idle.settimeout(0.2)
+        client = upgraded(server, "?environment=Five-v0&lanes=100")
+        client.settimeout(0.2)
         with pytest.raises(OSError):  # it cannot send more, or is thrown out
             for _ in range(100_000):
-                idle.sendall(frame * 100)
-        until = time.monotonic() + 10
-        while not any("has not read its answer" in record.getMessage() for record in caplog.records):
-            assert time.monotonic() < until
-            time.sleep(0.02)
-        idle.close()
+                client.sendall(frame_of(msgpack.packb({"method": "save"})) * 100)
+        wait_until(lambda: "has not read its answer" in caplog.text)
+        client.close()
+
+
+def wait_until(condition):
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def upgraded(server, query):
+    """A bare socket that has become a WebSocket."""
+    client = socket.create_connection(("127.0.0.1", server.port))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    headers = ["Host: x", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+    headers.append("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
+    client.sendall("\r\n".join([f"GET /{query} HTTP/1.1", *headers, "", ""]).encode())
+    return client
+
+
+def frame_of(body):
+    """A binary frame, masked by zeros."""
+    size = bytes([0x80 | len(body)]) if len(body) < 126 else b"\xfe" + struct.pack(">H", len(body))
+    return b"\x82" + size + b"\0\0\0\0" + body
 
 
 def test_wrong_tokens_are_turned_away(parts):
@@ -336,9 +341,11 @@ def test_wrong_tokens_are_turned_away(parts):
 def test_tls(parts, tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=IP:127.0.0.1"],
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
         capture_output=True,
     )
     if made.returncode:
@@ -392,11 +399,13 @@ def test_limits_are_above_zero(limit):
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
+COMMAND = (sys.executable, "-c", "from ldm_hf.cli import main; main()", "serve")
+
+
 def start(folder, *arguments):
     """``ldm serve`` as a process, and the address that it prints."""
     log = (folder / "log").open("w+")
-    command = [sys.executable, "-c", "from ldm_hf.cli import main; main()", "serve", *map(str, arguments)]
-    process = fork_server.Process(command, files=(log, log))
+    process = fork_server.Process([*COMMAND, *arguments], files=(log, log))
     until = time.monotonic() + 60
     while not (found := re.search(r"ws://\S+", (folder / "log").read_text())):
         assert process.poll() is None and time.monotonic() < until, (folder / "log").read_text()
@@ -423,10 +432,7 @@ def test_the_command_is_killed_and_its_clients_go_on_with_another(parts, tmp_pat
     for step in steps[10:]:
         assert_same(PAIR[1], local.act(*step), remote.act(*step))
     taken = remote.url.rpartition(":")[2]
-    again = fork_server.run(
-        [sys.executable, "-c", "from ldm_hf.cli import main; main()", "serve", "--model", tmp_path / "model"]
-        + ["--port", taken]
-    )
+    again = fork_server.run([*COMMAND, "--model", tmp_path / "model", "--port", taken])
     assert again.returncode == 1 and f"127.0.0.1:{taken}" in again.stderr and "Traceback" not in again.stderr
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(20) == 0
@@ -435,9 +441,7 @@ def test_the_command_is_killed_and_its_clients_go_on_with_another(parts, tmp_pat
 
 
 def test_a_model_that_is_none_is_one_line(tmp_path):
-    result = fork_server.run(
-        [sys.executable, "-c", "from ldm_hf.cli import main; main()", "serve", "--model", tmp_path]
-    )
+    result = fork_server.run([*COMMAND, "--model", tmp_path])
     assert result.returncode == 1 and "no usable LDM" in result.stderr and "Traceback" not in result.stderr
 
 
