@@ -172,6 +172,7 @@ class LDMAgent:
         self.num_envs, self.batched = self.interface.lanes or 1, self.interface.lanes is not None
         self.layout = self._find_layout(environment)
         self.task_ids = self.layout.task_ids if task is None else self.layout.encode_task(task)
+        self.known_statistics = self.layout.mean is not None
         self._warned = False
         self.reset()
 

@@ -89,10 +89,10 @@ async def serve_websocket(service: Service, request: web.Request) -> web.StreamR
         if wanted := _wanted(request.query):
             about |= await service.ask(session, "open", wanted)
         frames = web.WebSocketResponse(max_msg_size=service.limits.message, compress=False, autoping=True)
-        await frames.prepare(request)
         session.close = lambda reason: frames.close(code=WSCloseCode.GOING_AWAY, message=reason.encode())
         session.abort = request.transport.abort if isinstance(request.transport, asyncio.WriteTransport) else None
         with suppress(ConnectionError):  # the client has gone while it was written to
+            await frames.prepare(request)
             await Connection(service, session, frames).answer_all(about)
         return frames
     finally:
