@@ -147,7 +147,7 @@ class Service:
     def fail(self, client: str, doing: str, error: LDMError) -> None:
         """Counts and logs what a client is told."""
         self.metrics.errors.labels(type(error).__name__).inc()
-        logger.warning("%s: %s: %s", client, doing, str(error).replace("\n", " "))
+        logger.warning("%s: %s: %s", client, doing, f"{error!s:.1000}".replace("\n", " "))
 
     async def watch(self) -> None:
         """Sees to it, until it is cancelled, that clients that have gone silent do not stay."""
