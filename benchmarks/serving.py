@@ -32,8 +32,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -258,7 +258,9 @@ def main() -> None:
     """Runs all."""
     made = parser(__doc__)
     made.add_argument("--model", default="model_cards/ldm-nano", help="folder of the model")
-    made.add_argument("--environment", default="metaworld-button-press-wall-v3", help="environment that the model knows")
+    made.add_argument(
+        "--environment", default="metaworld-button-press-wall-v3", help="environment that the model knows"
+    )
     made.add_argument("--clients", type=int, nargs="+", default=[1, 20, 64, 200], help="numbers of clients")
     made.add_argument("--seconds", type=float, default=4, help="seconds of a run")
     made.add_argument("--rounds", type=int, default=3, help="runs of each contender at full speed")
@@ -279,15 +281,16 @@ def main() -> None:
 
         for clients in args.clients:
             same, mixed = [args.environment] * clients, [names[i % len(names)] for i in range(clients)]
-            runs: dict[str, list[Load]] = {}
+            contenders = {
+                "served": partial(served, same, args.seconds),
+                "served, mixed": partial(served, mixed, args.seconds),
+                "one agent a client": partial(threads, parts, args.environment, clients, args.seconds),
+                "one agent": partial(raw, parts, args.environment, clients, args.seconds),
+            }
+            runs: dict[str, list[Load]] = {name: [] for name in contenders}
             for _ in range(args.rounds):
-                for name, run in (
-                    ("served", lambda: served(same, args.seconds)),
-                    ("served, mixed", lambda: served(mixed, args.seconds)),
-                    ("one agent a client", lambda: threads(parts, args.environment, clients, args.seconds)),
-                    ("one agent", lambda: raw(parts, args.environment, clients, args.seconds)),
-                ):
-                    runs.setdefault(name, []).append(run())
+                for name, run in contenders.items():
+                    runs[name].append(run())
             best = float(np.median([run.speed for run in runs["one agent"]]))
             for name, found in runs.items():
                 share = float(np.median([run.speed for run in found])) / best
@@ -323,8 +326,8 @@ def endurance(
     later = times >= times[0] + min(60, seconds / 4)
     slope = np.polyfit(times[later], used[later], 1)[0] * 600 if later.sum() > 1 else float("nan")
     notes.append(
-        f"{len(clients)} clients for {seconds / 60:g} minutes: {len(run.latencies):,} steps, {run.errors} errors; the server "
-        f"had {used[later][0]:.0f} MiB after the beginning and {used[-1]:.0f} at the end, "
+        f"{len(clients)} clients for {seconds / 60:g} minutes: {len(run.latencies):,} steps, {run.errors} errors; "
+        f"the server had {used[later][0]:.0f} MiB after the beginning and {used[-1]:.0f} at the end, "
         f"{slope:+.1f} MiB in ten minutes by a line through all"
     )
     return row(f"served, {seconds / 60:g} minutes", len(clients), None, [run])

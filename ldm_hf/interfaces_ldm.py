@@ -272,6 +272,8 @@ def read_flags(name: str, value: Any, lanes: int) -> np.ndarray:
     Raises:
         ArgumentError: if they are something else.
     """
+    if isinstance(value, bool):  # the usual case of a single environment
+        return np.full(lanes, value)
     numbers = _numbers(name, value, lanes)
     flags: np.ndarray = numbers != 0
     if not (numbers[flags] == 1).all():

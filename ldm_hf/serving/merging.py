@@ -44,7 +44,9 @@ def merge(processor: LDMProcessor, encoded: Sequence[EncodedSteps]) -> dict[str,
         "pixel": [(steps.observation.pixels, steps.observation.pixel_slots) for steps in encoded],
     }
     for name, found in pictures.items():
-        present = [(array, slots, start) for (array, slots), start in zip(found, starts, strict=False) if slots.size]
+        present = [
+            (array, slots, start) for (array, slots), start in zip(found, starts, strict=False) if array is not None
+        ]
         if present:
             batch["pixels" if name == "pixel" else name] = _pictures([array for array, _, _ in present])
             rows = [start + np.tile(np.arange(array.shape[1]), len(slots)) for array, slots, start in present]

@@ -52,7 +52,8 @@ def _encode(value: Any) -> Any:
         return {b"__tuple__": list(value)}
     if isinstance(value, np.generic) and value.dtype.kind in PLAIN:
         return {b"__npgeneric__": True, b"data": value.item(), b"dtype": value.dtype.str}
-    for kind in (str, int, float, dict, list):
+    kinds: tuple[Any, ...] = (str, int, float, dict, list)
+    for kind in kinds:
         if isinstance(value, kind):
             return kind(value)
     raise ArgumentError(f"{type(value).__name__} cannot be sent: {value!r:.100}")

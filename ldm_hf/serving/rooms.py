@@ -171,8 +171,10 @@ class Room:
         layout, interface, lanes = self.layout, stream.interface, stream.lanes
         no = np.zeros(lanes, bool)
         rewardless = message.get("reward") is None and "episode_start" in message
-        told = [None if rewardless else message.get(name) for name in ("reward", "terminated", "truncated")]
-        step = read_step(interface, message.get("observation"), *told, message.get("info"))
+        reward, ended, cut = (
+            None if rewardless else message.get(name) for name in ("reward", "terminated", "truncated")
+        )
+        step = read_step(interface, message.get("observation"), reward, ended, cut, message.get("info"))
         present = step.present
         if message.get("present") is not None:
             present = read_flags("present", message["present"], lanes)

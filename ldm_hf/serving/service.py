@@ -302,7 +302,7 @@ def describe(layout: EnvironmentLayout) -> Message:
 
 
 def _spaces(message: Message) -> tuple[Space, Space] | None:
-    told = [message.get(name) for name in ("observation_space", "action_space")]
+    told: list[Any] = [message.get(name) for name in ("observation_space", "action_space")]
     if told == [None, None]:
         return None
     if None in told:

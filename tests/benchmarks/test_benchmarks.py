@@ -36,8 +36,12 @@ COMMANDS = {
     "acting": [*RACE, "--ids", "CartPole-v1", "--steps", "20", "--without-compiler"],
     "importing": ["--gigabytes", "0.001"],
     "int8": ["--ids", "CartPole-v1", "--episodes", "1"],
+    "serving": [
+        *("--environment", "CartPole-v1", "--clients", "1", "3", "--rounds", "1", "--seconds", "0.1"),
+        *("--minutes", "0.02"),
+    ],
 }
-REAL = ("isolation", "ray_executor", "threads")  # talk to the Python processes that they start through further files
+REAL = ("isolation", "ray_executor", "serving", "threads")  # talk to the Python processes that they start through further files
 OURS = {"ring buffer", "DynamicCache", "re-encoding", "Decision Transformer"}
 
 
@@ -69,7 +73,7 @@ def run(name: str, arguments: list[str], output: Path) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"rollout", "int8"}))
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"rollout", "int8", "serving"}))
 def test_benchmarks_write_their_table(name, tmp_path):
     run(name, COMMANDS[name], tmp_path)
 
@@ -103,16 +107,33 @@ def test_half_precision_and_compilation(name, tmp_path):
         assert {row["contender"] for row in table["rows"]} == OURS | {"ring buffer, compiled"}
 
 
-@pytest.mark.slow
-def test_scores_with_int8_weights(tmp_path):
+def published_model(folder: Path) -> list[str]:
+    """Saves a model of random weights that knows CartPole, and names it as an option."""
     environment = gymnasium.make("CartPole-v1")
     config = LDMConfig.preset("ldm-nano")
     processor = LDMProcessor.from_config(config)
     processor.add_environment("CartPole-v1", environment.observation_space, environment.action_space)
-    LDMForActionPrediction(config).save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    table = run("int8", ["--model", str(tmp_path / "model"), *COMMANDS["int8"]], tmp_path)
+    LDMForActionPrediction(config).save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    return ["--model", str(folder / "model")]
+
+
+@pytest.mark.slow
+def test_scores_with_int8_weights(tmp_path):
+    table = run("int8", [*published_model(tmp_path), *COMMANDS["int8"]], tmp_path)
     assert [row["environment"] for row in table["rows"]] == ["CartPole-v1", "mean"]
+
+
+@pytest.mark.slow
+def test_a_served_model_is_compared_with_agents(tmp_path):
+    table = run("serving", [*published_model(tmp_path), *COMMANDS["serving"]], tmp_path)
+    contenders = ("served", "served, mixed", "one agent a client", "one agent")
+    seen = [(row["contender"], row["clients"], row["rate"]) for row in table["rows"]]
+    for clients in (1, 3):
+        assert {(name, clients, "full") for name in contenders} | {("served", clients, "20 Hz")} <= set(seen)
+    assert seen[-1] == ("served, 0.02 minutes", 3, "full") and not any(row["errors"] for row in table["rows"])
+    raw = [row["share_of_raw"] for row in table["rows"] if row["contender"] == "one agent"]
+    assert raw == [1, 1] and "MiB" in table["notes"][0]
 
 
 def test_int8_weights_change_the_actions_little(monkeypatch):
