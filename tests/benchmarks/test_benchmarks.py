@@ -41,7 +41,8 @@ COMMANDS = {
         *("--minutes", "0.02"),
     ],
 }
-REAL = ("isolation", "ray_executor", "serving", "threads")  # talk to the Python processes that they start through further files
+# talk to the Python processes that they start through further files
+REAL = ("isolation", "ray_executor", "serving", "threads")
 OURS = {"ring buffer", "DynamicCache", "re-encoding", "Decision Transformer"}
 
 
@@ -56,6 +57,7 @@ def test_every_benchmark_is_run_here():
         "logs",
         "ray_executor",
         "retrieval",
+        "serving_clients",
         "unseen",
         "windows",
     }
