@@ -149,7 +149,9 @@ def commands() -> str:
 
 def relay(command: list[str]) -> None:
     """Runs a command to its end as if it were this process."""
-    code = Process(command, files=(sys.stdout, sys.stderr)).wait()
+    process = Process(command, files=(sys.stdout, sys.stderr))
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(process.pid, number))
+    code = process.wait()
     os._exit(code if code >= 0 else 128 - code)
 
 

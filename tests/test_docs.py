@@ -42,6 +42,7 @@ ldm() {{ case $1 in
     collect) command ldm "$@" --steps-per-env 300 --jobs 1 ;;
     evaluate) case "$*" in *--logs*) command ldm "$@" ;; *) command ldm "$@" --episodes 2 ;; esac ;;
     improve) command ldm "$@" --rounds 1 --steps 300 --updates 2 --episodes 2 --batch-size 2 --jobs 1 ;;
+    serve) exec "$(type -P ldm)" "$@" ;;  # in the background: what is stopped is the server
     *) command ldm "$@" ;;
 esac; }}
 python() {{ case $1 in
@@ -192,7 +193,7 @@ def public_names(name):
     return set(getattr(module, "__all__", own))
 
 
-COMMANDS = ("reference", "collect", "improve", "evaluate", "play", "import", "push")
+COMMANDS = ("reference", "collect", "improve", "evaluate", "play", "import", "push", "serve")
 
 
 @pytest.mark.slow
