@@ -352,7 +352,7 @@ class ActionCodec:
         """
         logits = np.asarray(logits, np.float64)[:, : len(self.sizes)].copy()
         logits[:, np.arange(self.choices) >= self.sizes[:, None]] = -np.inf
-        legal = None if mask is None else self._legal(mask)
+        legal = None if mask is None else self._legal(mask, len(logits))
         scores = logits
         if not deterministic:
             assert rng is not None, "sampling needs a random generator"
@@ -374,8 +374,9 @@ class ActionCodec:
         inside = np.minimum(np.maximum(values, -1), 1)  # several times as fast as `clip` with short rows
         return np.where(self.continuous, inside, best.astype(np.float32))
 
-    def _legal(self, mask: np.ndarray) -> dict[int, np.ndarray]:
+    def _legal(self, mask: np.ndarray, lanes: int) -> dict[int, np.ndarray]:
         """Legal choices ``(N, n)`` of the scalar of every choice; a row that allows nothing counts as no mask."""
+        self._check_mask(mask, lanes)
         counts = [n for leaf in self.leaves if isinstance(leaf, _ChoiceLeaf) for n in leaf.n]
         parts = np.split(mask.astype(bool), np.cumsum(counts)[:-1], axis=1)
         digits = [digits for leaf in self.leaves if isinstance(leaf, _ChoiceLeaf) for digits in leaf.digits]
@@ -385,6 +386,14 @@ class ActionCodec:
             for _ in range(count)
         ]
         return dict(zip(self._choices.tolist(), each, strict=True))
+
+    def _check_mask(self, mask: np.ndarray, lanes: int) -> None:
+        choices = sum(self._widths.values())
+        if mask.shape != (lanes, choices) or not choices:
+            raise SpaceMismatchError(
+                f"action_mask has shape {mask.shape}, expected {(lanes, choices)}: one entry for each choice of "
+                f"{self.space}"
+            )
 
     def read_mask(self, mask: Member, lanes: int) -> np.ndarray:
         """Legal choices of all leaves in turn, ``(N, n)`` of ``N = lanes``, as `choose` takes them.
@@ -405,12 +414,7 @@ class ActionCodec:
                 f"action_mask {mask!r:.80} does not fit {self.space!s:.200} in {lanes} lane(s): expected one entry for "
                 "each choice, or a mask as action_space.sample takes it"
             ) from error
-        choices = sum(self._widths.values())
-        if read.shape != (lanes, choices) or not choices:
-            raise SpaceMismatchError(
-                f"action_mask has shape {read.shape}, expected {(lanes, choices)}: one entry for each choice of "
-                f"{self.space}"
-            )
+        self._check_mask(read, lanes)
         return read
 
     def _read(self, space: Space, mask: Member, lanes: int, path: str) -> np.ndarray:
