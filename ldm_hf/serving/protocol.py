@@ -101,7 +101,7 @@ def to_json(message: Any) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be sent: {value!r:.100}")
+    raise ArgumentError(f"{type(value).__name__} cannot be sent as JSON; ask for it by MessagePack, or GET its path")
 
 
 def from_json(data: bytes) -> Any:

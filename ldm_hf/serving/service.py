@@ -147,7 +147,8 @@ class Service:
     def fail(self, client: str, doing: str, error: LDMError) -> None:
         """Counts and logs what a client is told."""
         self.metrics.errors.labels(type(error).__name__).inc()
-        logger.warning("%s: %s: %s", client, doing, f"{error!s:.1000}".replace("\n", " "))
+        told = f"{error!s:.1000}".replace("\n", " ")
+        logger.warning("%s: %s: %s", client, ascii(doing)[1:-1][:100], told)
 
     async def watch(self) -> None:
         """Sees to it, until it is cancelled, that clients that have gone silent do not stay."""

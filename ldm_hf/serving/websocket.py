@@ -62,14 +62,15 @@ class Connection:
             if not isinstance(message, dict):
                 raise ArgumentError(f"a message is a map of names, this is a {type(message).__name__}")
             method = str(message.pop("method", "infer"))
-            reply = await self.service.ask(self.session, method, message)
+            told = await self.service.ask(self.session, method, message)
+            reply = to_json(told).decode() if as_json else pack(told)
         except LDMError as error:
             self.service.fail(self.session.client, method, error)
+            told = {"error": {"type": type(error).__name__, "message": str(error)}}
+            reply = to_json(told).decode() if as_json else pack(told)
             if method == "infer" and not as_json:  # openpi's clients take a text for an error
-                await self._send(str(error))
-                return
-            reply = {"error": {"type": type(error).__name__, "message": str(error)}}
-        await self._send(to_json(reply).decode() if as_json else pack(reply))
+                reply = str(error)
+        await self._send(reply)
 
     async def _send(self, reply: str | bytes) -> None:
         self.session.writing = time.monotonic()

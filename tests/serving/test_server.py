@@ -224,7 +224,8 @@ def test_text_frames_are_json(server):
     socket, _ = raw(server)
     found = json.loads(answer(socket, json.dumps({"method": "act", "observation": [0, 1, 2, 3, 4]})))
     assert len(found["action"]) == 2
-    assert json.loads(answer(socket, "{"))["error"]["type"] == "ArgumentError"
+    for wrong in ("{", "[]", '{"method": "save"}', '{"method": "a\\u001b[2Jb"}'):
+        assert json.loads(answer(socket, wrong))["error"]["type"] == "ArgumentError"
     socket.close()
 
 
