@@ -146,7 +146,7 @@ class Engine:
 
     def close(self, stream: Stream) -> None:
         """Forgets a stream."""
-        room = stream.room
+        room, stream.closed = stream.room, True
         room.leave(stream)
         self._free += stream.slots.tolist()
         if not room.streams:
@@ -168,7 +168,10 @@ class Engine:
         found: dict[Ask, Action | LDMError] = {}
         by_room: dict[Room, list[Ask]] = {}
         for ask in sorted(asks, key=lambda ask: int(ask.stream.slots[0])):
-            by_room.setdefault(ask.stream.room, []).append(ask)
+            if ask.stream.closed:  # its slots may be another's by now
+                found[ask] = ServerError("the stream was closed meanwhile")
+            else:
+                by_room.setdefault(ask.stream.room, []).append(ask)
         passes = [step for room, some in by_room.items() for step in self._encode(room, some, found)]
         self._run(passes, found)
         return [found[ask] for ask in asks]

@@ -86,8 +86,8 @@ class Rest:
             await self.service.leave(session)
 
     async def _close(self, request: web.Request) -> web.Response:
-        self._session(request)
-        await self._forget(request.match_info["id"])
+        async with self._session(request).lock:  # after what it was asked for before
+            await self._forget(request.match_info["id"])
         return web.Response(status=204)
 
     def _session(self, request: web.Request) -> Session:

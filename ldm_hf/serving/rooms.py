@@ -38,6 +38,7 @@ class Stream:
     seats: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     slots: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     warned: bool = False
+    closed: bool = False
     steps: int = 0
     prompt: str | None = None  # the task text that a client of openpi's sent last
 

@@ -110,8 +110,9 @@ class Service:
         """Forgets a client and its stream."""
         if session in self.sessions:
             self.sessions.remove(session)
-            if session.stream is not None:
-                await self.batcher.call(self.engine.close, session.stream)
+            stream, session.stream = session.stream, None
+            if stream is not None:
+                await self.batcher.call(self.engine.close, stream)
                 self._count()
 
     def _count(self) -> None:

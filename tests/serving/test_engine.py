@@ -272,6 +272,18 @@ def test_a_pass_that_fails_is_tried_stream_by_stream(tiny, monkeypatch):
             assert_same(pair[1], expected, action)
 
 
+def test_a_stream_that_was_closed_acts_no_more(tiny):
+    engine, pair = Engine(*tiny, lanes=2), PAIRS["numbers"]
+    gone, stays = open_stream(engine, pair), open_stream(engine, pair)
+    asks = [stream.room.read(stream, {"observation": np.zeros(5)}) for stream in (gone, stays)]
+    engine.close(gone)
+    taken = open_stream(engine, pair)
+    before = taken.room.state.has_previous[taken.seats].any()
+    found = engine.step(asks)
+    assert isinstance(found[0], ServerError) and pair[1].contains(found[1])
+    assert not before and not taken.room.state.has_previous[taken.seats].any()
+
+
 def test_what_does_not_fit_is_said_before_a_pass(tiny):
     engine = Engine(*tiny, lanes=2, elements=4)
     stream = open_stream(engine, PAIRS["numbers"])

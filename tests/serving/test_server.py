@@ -400,6 +400,25 @@ def test_limits_are_above_zero(limit):
         Limits(**limit)
 
 
+def test_a_stream_that_is_closed_while_it_acts(parts):
+    with serving(*parts) as live:
+        path = f"/v1/streams/{live.request('POST', '/v1/streams', {'environment': 'Five-v0'})[1]['stream']}"
+        step, began, found = live.engine.step, threading.Event(), []
+
+        def slow(asks):
+            began.set()
+            time.sleep(0.2)
+            return step(asks)
+
+        live.engine.step = slow
+        body = {"observation": [0] * 5}
+        acting = threading.Thread(target=lambda: found.append(live.request("POST", f"{path}/act", body)[0]))
+        acting.start()
+        assert began.wait(5) and live.request("DELETE", path)[0] == 204
+        acting.join()
+        assert found == [200] and live.engine.streams == 0
+
+
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
