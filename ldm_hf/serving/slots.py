@@ -19,15 +19,14 @@ from ..cache_ldm import (
     RingBufferLayer,
     as_array,
     as_tensor,
-    turned_back,
 )
 
 
 class SlotLayer(RingBufferLayer):
     """Keys and values ``(capacity, H, W, d)`` of one layer."""
 
-    def __init__(self, cache: SlotCache) -> None:
-        super().__init__(cache)
+    def __init__(self, cache: SlotCache, window: int) -> None:
+        super().__init__(cache, window)
         self._cache = cache
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -41,9 +40,19 @@ class SlotLayer(RingBufferLayer):
         cache = self._cache
         if not self.is_initialized:
             self.lazy_initialization(key_states[:1], value_states[:1])
-        self.keys[cache.rows, :, cache.places] = key_states[:, :, 0]
-        self.values[cache.rows, :, cache.places] = value_states[:, :, 0]
+        places = cache.current % self.window
+        self.keys[cache.rows, :, places] = key_states[:, :, 0]
+        self.values[cache.rows, :, places] = value_states[:, :, 0]
         return cache.pick(self.keys), cache.pick(self.values)
+
+    def rebase(self, shift: torch.Tensor, rotary: nn.Module | None) -> None:
+        """Turns the keys of the chosen rows back, as `RingBufferLayer.rebase` turns all."""
+        rows = self._cache.rows
+        few = RingBufferLayer(self._cache, self.window)
+        few._rows = torch.arange(len(rows), device=rows.device)
+        few.take(self.keys[rows], self.values[rows])
+        few.rebase(shift, rotary)
+        self.keys[rows], self.values[rows] = few.keys, few.values
 
 
 class SlotRecurrentLayer(RecurrentLayer):
@@ -83,7 +92,6 @@ class SlotCache(RingBufferCache):
         together = bool((rows == np.arange(first, first + len(rows))).all())
         self.taken = slice(first, first + len(rows)) if together else self.rows
         self._current = self.lengths[self.rows]
-        self.places = self._current % self.window
         for layer in self._recurrent:
             layer.fetch()
 
@@ -107,12 +115,12 @@ class SlotCache(RingBufferCache):
         self.lengths[self.rows] = self._current
 
     def _rebase(self, rotary: nn.Module | None) -> None:
-        moved = (self.lengths >= 2 * self.window).nonzero()[:, 0]
-        shift = (self.lengths[moved] // self.window - 1) * self.window
-        self.lengths[moved] -= shift
-        if rotary is not None and len(moved):
-            for layer in self._attending:
-                layer.keys[moved] = turned_back(layer.keys[moved], shift, rotary)
+        """As for `RingBufferCache`, but slots that are empty or have just begun are not touched."""
+        self.rows = (self.lengths >= 2 * self.window).nonzero()[:, 0]
+        shift = (self.lengths[self.rows] // self.window - 1) * self.window
+        self.lengths[self.rows] -= shift
+        for layer in self._attending if len(self.rows) else []:
+            layer.rebase(shift, rotary)
 
     @torch.inference_mode()
     def clear(self, slots: np.ndarray) -> None:
