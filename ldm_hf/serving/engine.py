@@ -49,6 +49,7 @@ class Engine:
         self.model, self.processor, self.max_elements = model.eval(), processor, elements
         self.digest = ModelStep(model, processor).digest()
         self.cache = SlotCache.from_config(model.config, lanes, model.device)
+        self.streams = 0  # that are open
         self._rooms: dict[tuple[str, int], Room] = {}
         self._free = list(range(lanes))[::-1]
         self._warm_up()
@@ -65,11 +66,6 @@ class Engine:
     def lanes(self) -> int:
         """Number of open lanes."""
         return len(self.cache.lengths) - len(self._free)
-
-    @property
-    def streams(self) -> int:
-        """Number of open streams."""
-        return sum(len(room.streams) for room in self._rooms.values())
 
     # --- streams come and go ----------------------------------------------------------------------------------------
 
@@ -142,6 +138,7 @@ class Engine:
         self._free.sort(reverse=True)  # low slots first, so that those in use are neighbours
         stream.slots = np.array([self._free.pop() for _ in range(lanes)])
         self.cache.clear(stream.slots)
+        self.streams += 1
         return stream
 
     def close(self, stream: Stream) -> None:
@@ -149,6 +146,7 @@ class Engine:
         room, stream.closed = stream.room, True
         room.leave(stream)
         self._free += stream.slots.tolist()
+        self.streams -= 1
         if not room.streams:
             del self._rooms[room.layout.name, room.layout.digest()]
 

@@ -473,15 +473,14 @@ def test_a_million_steps_take_no_memory(parts):
     import psutil
 
     with serving(*parts) as live:
-        socket, _ = raw(live, "?environment=Five-v0&lanes=100")
-        array = ARRAY | {b"shape": [100, 5], b"data": b"\0" * 2000}
-        data = msgpack.packb(
-            {"observation": array, "reward": [1.0] * 100, "terminated": [0] * 100, "truncated": [0] * 100}
-        )
+        socket, _ = raw(live, "?environment=Five-v0&lanes=500")
+        array = ARRAY | {b"shape": [500, 5], b"data": b"\0" * 10_000}
+        feedback = {name: [0] * 500 for name in ("reward", "terminated", "truncated")}
+        data = msgpack.packb({"observation": array, **feedback})
         sizes = []
-        for number in range(10_000):
-            assert answer(socket, data)["actions"].shape == (1, 100, 2)
-            if number % 1000 == 999:
+        for number in range(2_000):
+            assert answer(socket, data)["actions"].shape == (1, 500, 2)
+            if number % 200 == 199:
                 sizes.append(psutil.Process().memory_info().rss)
         socket.close()
     assert sizes[-1] - sizes[1] < 2**20 * 8
