@@ -210,10 +210,10 @@ def test_it_says_what_is_wrong(server, tiny):
 def test_nan_is_told_once_and_the_stream_goes_on(server, caplog):
     remote, local = pair(server, (OBSERVATION, ACTION))
     broken = {"x": np.array([np.nan, 1, np.inf], np.float32), "level": 0, "says": "a"}
-    with caplog.at_level(logging.WARNING, logger="ldm_hf.serving.client"):
+    with caplog.at_level(logging.WARNING, logger="ldm_hf.serving.connection"):
         for _ in range(2):
             assert_same(ACTION, local.act(broken), remote.act(broken))
-    assert [record.name for record in caplog.records].count("ldm_hf.serving.client") == 1
+    assert [record.name for record in caplog.records].count("ldm_hf.serving.connection") == 1
     remote.close()
 
 
