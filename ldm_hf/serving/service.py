@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -127,23 +128,26 @@ class Service:
         """
         async with session.lock:
             session.used = self._loop.time()
-            if method == "open":
-                return await self._open(session, message)
-            call = self._methods.get(method)
-            if call is None:
-                known = ", ".join(self._methods)
-                raise ArgumentError(f"there is no method {method!r:.40}; there are open, {known}")
-            if session.stream is None:
-                raise ArgumentError(
-                    "no environment yet: call open with its name or its spaces, or name it in the address: "
-                    "ws://host:port/?environment=CartPole-v1"
-                )
             try:
-                return await call(session.stream, message)
+                if method == "open":
+                    return await self._open(session, message)
+                return await self._method(session, method)(message)
             except LDMError:
                 raise
             except Exception as error:  # a mistake of ours is the matter of this client alone
                 raise unexpected(error) from error
+
+    def _method(self, session: Session, method: str) -> Callable[[Message], Awaitable[Message]]:
+        call = self._methods.get(method)
+        if call is None:
+            known = ", ".join(self._methods)
+            raise ArgumentError(f"there is no method {method!r:.40}; there are open, {known}")
+        if session.stream is None:
+            raise ArgumentError(
+                "no environment yet: call open with its name or its spaces, or name it in the address: "
+                "ws://host:port/?environment=CartPole-v1"
+            )
+        return partial(call, session.stream)
 
     def fail(self, client: str, doing: str, error: LDMError) -> None:
         """Counts and logs what a client is told."""
@@ -191,7 +195,7 @@ class Service:
             raise ArgumentError("this stream is open already; a client that needs another connects again")
         environment, task = _text(message, "environment"), _text(message, "task")
         temperature, lanes = _temperature(message.get("temperature", 1.0)), _count(message, "lanes", 1)
-        seed, mode = _count(message, "seed", 0), message.get("autoreset")
+        seed, mode = _count(message, "seed", 0), _text(message, "autoreset")
         if mode is not None and mode not in MODES:
             raise ArgumentError(f"autoreset is {mode!r:.40}; expected one of {', '.join(MODES)}")
         pair = await asyncio.to_thread(_spaces, message)
