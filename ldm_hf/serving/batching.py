@@ -21,8 +21,11 @@ Waiting = tuple[Ask, asyncio.Future[Action]]
 
 
 class Batcher:
-    """Batches steps dynamically: a pass begins when all streams that play have asked, or the first has waited long
-    enough; what comes while a pass runs goes into the next one.
+    """Batches steps dynamically: a pass begins when half of the streams that play have asked, or the model has been free
+    and the first of them waiting long enough; what comes while a pass runs goes into the next one.
+
+    Half, because at full speed two halves take turns then: one is computed while the answers and next questions of the
+    other are on their way.
 
     All methods are for the event loop; the model runs in a thread of its own, so that the loop goes on reading and
     writing meanwhile.
@@ -37,7 +40,7 @@ class Batcher:
         self.engine, self.wait, self.metrics = engine, wait, metrics
         self._loop = asyncio.get_running_loop()
         self._pending: list[Waiting] = []
-        self._first = 0.0  # when the first of them came
+        self._since = 0.0  # when the first of them came, or the model became free for it
         self._timer: asyncio.TimerHandle | None = None
         self._busy = False
         self._last: tuple[set[Stream], set[Stream]] = (set(), set())  # who took part in the last two passes
@@ -53,7 +56,7 @@ class Batcher:
         """
         future: asyncio.Future[Action] = self._loop.create_future()
         if not self._pending:
-            self._first = self._loop.time()
+            self._since = self._loop.time()
         self._pending.append((ask, future))
         self._consider()
         return await future
@@ -79,8 +82,8 @@ class Batcher:
         if self._busy or not self._pending:
             return
         expected = len(self._last[0] | self._last[1])
-        left = self._first + self.wait - self._loop.time()
-        if len(self._pending) >= expected or left <= 0:
+        left = self._since + self.wait - self._loop.time()
+        if 2 * len(self._pending) >= expected or left <= 0:
             self._begin()
         elif self._timer is None:
             self._timer = self._loop.call_later(left, self._begin_late)
@@ -100,7 +103,7 @@ class Batcher:
         self._jobs.put(partial(self._step, batch))
 
     def _deliver(self, batch: Sequence[Waiting], found: Sequence[Action | LDMError]) -> None:
-        self._busy = False
+        self._busy, self._since = False, self._loop.time()
         for (_, future), action in zip(batch, found, strict=True):
             _settle(future, action)
         self._consider()
