@@ -21,8 +21,8 @@ Waiting = tuple[Ask, asyncio.Future[Action]]
 
 
 class Batcher:
-    """Batches steps dynamically: a pass begins when half of the streams that play have asked, or the model has been free
-    and the first of them waiting long enough; what comes while a pass runs goes into the next one.
+    """Batches steps dynamically: a pass begins when half of the streams that play have asked, or the first of them has
+    waited long enough beside a free model; what comes while a pass runs goes into the next one.
 
     Half, because at full speed two halves take turns then: one is computed while the answers and next questions of the
     other are on their way.
