@@ -284,7 +284,7 @@ def read_flags(name: str, value: Any, lanes: int) -> np.ndarray:
 def _mask(info: Any, lanes: int) -> Member:
     if isinstance(info, Mapping):
         return on_host(info.get("action_mask"))
-    if not isinstance(info, list | tuple | np.ndarray) or np.shape(info)[:1] != (lanes,):
+    if not isinstance(info, list | tuple | np.ndarray) or getattr(info, "ndim", 1) == 0 or len(info) != lanes:
         raise ArgumentError(
             f"info is {info!r:.60}; expected a dict, or a list of one dict for each of {lanes} lane(s); call {FIVE}"
         )
