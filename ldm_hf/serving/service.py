@@ -281,8 +281,9 @@ class Service:
                 f"the message has no observation, but {', '.join(map(str, message))[:200] or 'nothing'}; send "
                 "{'observation': what env.reset or env.step returned}, and reward, terminated, truncated if you can"
             )
-        if message.get("prompt") not in (None, stream.prompt):
-            stream.prompt = _text(message, "prompt")
+        prompt = _text(message, "prompt")
+        if prompt not in (None, stream.prompt):
+            stream.prompt = prompt
             stream.task = stream.room.layout.encode_task(stream.prompt)
         reply = await self._act(stream, message if "reward" in message else {"episode_start": False, **message})
         return {"actions": _with_horizon(reply.pop("action")), **reply}
@@ -309,9 +310,10 @@ def describe(layout: EnvironmentLayout) -> Message:
 
 def _spaces(message: Message) -> tuple[Space, Space] | None:
     told: list[Any] = [message.get(name) for name in ("observation_space", "action_space")]
-    if told == [None, None]:
+    absent = [space is None for space in told]
+    if all(absent):
         return None
-    if None in told:
+    if any(absent):
         raise ArgumentError("observation_space and action_space go together; one is missing")
     first, second = (space_from_json(space) for space in told)
     return first, second
