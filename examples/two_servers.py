@@ -46,13 +46,13 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=2, help="episodes in each")
     args = parser.parse_args()
 
-    def play(number: int) -> None:
-        token = os.environ.get("LDM_SERVE_TOKEN")
-        for total in episodes(args.policy, args.env, token, number, args.episodes):
-            print(f"environment {number}: return {total:.4g}", flush=True)
+    def play(number: int) -> list[float]:
+        return list(episodes(args.policy, args.env, os.environ.get("LDM_SERVE_TOKEN"), number, args.episodes))
 
     with ThreadPoolExecutor(args.count) as pool:
-        list(pool.map(play, range(args.count)))
+        for number, returns in enumerate(pool.map(play, range(args.count))):
+            for total in returns:
+                print(f"environment {number}: return {total:.4g}")
 
 
 if __name__ == "__main__":

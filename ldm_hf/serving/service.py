@@ -8,7 +8,7 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, SupportsFloat
+from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -339,6 +339,7 @@ def _flag(message: Message, name: str, default: bool) -> bool:
 
 
 def _temperature(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, SupportsFloat) or not 0 < float(value) < math.inf:
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:
         raise ArgumentError(f"temperature is {value!r:.80}; it must be a number above 0")
     return float(value)

@@ -20,7 +20,7 @@ def play(folder, parts, name):
     with serving(*parts) as live:
         result = run(folder, "two_servers.py", "--policy", live.url, "--env", name, "--count", 2, "--episodes", 2)
         told = live.request("GET", "/metrics", raw=True)[1].decode()
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0 and "return" in result.stdout, (result.stdout, result.stderr)
     steps = float(re.search(r"^ldm_steps_total (\S+)", told, re.M)[1])
     return steps, [float(value) for value in re.findall(r"environment [01]: return (\S+)", result.stdout)]
 
