@@ -49,3 +49,32 @@ def test_an_adjusted_script_is_done_sooner_than_the_shipped_one(task):
     shipped, adjusted = (played(name, "metaworld", kwargs) for kwargs in ({}, get_spec(name).reference_kwargs))
     assert 0 <= adjusted[1] < shipped[1] - 10
     assert sum(adjusted[0][:100]) > 1.2 * sum(shipped[0][:100])
+
+
+@pytest.mark.parametrize(("name", "least"), [("GEM-Finite-TC-SynRM-v0", 0.5), ("GEM-Cont-CC-SeriesDc-v0", 0.5)])
+def test_predictive_control_of_a_drive_leaves_the_drive_as_it_is(name, least):
+    pytest.importorskip("gym_electric_motor")
+    env, twin, steps = make(name), make(name), 60
+    reference = policy_of(name, "drive_predictor")(make(name))
+    observation, info = env.reset(seed=3)
+    twin.reset(seed=3)
+    reference.reset(env)
+    rewards, same = [], []
+    for _ in range(steps):
+        action = reference.act(env, observation, info)
+        assert env.action_space.contains(action)
+        observation, reward, *_, info = env.step(action)
+        same.append(twin.step(action)[1] == reward)  # without a prediction between the steps
+        rewards.append(float(reward))
+    assert all(same)
+    twin.reset(seed=3)
+    twin.action_space.seed(0)
+    at_random = [float(twin.step(twin.action_space.sample())[1]) for _ in range(steps)]
+    assert sum(rewards) > least * sum(at_random)
+
+
+def test_no_speed_is_predicted():
+    pytest.importorskip("gym_electric_motor")
+    policy = policy_of("GEM-Finite-TC-SynRM-v0", "drive_predictor")
+    assert policy.fits(make("GEM-Finite-TC-SynRM-v0"))
+    assert not policy.fits(make("GEM-Finite-SC-SynRM-v0"))
