@@ -57,7 +57,9 @@ class Emulator:
         self.ale.setFloat("repeat_action_probability", env.ale.getFloat("repeat_action_probability"))
         self.ale.setInt("max_num_frames_per_episode", env.ale.getInt("max_num_frames_per_episode"))
         self.ale.setInt("frame_skip", frame_skip)
-        self.ale.loadROM(roms.get_rom_path(env._game))
+        rom = roms.get_rom_path(env._game)
+        assert rom is not None  # the environment runs it
+        self.ale.loadROM(rom)
         self.actions = list(env._action_set)
 
     def steps(self, state: ale_py.ALEState, actions: np.ndarray) -> list[Step]:
