@@ -1,0 +1,79 @@
+"""Which environments of the catalogue can draw themselves; ``python -m ldm_hf.demo.drawable`` finds it out anew."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from ..environments.building import NAMESPACE
+from ..environments.isolation import is_installed, is_isolated
+from ..environments.making import make
+from ..environments.specs import EnvironmentSpec, catalogue
+from ..errors import LDMError
+from ..evaluation.pictures import prepare_drawing
+from ..utils.files import read_json, write_atomically
+from ..utils.guarding import close
+from ..utils.parallel import run_tasks
+
+FILE = Path(__file__).with_name("drawable.json")
+LIMIT = 120.0  # seconds that an environment may take to draw its first picture
+
+
+@cache
+def drawable() -> dict[str, EnvironmentSpec]:
+    """The rows of the catalogue whose worlds have drawn themselves and whose libraries are installed here, by name."""
+    worlds = {tuple(world) for world in read_json(FILE)["drawn"]}
+    here = cache(_is_here)
+    return {name: row for name, row in catalogue().items() if world_of(row) in worlds and here(row.library)}
+
+
+def _is_here(library: str) -> bool:
+    """Whether a library is installed, in this interpreter or in its own."""
+    if is_isolated(library):
+        return is_installed(library)
+    try:
+        return bool(metadata.version(library))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def world_of(row: EnvironmentSpec) -> tuple[str, str]:
+    """What rows share that draw themselves by the same code: the library and the first word of the Gymnasium id."""
+    world = str(row.kwargs.get("env_id", row.env_id)).removeprefix(NAMESPACE)
+    return row.library, re.split("[^A-Za-z_]", world)[0]
+
+
+def draws(name: str) -> bool:
+    """Whether an environment gives a picture after its first reset."""
+    prepare_drawing()
+    env = make(name, render_mode="rgb_array")
+    try:
+        env.reset(seed=0)
+        frame = env.render()
+        return getattr(frame, "ndim", 0) == 3 and frame.size > 0  # type: ignore[union-attr]
+    finally:
+        close(env, name)
+
+
+def record(jobs: int = 1) -> None:
+    """Lets one environment of each world draw, and writes which could and why the others could not."""
+    first: dict[tuple[str, str], str] = {}
+    for name, row in catalogue().items():
+        first.setdefault(world_of(row), name)
+    worlds = {name: world for world, name in first.items()}
+    drawn, failed = [], {}
+    for name, outcome in run_tasks(draws, {name: (name,) for name in worlds}, jobs, limit=LIMIT):
+        if outcome is True:
+            drawn.append(worlds[name])
+        else:
+            failed[name] = f"{outcome!s:.200}" if isinstance(outcome, LDMError) else "no picture"
+    lines = ",\n".join(json.dumps(world) for world in sorted(drawn))
+    reasons = json.dumps(dict(sorted(failed.items())), indent=1, ensure_ascii=False)
+    write_atomically(FILE, f'{{"drawn": [\n{lines}\n],\n"failed": {reasons}}}\n')
+
+
+if __name__ == "__main__":
+    record()
