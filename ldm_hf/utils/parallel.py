@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.context import BaseContext
 from typing import Any, Protocol, TypeVar
 
 from ..errors import EnvironmentFailure, LDMError
@@ -174,10 +175,13 @@ class Worker:
         function: function of all tasks.
         quiet: suppress what it prints.
         threads: number of torch's threads; None for a fair share of the cores.
+        context: how it is started, if it is not spawned: by a fork server, say, which has no threads either.
     """
 
-    def __init__(self, function: Callable[..., object], quiet: bool, threads: int | None) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(
+        self, function: Callable[..., object], quiet: bool, threads: int | None, context: BaseContext | None = None
+    ) -> None:
+        context = context or multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._shared: Any = context.RawValue(_Shared, 0, math.inf, -1)
         self._process = context.Process(target=_work, args=(function, theirs, self._shared, quiet, threads))
