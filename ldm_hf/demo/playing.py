@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 FPS = 8.0  # pictures per second, at most
 OPENING_SECONDS = 90.0  # that an environment may take to be made
 STEP_SECONDS = 60.0  # that a step may take; the first includes the reference's preparation
+PAUSE_SECONDS = 0.2  # between two looks whether a pause is over
 PLOTTED = 240  # steps of the plot
 
 
@@ -37,11 +38,13 @@ class Settings:
         task: whether the model reads the task text.
         history: whether it remembers what it has seen.
         speed: steps per picture.
+        paused: whether nothing moves.
     """
 
     task: bool = True
     history: bool = True
     speed: int = 1
+    paused: bool = False
 
 
 @dataclass
@@ -92,6 +95,7 @@ class Game:
         context: BaseContext | None = None,
     ) -> None:
         self.row, self.settings, self.used = row, Settings(), time.monotonic()
+        self.farewell = ""  # why it was ended, for the visitor
         self._model, self._cut, self._closed = model, False, threading.Event()
         self._stream: Stream | None = None
         self._lock = threading.RLock()
@@ -140,6 +144,8 @@ class Game:
             yield self.play()
             due = max(due + 1 / min(fps, self.opening.fps), time.monotonic())
             self._closed.wait(due - time.monotonic())
+            while self.settings.paused and not self._closed.wait(PAUSE_SECONDS):
+                pass
 
     def play(self) -> Scene:
         """Takes as many steps as one picture has.

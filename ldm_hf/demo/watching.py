@@ -1,0 +1,176 @@
+"""The tab on which visitors watch: choose, play, change, cut."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from ..environments.specs import get_spec
+from ..errors import LDMError
+from . import looks
+from .drawable import drawable
+from .playing import Game
+from .stage import PLAYERS
+from .thoughts import numbers_seen
+from .visitors import Visitors
+
+SLIDERS = 6
+ALL = "all domains"
+FIRST = "CartPole-v1"
+PLOT_SECONDS = 1.0  # between two pictures of the plot
+PLAY_SECONDS = 900.0  # after which a game pauses that nobody has touched
+
+
+class Watching:
+    """The components of the tab, and what they do. To be made inside `gradio.Blocks`.
+
+    Args:
+        visitors: the games.
+    """
+
+    def __init__(self, visitors: Visitors) -> None:
+        self.visitors, rows = visitors, drawable()
+        domains = sorted({row.domain for row in rows.values()})
+        first = FIRST if FIRST in rows else next(iter(rows), None)
+        with gr.Row():
+            self.domain = gr.Dropdown([ALL, *domains], value=ALL, label="Domain", scale=1, min_width=140)
+            self.environment = gr.Dropdown(
+                sorted(rows), value=first, label=f"Environment: {len(rows):,}, type to search", scale=3, min_width=220
+            )
+            self.start = gr.Button("Play", variant="primary", scale=1, min_width=90, elem_id="play")
+            self.pause = gr.Button("Pause", scale=1, min_width=90, elem_id="pause")
+        self.message = gr.HTML(elem_id="message")
+        self.stage = gr.HTML(looks.stage(None), elem_id="stage")
+        with gr.Row():
+            self.task = gr.Checkbox(True, label="Task text", min_width=120)
+            self.history = gr.Checkbox(True, label="History", min_width=120)
+            self.speed = gr.Slider(1, 20, value=1, step=1, label="Steps per picture", min_width=180)
+            self.cut = gr.Button("Cut the history", min_width=120, elem_id="cut")
+        self.sliders: list[gr.Slider] = []
+        with gr.Accordion("What this world lets change", visible=False) as self.world:
+            for _ in range(0, SLIDERS, 3):
+                with gr.Row():
+                    self.sliders += [gr.Slider(0, 1, visible=False, min_width=160) for _ in range(3)]
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                gr.Markdown("#### What it chooses between")
+                self.bars = gr.HTML(looks.bars([], 1.0, 0), elem_id="bars")
+                self.facts = gr.HTML(elem_id="facts")
+            with gr.Column(scale=2, min_width=280):
+                self.plot = gr.LinePlot(
+                    _curve(None), x="step", y="return", color="player", color_map=looks.COLOURS, height=260,
+                    title="Return of the running episode",
+                )  # fmt: skip
+        self.played = gr.State("")  # the environment that the sliders belong to
+        self._connect()
+
+    def _connect(self) -> None:
+        self.domain.change(_choices, self.domain, self.environment, show_progress="hidden", api_name="choose_domain")
+        shown = [self.message, self.stage, self.bars, self.facts, self.plot, self.played, self.world, *self.sliders]
+        given = [self.environment, self.played, self.task, self.history, self.speed, *self.sliders]
+        many: dict[str, Any] = {"concurrency_limit": self.visitors.limit + 4, "show_progress": "hidden"}
+        triggers = [self.start.click, *(slider.release for slider in self.sliders)]
+        gr.on(triggers, self._play, given, shown, trigger_mode="multiple", api_name="play", **many)
+        settings = [self.task, self.history, self.speed]
+        for component in (self.task.input, self.history.input, self.speed.release):
+            component(self._set, settings, None, queue=False, api_name=False)
+        self.cut.click(self._cut, None, None, queue=False, api_name="cut")
+        self.pause.click(self._pause, None, self.pause, queue=False, api_name="pause")
+
+    def _play(
+        self, name: str, played: str, task: bool, history: bool, speed: float, *values: float, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        """Plays until the visitor leaves or begins another game; yields what changes on the page."""
+        visitor, skipped = str(request.session_hash), [gr.skip()] * (len(self.sliders) + 2)
+        try:
+            row = get_spec(name) if name in drawable() else None
+            if row is None:
+                raise LDMError(f"{name!r} is no environment that can be watched here; choose one of the list.")
+            before = self.visitors.game(visitor)
+            changes = {}
+            if played == name and before is not None:
+                changes = {
+                    knob.path: value
+                    for knob, value in zip(before.knobs, values, strict=False)
+                    if value != before.opening.defaults.get(knob.path)
+                }
+            game = self.visitors.begin(visitor, row, changes)
+            game.settings.task, game.settings.history, game.settings.speed = task, history, int(speed)
+            yield "", looks.stage(game.scene), "", self._facts(game), _curve(None), name, *self._sliders(game)
+            plotted = time.monotonic()
+            for scene in game.scenes():
+                now = time.monotonic()
+                slow: tuple[Any, ...] = (gr.skip(), gr.skip())
+                if now - plotted > PLOT_SECONDS:
+                    plotted, slow = now, (self._facts(game), _curve(game))
+                yield (
+                    gr.skip(), looks.stage(scene), looks.bars(scene.bars, scene.certainty, scene.steps), *slow,
+                    gr.skip(), *skipped[1:],
+                )  # fmt: skip
+            if self.visitors.game(visitor) in (game, None):
+                yield looks.message(game.farewell), *[gr.skip()] * (5 + len(skipped) - 1)
+        except LDMError as error:
+            self.visitors.tell(str(name), error)
+            yield looks.message(str(error)), *[gr.skip()] * (5 + len(skipped) - 1)
+
+    def _sliders(self, game: Game) -> list[Any]:
+        """The sliders of a world, and whether there are any."""
+        knobs, found = game.knobs[: len(self.sliders)], []
+        for knob in knobs:
+            low, high = knob.range
+            value = game.opening.defaults.get(knob.path, low)
+            step = 1 if knob.whole else (high - low) / 100
+            usable = high > low
+            found.append(gr.Slider(low, high if usable else low + 1, value=value, step=step, label=knob.name, visible=usable))
+        found += [gr.Slider(visible=False)] * (len(self.sliders) - len(knobs))
+        return [gr.Accordion(visible=any(knob.range[0] < knob.range[1] for knob in knobs)), *found]
+
+    def _facts(self, game: Game) -> str:
+        """What the model knows of the environment, and what it has found out."""
+        row, layout, model = game.row, game.stream.room.layout, self.visitors.model
+        lines = [f"{row.name} · {row.domain} · {row.library}", f"Task text: {row.task or 'none'}"]
+        if layout.mean is not None:
+            lines.append("The model was trained in it, and standardises observations by the statistics of that data.")
+            return looks.facts(lines)
+        lines.append("The model was not trained in it.")
+        if relatives := model.relatives(layout):
+            lines.append(f"It knows others with the same spaces: {', '.join(relatives)}.")
+        steps, pairs = numbers_seen(game.stream)
+        if pairs:
+            found = ", ".join(f"{mean:.3g} ± {deviation:.2g}" for mean, deviation in pairs)
+            lines.append(f"What it takes the observation's first numbers to be, after {steps:,} steps: {found}.")
+        return looks.facts(lines)
+
+    def _set(self, task: bool, history: bool, speed: float, request: gr.Request) -> None:
+        if (game := self.visitors.game(str(request.session_hash))) is not None:
+            game.settings.task, game.settings.history, game.settings.speed = task, history, int(speed)
+
+    def _cut(self, request: gr.Request) -> None:
+        if (game := self.visitors.game(str(request.session_hash))) is not None:
+            game.cut()
+
+    def _pause(self, request: gr.Request) -> Any:
+        game = self.visitors.game(str(request.session_hash))
+        if game is None:
+            return gr.skip()
+        game.settings.paused = not game.settings.paused
+        return gr.Button("Go on" if game.settings.paused else "Pause")
+
+
+def _choices(domain: str) -> Any:
+    """The environments of a domain."""
+    names = sorted(name for name, row in drawable().items() if domain in (ALL, row.domain))
+    return gr.Dropdown(names, value=names[0] if names else None)
+
+
+def _curve(game: Game | None) -> pd.DataFrame:
+    """The returns of the running episodes, step by step."""
+    points = {} if game is None else game.points
+    rows = [(step, value, player) for player in PLAYERS for step, value in points.get(player, [])]
+    return pd.DataFrame(rows, columns=["step", "return", "player"])
+
+
