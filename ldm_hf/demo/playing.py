@@ -94,7 +94,8 @@ class Game:
         seed: int = SEED,
         context: BaseContext | None = None,
     ) -> None:
-        self.row, self.settings, self.used = row, Settings(), time.monotonic()
+        self.row, self.settings = row, Settings()
+        self.begun = self.used = time.monotonic()
         self.farewell = ""  # why it was ended, for the visitor
         self._model, self._cut, self._closed = model, False, threading.Event()
         self._stream: Stream | None = None

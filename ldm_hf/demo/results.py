@@ -100,11 +100,17 @@ class Results:
         return sorted(chosen, key=lambda entry: (-entry.score, entry.name))
 
     def returns(self, name: str) -> dict[str, list[Any]]:
-        """Returns of the held-out episodes of an environment: columns episode, return and player."""
+        """Returns of the held-out episodes of an environment: columns episode, return and player.
+
+        Where only the mean of a player is known, it stands for each episode.
+        """
         columns: dict[str, list[Any]] = {"episode": [], "return": [], "player": []}
-        entry = self.entries.get(name)
-        for key, player in PLAYERS.items() if entry else ():
-            for number, value in enumerate(entry.result[key]["returns"]):  # type: ignore[union-attr,literal-required]
+        if (entry := self.entries.get(name)) is None:
+            return columns
+        episodes = entry.result["ldm"]["episodes"]
+        for key, player in PLAYERS.items():
+            measured = entry.result[key]  # type: ignore[literal-required]
+            for number, value in enumerate(measured.get("returns") or [measured["mean"]] * episodes):
                 columns["episode"].append(number + 1)
                 columns["return"].append(float(value))
                 columns["player"].append(player)

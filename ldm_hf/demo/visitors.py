@@ -19,6 +19,7 @@ from .stage import SEED
 logger = logging.getLogger(__name__)
 
 EPISODES = 10_000  # seeds between those of two games
+LONGEST = 1800.0  # seconds of a game: others want to watch, too
 
 
 class Visitors:
@@ -113,9 +114,14 @@ class Visitors:
         while not self._stopped.wait(min(5.0, self.idle / 4)):
             now = time.monotonic()
             for visitor, game in list(self._games.items()):
-                if game is not None and (game.closed or now - game.used > self.idle):
-                    if not game.closed:
-                        game.farewell = f"{game.row.name} was ended after {self.idle:g} seconds of rest; press Play."
-                        logger.info("%s is ended: nobody has looked for %g seconds", game.row.name, self.idle)
-                    self._forget(visitor, game)
-                    game.close()
+                if game is None:
+                    continue
+                if now - game.used > self.idle:
+                    game.farewell = f"{game.row.name} was ended after {self.idle:g} seconds of rest; press Play."
+                elif now - game.begun > LONGEST:
+                    game.farewell = f"{game.row.name} was ended after {LONGEST / 60:g} minutes; press Play for more."
+                elif not game.closed:
+                    continue
+                logger.info("%s", game.farewell or f"{game.row.name} is over")
+                self._forget(visitor, game)
+                game.close()

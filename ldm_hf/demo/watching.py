@@ -22,7 +22,6 @@ SLIDERS = 6
 ALL = "all domains"
 FIRST = "CartPole-v1"
 PLOT_SECONDS = 1.0  # between two pictures of the plot
-PLAY_SECONDS = 900.0  # after which a game pauses that nobody has touched
 
 
 class Watching:
