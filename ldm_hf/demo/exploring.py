@@ -11,6 +11,7 @@ from . import looks
 from .results import HEADER, Entry, Results, headline, threshold_points
 
 ALL = "all"
+WIDTHS = [280, 90, 120, 100, 100, 100, 140, 150, 220]  # pixels of the table's columns
 
 
 class Exploring:
@@ -43,7 +44,12 @@ class Exploring:
                 color_map=looks.COLOURS, height=320, title=f"Returns in {entries[0].name}",
             )  # fmt: skip
         table = gr.Dataframe(
-            _table(entries), interactive=False, max_height=480, elem_id="results", pinned_columns=1, label="Select a row"
+            _table(entries),
+            interactive=False,
+            max_height=480,
+            elem_id="results",
+            label="Select a row to see its returns, a header to sort",
+            column_widths=WIDTHS,
         )
         for component in filters:
             component.change(self._filter, filters, [said, curve, table], show_progress="hidden", api_name=False)

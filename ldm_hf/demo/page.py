@@ -125,8 +125,9 @@ def serve(
     name = Path(model).name
     page = build(visitors, name, Results.of_model(model))
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    page.launch(
-        server_name=host, server_port=port, css=looks.STYLE, theme=gr.themes.Soft(), quiet=True, show_error=True,
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    page.launch(  # no fonts from elsewhere
+        server_name=host, server_port=port, css=looks.STYLE, theme=theme, quiet=True, show_error=True,
         prevent_thread_lock=True, max_threads=2 * limit + 20, ssr_mode=False, footer_links=[],
     )  # fmt: skip
     logger.info("%s at http://%s:%d", name, host, port)

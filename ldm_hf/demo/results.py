@@ -14,7 +14,7 @@ from ..evaluation.scores import EnvironmentResult
 from ..utils.files import read_json
 
 FILE = "results.json"
-HEADER = ["environment", "domain", "library", "family", "random", "reference", "model", "score", "history only"]
+HEADER = ["environment", "score %", "history only %", "model", "reference", "random", "domain", "library", "family"]
 PLAYERS = {"ldm": "model", "reference": "reference", "random": "random"}
 LOWEST, HIGHEST = -20.0, 150.0  # per cent: scores beyond are drawn at the edge
 
@@ -44,9 +44,9 @@ class Entry:
 
     def cells(self) -> list[Any]:
         """The row of the table."""
-        means = [_rounded(self.result[player]["mean"]) for player in ("random", "reference", "ldm")]  # type: ignore[literal-required]
         scores = [_rounded(value) for value in (self.score, 100 * self.result["normalised_history_only"])]
-        return [self.name, self.domain, self.library, self.family, *means, *scores]
+        means = [_rounded(self.result[player]["mean"]) for player in PLAYERS]  # type: ignore[literal-required]
+        return [self.name, *scores, *means, self.domain, self.library, self.family]
 
 
 class Results:

@@ -255,5 +255,3 @@ def action_names(env: gymnasium.Env) -> list[str]:
         return [action.name for action in world.actions]
     except Exception:  # whatever the attribute of this name may be
         return []
-
-

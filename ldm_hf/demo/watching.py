@@ -45,16 +45,6 @@ class Watching:
         self.message = gr.HTML(elem_id="message")
         self.stage = gr.HTML(looks.stage(None), elem_id="stage")
         with gr.Row():
-            self.task = gr.Checkbox(True, label="Task text", min_width=120)
-            self.history = gr.Checkbox(True, label="History", min_width=120)
-            self.speed = gr.Slider(1, 20, value=1, step=1, label="Steps per picture", min_width=180)
-            self.cut = gr.Button("Cut the history", min_width=120, elem_id="cut")
-        self.sliders: list[gr.Slider] = []
-        with gr.Accordion("What this world lets change", visible=False) as self.world:
-            for _ in range(0, SLIDERS, 3):
-                with gr.Row():
-                    self.sliders += [gr.Slider(0, 1, visible=False, min_width=160) for _ in range(3)]
-        with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 gr.Markdown("#### What it chooses between")
                 self.bars = gr.HTML(looks.bars([], 1.0, 0), elem_id="bars")
@@ -64,6 +54,16 @@ class Watching:
                     _curve(None), x="step", y="return", color="player", color_map=looks.COLOURS, height=260,
                     title="Return of the running episode",
                 )  # fmt: skip
+        with gr.Row():
+            self.task = gr.Checkbox(True, label="Task text", min_width=120)
+            self.history = gr.Checkbox(True, label="History", min_width=120)
+            self.speed = gr.Slider(1, 20, value=1, step=1, label="Steps per picture", min_width=180)
+            self.cut = gr.Button("Cut the history", min_width=120, elem_id="cut")
+        self.sliders: list[gr.Slider] = []
+        with gr.Accordion("What this world lets change", visible=False) as self.world:
+            for _ in range(0, SLIDERS, 3):
+                with gr.Row():
+                    self.sliders += [gr.Slider(0, 1, visible=False, min_width=160) for _ in range(3)]
         self.played = gr.State("")  # the environment that the sliders belong to
         self._connect()
 
@@ -81,7 +81,7 @@ class Watching:
         self.pause.click(self._pause, None, self.pause, queue=False, api_name="pause")
 
     def _play(
-        self, name: str, played: str, task: bool, history: bool, speed: float, *values: float, request: gr.Request
+        self, request: gr.Request, name: str, played: str, task: bool, history: bool, speed: float, *values: float
     ) -> Iterator[tuple[Any, ...]]:
         """Plays until the visitor leaves or begins another game; yields what changes on the page."""
         visitor, skipped = str(request.session_hash), [gr.skip()] * (len(self.sliders) + 2)
@@ -124,7 +124,9 @@ class Watching:
             value = game.opening.defaults.get(knob.path, low)
             step = 1 if knob.whole else (high - low) / 100
             usable = high > low
-            found.append(gr.Slider(low, high if usable else low + 1, value=value, step=step, label=knob.name, visible=usable))
+            found.append(
+                gr.Slider(low, high if usable else low + 1, value=value, step=step, label=knob.name, visible=usable)
+            )
         found += [gr.Slider(visible=False)] * (len(self.sliders) - len(knobs))
         return [gr.Accordion(visible=any(knob.range[0] < knob.range[1] for knob in knobs)), *found]
 
@@ -170,6 +172,4 @@ def _curve(game: Game | None) -> pd.DataFrame:
     """The returns of the running episodes, step by step."""
     points = {} if game is None else game.points
     rows = [(step, value, player) for player in PLAYERS for step, value in points.get(player, [])]
-    return pd.DataFrame(rows, columns=["step", "return", "player"])
-
-
+    return pd.DataFrame(rows or [(0, 0.0, player) for player in PLAYERS], columns=["step", "return", "player"])
