@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..environments.building import NAMESPACE
 from ..environments.isolation import is_installed, is_isolated
+from ..environments.library_folders import libraries
 from ..environments.making import make
 from ..environments.specs import EnvironmentSpec, catalogue
 from ..errors import LDMError
@@ -24,10 +25,15 @@ LIMIT = 120.0  # seconds that an environment may take to draw its first picture
 
 @cache
 def drawable() -> dict[str, EnvironmentSpec]:
-    """The rows of the catalogue whose worlds have drawn themselves and whose libraries are installed here, by name."""
+    """The rows that can be watched here, by name: those whose worlds have drawn themselves and whose libraries are
+    installed, and the user's own."""
     worlds = {tuple(world) for world in read_json(FILE)["drawn"]}
-    here = cache(_is_here)
-    return {name: row for name, row in catalogue().items() if world_of(row) in worlds and here(row.library)}
+    ours, here = libraries(), cache(_is_here)
+    return {
+        name: row
+        for name, row in catalogue().items()
+        if row.library not in ours or (world_of(row) in worlds and here(row.library))
+    }
 
 
 def _is_here(library: str) -> bool:

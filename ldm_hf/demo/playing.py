@@ -102,7 +102,8 @@ class Game:
         self._lock = threading.RLock()
         self.points: dict[str, list[tuple[int, float]]] = {player: [] for player in PLAYERS}
         knobs = knobs_of(row)
-        changed = change(row, values or {}, knobs)
+        self.values = dict(values or {})
+        changed = change(row, self.values, knobs)
         paths = [path for knob in knobs for path in knob.points[0][1]]
         self._worker = Worker(perform, quiet=True, threads=1, context=context)
         try:
@@ -112,7 +113,7 @@ class Game:
         except BaseException:
             self.close()
             raise
-        own = {path: value for path, value in self.opening.defaults.items() if path not in (values or {})}
+        own = {path: value for path, value in self.opening.defaults.items() if path not in self.values}
         self.knobs: list[Knob] = [knob.with_default(own) for knob in knobs]
         self._seen = self.opening.first
         self._scene = Scene(self._seen.pictures, dict.fromkeys(PLAYERS, 0.0), {player: [] for player in PLAYERS})

@@ -71,10 +71,8 @@ class Visitors:
             if old is not None:
                 old.close()
             game = Game(self.model, row, self.references, values, SEED + EPISODES * number, self._context)
-        except BaseException as error:
+        except BaseException:
             self._forget(visitor, None)
-            if isinstance(error, LDMError):
-                self.tell(row.name, error)
             raise
         with self._lock:
             if visitor in self._games and self._games[visitor] is None:

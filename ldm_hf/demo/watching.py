@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from ..environments.specs import get_spec
 from ..errors import LDMError
 from . import looks
 from .drawable import drawable
-from .playing import Game
+from .knobs import Path
+from .playing import Game, Settings
 from .stage import PLAYERS
 from .thoughts import numbers_seen
 from .visitors import Visitors
@@ -70,10 +70,11 @@ class Watching:
     def _connect(self) -> None:
         self.domain.change(_choices, self.domain, self.environment, show_progress="hidden", api_name="choose_domain")
         shown = [self.message, self.stage, self.bars, self.facts, self.plot, self.played, self.world, *self.sliders]
-        given = [self.environment, self.played, self.task, self.history, self.speed, *self.sliders]
+        given = [self.environment, self.task, self.history, self.speed, self.played, *self.sliders]
         many: dict[str, Any] = {"concurrency_limit": self.visitors.limit + 4, "show_progress": "hidden"}
-        triggers = [self.start.click, *(slider.release for slider in self.sliders)]
-        gr.on(triggers, self._play, given, shown, trigger_mode="multiple", api_name="play", **many)
+        self.start.click(self._play, given, shown, trigger_mode="multiple", api_name="play", **many)
+        moved = [slider.release for slider in self.sliders]
+        gr.on(moved, self._change, given, shown, trigger_mode="multiple", api_name=False, **many)
         settings = [self.task, self.history, self.speed]
         for component in (self.task.input, self.history.input, self.speed.release):
             component(self._set, settings, None, queue=False, api_name=False)
@@ -81,40 +82,49 @@ class Watching:
         self.pause.click(self._pause, None, self.pause, queue=False, api_name="pause")
 
     def _play(
-        self, request: gr.Request, name: str, played: str, task: bool, history: bool, speed: float, *values: float
+        self, request: gr.Request, name: str, task: bool, history: bool, speed: float, *rest: Any
     ) -> Iterator[tuple[Any, ...]]:
-        """Plays until the visitor leaves or begins another game; yields what changes on the page."""
-        visitor, skipped = str(request.session_hash), [gr.skip()] * (len(self.sliders) + 2)
+        """Plays in the world as it is until the visitor leaves or begins another game; yields what changes."""
+        yield from self._scenes(str(request.session_hash), name, Settings(task, history, int(speed)), {})
+
+    def _change(
+        self, request: gr.Request, name: str, task: bool, history: bool, speed: float, played: str, *values: float
+    ) -> Iterator[tuple[Any, ...]]:
+        """Plays in the changed world."""
+        visitor = str(request.session_hash)
+        before = self.visitors.game(visitor)
+        if before is None or played != name:  # the sliders belong to another world than the one that is chosen
+            return
+        moved = {
+            knob.path: value
+            for knob, value in zip(before.knobs, values, strict=False)
+            if value != before.opening.defaults.get(knob.path)
+        }
+        yield from self._scenes(visitor, name, Settings(task, history, int(speed)), before.values | moved)
+
+    def _scenes(
+        self, visitor: str, name: str, settings: Settings, values: dict[Path, float]
+    ) -> Iterator[tuple[Any, ...]]:
+        kept = [gr.skip()] * (len(self.sliders) + 2)  # played, world, sliders
         try:
-            row = get_spec(name) if name in drawable() else None
-            if row is None:
+            if name not in drawable():
                 raise LDMError(f"{name!r} is no environment that can be watched here; choose one of the list.")
-            before = self.visitors.game(visitor)
-            changes = {}
-            if played == name and before is not None:
-                changes = {
-                    knob.path: value
-                    for knob, value in zip(before.knobs, values, strict=False)
-                    if value != before.opening.defaults.get(knob.path)
-                }
-            game = self.visitors.begin(visitor, row, changes)
-            game.settings.task, game.settings.history, game.settings.speed = task, history, int(speed)
+            game = self.visitors.begin(visitor, drawable()[name], values)
+            game.settings = settings
             yield "", looks.stage(game.scene), "", self._facts(game), _curve(None), name, *self._sliders(game)
             plotted = time.monotonic()
             for scene in game.scenes():
-                now = time.monotonic()
-                slow: tuple[Any, ...] = (gr.skip(), gr.skip())
-                if now - plotted > PLOT_SECONDS:
+                slow: tuple[Any, Any] = gr.skip(), gr.skip()
+                if (now := time.monotonic()) - plotted > PLOT_SECONDS:
                     plotted, slow = now, (self._facts(game), _curve(game))
-                yield (
-                    gr.skip(), looks.stage(scene), looks.bars(scene.bars, scene.certainty, scene.steps), *slow,
-                    gr.skip(), *skipped[1:],
-                )  # fmt: skip
-            if self.visitors.game(visitor) in (game, None):
-                yield looks.message(game.farewell), *[gr.skip()] * (5 + len(skipped) - 1)
+                chosen = looks.bars(scene.bars, scene.certainty, scene.steps)
+                yield gr.skip(), looks.stage(scene), chosen, *slow, *kept
+            text = game.farewell
         except LDMError as error:
-            self.visitors.tell(str(name), error)
-            yield looks.message(str(error)), *[gr.skip()] * (5 + len(skipped) - 1)
+            self.visitors.tell(name, error)
+            text = str(error)
+        if text:
+            yield looks.message(text), *[gr.skip()] * 4, *kept
 
     def _sliders(self, game: Game) -> list[Any]:
         """The sliders of a world, and whether there are any."""
