@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from functools import cache
 from importlib import metadata
@@ -20,6 +21,7 @@ from ..utils.guarding import close
 from ..utils.parallel import run_tasks
 
 FILE = Path(__file__).with_name("drawable.json")
+logger = logging.getLogger(__name__)
 LIMIT = 120.0  # seconds that an environment may take to draw its first picture
 
 
@@ -49,7 +51,7 @@ def _is_here(library: str) -> bool:
 def world_of(row: EnvironmentSpec) -> tuple[str, str]:
     """What rows share that draw themselves by the same code: the library and the first word of the Gymnasium id."""
     world = str(row.kwargs.get("env_id", row.env_id)).removeprefix(NAMESPACE)
-    return row.library, re.split("[^A-Za-z_]", world)[0]
+    return row.library, re.findall("[A-Z]*[a-z_]*", world)[0] or world
 
 
 def draws(name: str) -> bool:
@@ -73,8 +75,10 @@ def record(jobs: int = 1) -> None:
     drawn, failed = [], {}
     for name, outcome in run_tasks(draws, {name: (name,) for name in worlds}, jobs, limit=LIMIT):
         if outcome is True:
+            logger.info("%s draws", name)
             drawn.append(worlds[name])
         else:
+            logger.info("%s: %s", name, outcome)
             failed[name] = f"{outcome!s:.200}" if isinstance(outcome, LDMError) else "no picture"
     lines = ",\n".join(json.dumps(world) for world in sorted(drawn))
     reasons = json.dumps(dict(sorted(failed.items())), indent=1, ensure_ascii=False)
@@ -82,4 +86,5 @@ def record(jobs: int = 1) -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
     record()

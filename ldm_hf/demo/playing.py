@@ -78,6 +78,7 @@ class Game:
         row: row of the catalogue.
         references: folder of trained reference policies.
         values: new values of what the world lets change, by path.
+        knobs: what it lets change, from a game in the unchanged world, whose own settings are known then.
         seed: seed of the first episode.
         context: how processes are started.
 
@@ -91,6 +92,7 @@ class Game:
         row: EnvironmentSpec,
         references: str,
         values: Mapping[Path, float] | None = None,
+        knobs: list[Knob] | None = None,
         seed: int = SEED,
         context: BaseContext | None = None,
     ) -> None:
@@ -101,7 +103,7 @@ class Game:
         self._stream: Stream | None = None
         self._lock = threading.RLock()
         self.points: dict[str, list[tuple[int, float]]] = {player: [] for player in PLAYERS}
-        knobs = knobs_of(row)
+        known, knobs = knobs is not None, knobs_of(row) if knobs is None else knobs
         self.values = dict(values or {})
         changed = change(row, self.values, knobs)
         paths = [path for knob in knobs for path in knob.points[0][1]]
@@ -113,8 +115,7 @@ class Game:
         except BaseException:
             self.close()
             raise
-        own = {path: value for path, value in self.opening.defaults.items() if path not in self.values}
-        self.knobs: list[Knob] = [knob.with_default(own) for knob in knobs]
+        self.knobs = knobs if known else [knob.with_default(self.opening.defaults) for knob in knobs]
         self._seen = self.opening.first
         self._scene = Scene(self._seen.pictures, dict.fromkeys(PLAYERS, 0.0), {player: [] for player in PLAYERS})
         self._feedback: dict[str, Any] = {}

@@ -76,6 +76,11 @@ class SharedModel:
         """Whether the model was trained in the row's environment."""
         return known_as(row.name, self.processor.environments) in self.processor.environments
 
+    @property
+    def streams(self) -> int:
+        """Number of histories that are open."""
+        return self._engine.streams
+
     def open(self, row: EnvironmentSpec, pair: tuple[Space, Space]) -> Stream:
         """Opens a history of an environment.
 

@@ -11,7 +11,7 @@ from multiprocessing.context import BaseContext
 
 from ..environments.specs import EnvironmentSpec
 from ..errors import LDMError, ServerError
-from .knobs import Path
+from .knobs import Knob, Path
 from .playing import Game
 from .sharing import SharedModel
 from .stage import SEED
@@ -51,13 +51,20 @@ class Visitors:
     def __len__(self) -> int:
         return len(self._games)
 
-    def begin(self, visitor: str, row: EnvironmentSpec, values: Mapping[Path, float] | None = None) -> Game:
+    def begin(
+        self,
+        visitor: str,
+        row: EnvironmentSpec,
+        values: Mapping[Path, float] | None = None,
+        knobs: list[Knob] | None = None,
+    ) -> Game:
         """Begins a game in the place of the one that the visitor has, if any.
 
         Args:
             visitor: name of the visitor.
             row: row of the catalogue.
             values: new values of what the world lets change, by path.
+            knobs: what it lets change, from a game in the unchanged world.
 
         Raises:
             LDMError: if it cannot be played, or there are too many visitors.
@@ -70,7 +77,7 @@ class Visitors:
         try:
             if old is not None:
                 old.close()
-            game = Game(self.model, row, self.references, values, SEED + EPISODES * number, self._context)
+            game = Game(self.model, row, self.references, values, knobs, SEED + EPISODES * number, self._context)
         except BaseException:
             self._forget(visitor, None)
             raise

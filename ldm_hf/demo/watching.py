@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import LDMError
 from . import looks
 from .drawable import drawable
-from .knobs import Path
+from .knobs import Knob, Path
 from .playing import Game, Settings
 from .stage import PLAYERS
 from .thoughts import numbers_seen
@@ -85,7 +85,7 @@ class Watching:
         self, request: gr.Request, name: str, task: bool, history: bool, speed: float, *rest: Any
     ) -> Iterator[tuple[Any, ...]]:
         """Plays in the world as it is until the visitor leaves or begins another game; yields what changes."""
-        yield from self._scenes(str(request.session_hash), name, Settings(task, history, int(speed)), {})
+        yield from self._scenes(str(request.session_hash), name, Settings(task, history, int(speed)))
 
     def _change(
         self, request: gr.Request, name: str, task: bool, history: bool, speed: float, played: str, *values: float
@@ -100,16 +100,23 @@ class Watching:
             for knob, value in zip(before.knobs, values, strict=False)
             if value != before.opening.defaults.get(knob.path)
         }
-        yield from self._scenes(visitor, name, Settings(task, history, int(speed)), before.values | moved)
+        yield from self._scenes(
+            visitor, name, Settings(task, history, int(speed)), before.values | moved, before.knobs
+        )
 
     def _scenes(
-        self, visitor: str, name: str, settings: Settings, values: dict[Path, float]
+        self,
+        visitor: str,
+        name: str,
+        settings: Settings,
+        values: dict[Path, float] | None = None,
+        knobs: list[Knob] | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         kept = [gr.skip()] * (len(self.sliders) + 2)  # played, world, sliders
         try:
             if name not in drawable():
                 raise LDMError(f"{name!r} is no environment that can be watched here; choose one of the list.")
-            game = self.visitors.begin(visitor, drawable()[name], values)
+            game = self.visitors.begin(visitor, drawable()[name], values, knobs)
             game.settings = settings
             yield "", looks.stage(game.scene), "", self._facts(game), _curve(None), name, *self._sliders(game)
             plotted = time.monotonic()
