@@ -105,6 +105,7 @@ setup(
             "libraries/*/public.json",
             "libraries/*/requirements.txt",
             "suites/tables/*.yaml",
+            "demo/blind.json",
         ]
     },
     python_requires=">=3.11",

@@ -1,4 +1,4 @@
-"""Which environments of the catalogue can draw themselves; ``python -m ldm_hf.demo.drawable`` finds it out anew."""
+"""Which environments of the catalogue can draw themselves; ``python -m ldm_hf.demo.drawable`` tries it anew."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from ..utils.files import read_json, write_atomically
 from ..utils.guarding import close
 from ..utils.parallel import run_tasks
 
-FILE = Path(__file__).with_name("drawable.json")
+FILE = Path(__file__).with_name("blind.json")
 logger = logging.getLogger(__name__)
 LIMIT = 120.0  # seconds that an environment may take to draw its first picture
 
 
 @cache
 def drawable() -> dict[str, EnvironmentSpec]:
-    """The rows that can be watched here, by name: those whose worlds have drawn themselves and whose libraries are
-    installed, and the user's own."""
-    worlds = {tuple(world) for world in read_json(FILE)["drawn"]}
+    """The rows that can be watched here, by name: those whose libraries are installed, without the worlds that could
+    not draw themselves, and the user's own."""
+    blind = {(world["library"], world["word"]) for world in read_json(FILE)}
     ours, here = libraries(), cache(_is_here)
     return {
         name: row
         for name, row in catalogue().items()
-        if row.library not in ours or (world_of(row) in worlds and here(row.library))
+        if row.library not in ours or (here(row.library) and world_of(row) not in blind)
     }
 
 
@@ -67,22 +67,21 @@ def draws(name: str) -> bool:
 
 
 def record(jobs: int = 1) -> None:
-    """Lets one environment of each world draw, and writes which could and why the others could not."""
+    """Lets one environment of each installed world draw, and writes which could not."""
     first: dict[tuple[str, str], str] = {}
     for name, row in catalogue().items():
-        first.setdefault(world_of(row), name)
+        if _is_here(row.library):
+            first.setdefault(world_of(row), name)
     worlds = {name: world for world, name in first.items()}
-    drawn, failed = [], {}
+    blind = []
     for name, outcome in run_tasks(draws, {name: (name,) for name in worlds}, jobs, limit=LIMIT):
-        if outcome is True:
-            logger.info("%s draws", name)
-            drawn.append(worlds[name])
-        else:
-            logger.info("%s: %s", name, outcome)
-            failed[name] = f"{outcome!s:.200}" if isinstance(outcome, LDMError) else "no picture"
-    lines = ",\n".join(json.dumps(world) for world in sorted(drawn))
-    reasons = json.dumps(dict(sorted(failed.items())), indent=1, ensure_ascii=False)
-    write_atomically(FILE, f'{{"drawn": [\n{lines}\n],\n"failed": {reasons}}}\n')
+        logger.info("%s: %s", name, "draws" if outcome is True else outcome or "no picture")
+        if outcome is not True:
+            library, word = worlds[name]
+            why = f"{outcome!s:.120}" if isinstance(outcome, LDMError) else "no picture"
+            blind.append({"library": library, "word": word, "tried": name, "why": why})
+    lines = ",\n".join(json.dumps(world) for world in sorted(blind, key=lambda world: world["tried"]))
+    write_atomically(FILE, f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":

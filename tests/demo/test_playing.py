@@ -75,7 +75,7 @@ def test_an_environment_that_crashes_is_a_message(visitors, worlds, name, says):
             other.play()
     assert f"Walk-{name}-v0" in str(raised.value)
     assert game.closed
-    assert other.play().steps == 4  # everybody else plays on
+    assert other.play().steps == 3  # everybody else plays on
     assert visitors.begin("a", worlds["Walk-v0"]).play().steps == 1
 
 
@@ -99,7 +99,7 @@ def test_visitors_have_games_of_their_own(visitors, worlds):
 
 
 def test_nothing_is_left_of_who_has_gone(shared, worlds, tmp_path):
-    visitors = Visitors(shared, str(tmp_path), limit=3, idle=0.4)
+    visitors = Visitors(shared, str(tmp_path), limit=3, idle=2)
     before = shared.streams
     children = {process.pid for process in psutil.Process().children(recursive=True)}
     gone, idle = (visitors.begin(name, worlds["Walk-v0"]) for name in ("gone", "idle"))
