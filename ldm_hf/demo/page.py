@@ -104,6 +104,7 @@ def serve(
     limit: int = 20,
     idle: float = 120.0,
     block: bool = True,
+    context: BaseContext | None = None,
 ) -> tuple[gr.Blocks, Visitors]:
     """Shows the page until the process is interrupted.
 
@@ -115,15 +116,16 @@ def serve(
         limit: games at a time.
         idle: seconds after which a game is ended that nobody looks at.
         block: wait for the end; otherwise the page is closed by its ``close``, and the visitors by theirs.
+        context: how the visitors' processes are started; by default see `prepare`.
 
     Raises:
         LDMError: if the port is taken, or there is no usable model.
     """
     check_port(host, port)
-    context = prepare()
+    context = context or prepare()
+    results, name = Results.of_model(model), Path(model).resolve().name
     visitors = Visitors(SharedModel(model, limit), references, limit, idle, context)
-    name = Path(model).name
-    page = build(visitors, name, Results.of_model(model))
+    page = build(visitors, name, results)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page.launch(  # no fonts from elsewhere
