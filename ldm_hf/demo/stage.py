@@ -34,8 +34,8 @@ class Seen:
     Args:
         observation: what the model sees.
         mask: ``info["action_mask"]`` of the model's environment; None where there is none.
-        rewards: rewards of the steps so far that were not told yet, a list a player.
-        ends: whether an episode ended with each of them.
+        rewards: reward of the step, by player.
+        ends: whether an episode ended with it, by player.
         terminated: whether the model's last step terminated its episode.
         truncated: whether it truncated it.
         pictures: JPEG files by player; empty if nothing was drawn.
@@ -202,8 +202,12 @@ def picture(lane: Lane) -> bytes:
     from PIL import Image
 
     try:
-        frame = pixels(lane.env.render())
-        image = Image.fromarray(frame).convert("RGB")
+        frame = lane.env.render()
+        if np.ndim(frame) not in (2, 3):
+            raise LDMError(f"{lane.name} has no picture (no render mode 'rgb_array').")
+        image = Image.fromarray(pixels(frame)).convert("RGB")
+    except LDMError:
+        raise
     except Exception as error:
         raise drawing_error(lane.name, error) or EnvironmentFailure(lane.name, "render", error, lane.seed) from error
     scale = SIDE / max(image.size)

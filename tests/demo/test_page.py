@@ -68,8 +68,9 @@ def open_tab(url, browser, width=1200, height=1000):
 def choose(tab, name):
     box = tab.get_by_label("Environment", exact=False).first
     box.click()
-    box.fill(name)
-    tab.get_by_role("option", name=name, exact=True).click()
+    box.press("Control+a")
+    box.press_sequentially(name)
+    tab.get_by_role("option").filter(has_text=name).first.click()
 
 
 def play(tab, name):
