@@ -11,7 +11,7 @@ from . import looks
 from .results import HEADER, Entry, Results, headline, threshold_points
 
 ALL = "all"
-WIDTHS = [280, 90, 120, 100, 100, 100, 140, 150, 220]  # pixels of the table's columns
+WIDTHS: list[str | int] = [280, 90, 120, 100, 100, 100, 140, 150, 220]  # pixels of the table's columns
 
 
 class Exploring:
@@ -28,7 +28,7 @@ class Exploring:
             return
         entries = results.select()
         with gr.Row():
-            filters = [
+            filters: list[gr.Dropdown | gr.Textbox] = [
                 gr.Dropdown([ALL, *results.values(column)], value=ALL, label=column.capitalize(), min_width=140)
                 for column in ("domain", "library", "family")
             ]
@@ -52,11 +52,14 @@ class Exploring:
             column_widths=WIDTHS,
         )
         for component in filters:
-            component.change(self._filter, filters, [said, curve, table], show_progress="hidden", api_name=False)
-        table.select(self._select, table, returns, show_progress="hidden", api_name=False)
+            component.change(
+                self._filter, filters, [said, curve, table], show_progress="hidden", api_visibility="private"
+            )
+        table.select(self._select, table, returns, show_progress="hidden", api_visibility="private")
 
     def _filter(self, domain: str, library: str, family: str, text: str) -> tuple[str, pd.DataFrame, pd.DataFrame]:
-        entries = self.results.select(*("" if value == ALL else value for value in (domain, library, family)), text)
+        wanted = ["" if value == ALL else value for value in (domain, library, family)]
+        entries = self.results.select(*wanted, text=text)
         return headline(entries), _points(entries), _table(entries)
 
     def _select(self, table: pd.DataFrame, chosen: gr.SelectData) -> Any:

@@ -83,7 +83,7 @@ def knobs_of(row: EnvironmentSpec) -> list[Knob]:
         if numbers and not any(isinstance(value, str) for value in fixed.values()):
             key = (tuple(numbers), tuple((path, repr(value)) for path, value in fixed.items()))
             groups.setdefault(key, []).append((numbers, fixed, other.env_id))
-    found = {}
+    found: dict[Path, Knob] = {}
     for members in groups.values():
         numbers, fixed, env_id = members[0]
         path = next(iter(numbers))

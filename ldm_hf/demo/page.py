@@ -48,7 +48,8 @@ def build(visitors: Visitors, name: str, results: Results) -> gr.Blocks:
         results: its results.
     """
     model = visitors.model
-    with gr.Blocks(title=f"{name}: a Large Decision Model", analytics_enabled=False) as page:
+    page = gr.Blocks(title=f"{name}: a Large Decision Model", analytics_enabled=False)
+    with page:
         gr.Markdown(f"# {name} plays")
         with gr.Tab("Watch"):
             Watching(visitors)
@@ -62,7 +63,8 @@ def build(visitors: Visitors, name: str, results: Results) -> gr.Blocks:
             visitors.leave(str(request.session_hash))
 
         page.unload(leave)
-    return page.queue(default_concurrency_limit=visitors.limit + 4)
+        page.queue(default_concurrency_limit=visitors.limit + 4)
+    return page
 
 
 def prepare() -> BaseContext:

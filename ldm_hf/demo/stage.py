@@ -202,7 +202,7 @@ def picture(lane: Lane) -> bytes:
     from PIL import Image
 
     try:
-        frame = lane.env.render()
+        frame: Any = lane.env.render()
         if np.ndim(frame) not in (2, 3):
             raise LDMError(f"{lane.name} has no picture (no render mode 'rgb_array').")
         image = Image.fromarray(pixels(frame)).convert("RGB")
@@ -228,13 +228,18 @@ def default_of(env: gymnasium.Env, path: tuple[str, ...]) -> float | None:
         path: names of keyword arguments within each other; what is in ``changes`` are attributes, see
             `ldm_hf.libraries.gymnasium.adapter.make_altered`.
     """
-    world = env.unwrapped
+    world: Any = env.unwrapped
+    value: Any
     try:
         if path[0] == "changes":
             value = reduce(getattr, path[1].split("."), world)
         else:
-            given = world.spec.kwargs if world.spec else {}
-            value = reduce(lambda held, name: held[name], path, given) if path[0] in given else _argument(world, path)
+            value = world.spec.kwargs if world.spec else {}
+            if path[0] in value:
+                for name in path:
+                    value = value[name]
+            else:
+                value = _argument(world, path)
     except (AttributeError, LookupError, TypeError):
         return None
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -91,8 +92,9 @@ def certainty(layout: EnvironmentLayout, chosen: Chosen) -> float:
 def _scalars(layout: EnvironmentLayout) -> list[list[int]]:
     """The elements of each scalar of an action: several where it is written in digits."""
     found: list[list[int]] = []
-    for element, (leaf, index) in enumerate(layout.actions.owner):
-        if found and not leaf.continuous and not leaf.leading[index]:
+    owners: list[tuple[Any, int]] = layout.actions.owner
+    for element, (leaf, index) in enumerate(owners):
+        if not leaf.continuous and not leaf.leading[index]:
             found[-1].append(element)
         else:
             found.append([element])
@@ -115,7 +117,7 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
     return shares
 
 
-def _position(chosen: Chosen, layout: EnvironmentLayout, number: int) -> object:
+def _position(chosen: Chosen, layout: EnvironmentLayout, number: int) -> Any:
     """The value of one scalar of the action."""
     parts = flatten(layout.action_space, chosen.action)
     values = [item for leaf in leaves(layout.action_space) for item in np.ravel(np.asarray(parts[leaf.path]))]

@@ -74,10 +74,10 @@ class Watching:
         many: dict[str, Any] = {"concurrency_limit": self.visitors.limit + 4, "show_progress": "hidden"}
         self.start.click(self._play, given, shown, trigger_mode="multiple", api_name="play", **many)
         moved = [slider.release for slider in self.sliders]
-        gr.on(moved, self._change, given, shown, trigger_mode="multiple", api_name=False, **many)
+        gr.on(moved, self._change, given, shown, trigger_mode="multiple", api_visibility="private", **many)
         settings = [self.task, self.history, self.speed]
         for component in (self.task.input, self.history.input, self.speed.release):
-            component(self._set, settings, None, queue=False, api_name=False)
+            component(self._set, settings, None, queue=False, api_visibility="private")
         self.cut.click(self._cut, None, None, queue=False, api_name="cut")
         self.pause.click(self._pause, None, self.pause, queue=False, api_name="pause")
 
