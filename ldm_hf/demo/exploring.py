@@ -58,8 +58,8 @@ class Exploring:
         table.select(self._select, table, returns, show_progress="hidden", api_visibility="private")
 
     def _filter(self, domain: str, library: str, family: str, text: str) -> tuple[str, pd.DataFrame, pd.DataFrame]:
-        wanted = ["" if value == ALL else value for value in (domain, library, family)]
-        entries = self.results.select(*wanted, text=text)
+        domain, library, family = ("" if value == ALL else value for value in (domain, library, family))
+        entries = self.results.select(domain, library, family, text)
         return headline(entries), _points(entries), _table(entries)
 
     def _select(self, table: pd.DataFrame, chosen: gr.SelectData) -> Any:

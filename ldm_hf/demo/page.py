@@ -6,8 +6,8 @@ import logging
 import multiprocessing
 import socket
 import threading
-from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
@@ -21,6 +21,9 @@ from .sharing import SharedModel
 from .stage import perform
 from .visitors import Visitors
 from .watching import Watching
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +70,7 @@ def build(visitors: Visitors, name: str, results: Results) -> gr.Blocks:
     return page
 
 
-def prepare() -> BaseContext:
+def prepare() -> ForkServerContext:
     """Starts the process from which those of the visitors are forked, and lets it import what they need.
 
     Returns:
@@ -106,7 +109,7 @@ def serve(
     limit: int = 20,
     idle: float = 120.0,
     block: bool = True,
-    context: BaseContext | None = None,
+    context: ForkServerContext | None = None,
 ) -> tuple[gr.Blocks, Visitors]:
     """Shows the page until the process is interrupted.
 

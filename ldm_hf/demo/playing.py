@@ -8,8 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait as wait_for
-from multiprocessing.context import BaseContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..environments.specs import EnvironmentSpec
 from ..errors import EnvironmentFailure, LDMError
@@ -20,6 +19,9 @@ from .knobs import Knob, Path, change, knobs_of
 from .sharing import Chosen, SharedModel
 from .stage import PLAYERS, SEED, Opening, Seen, perform
 from .thoughts import Bar, bars, certainty
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ class Game:
         values: Mapping[Path, float] | None = None,
         knobs: list[Knob] | None = None,
         seed: int = SEED,
-        context: BaseContext | None = None,
+        context: ForkServerContext | None = None,
     ) -> None:
         self.row, self.settings = row, Settings()
         self.begun = self.used = time.monotonic()

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING
 
 from ..environments.specs import EnvironmentSpec
 from ..errors import LDMError, ServerError
@@ -15,6 +15,9 @@ from .knobs import Knob, Path
 from .playing import Game
 from .sharing import SharedModel
 from .stage import SEED
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ class Visitors:
         references: str,
         limit: int = 20,
         idle: float = 120.0,
-        context: BaseContext | None = None,
+        context: ForkServerContext | None = None,
     ) -> None:
         self.model, self.references, self.limit, self.idle = model, references, limit, idle
         self._context, self._lock, self._stopped = context, threading.Lock(), threading.Event()
