@@ -41,7 +41,7 @@ class Exploring:
             )  # fmt: skip
             returns = gr.LinePlot(
                 _returns(results, entries[0].name), x="episode", y="return", color="player",
-                color_map=looks.COLOURS, height=320, title=f"Returns in {entries[0].name}",
+                color_map=looks.COLOURS, height=320, elem_id="returns", title=f"Returns in {entries[0].name}",
             )  # fmt: skip
         table = gr.Dataframe(
             _table(entries),

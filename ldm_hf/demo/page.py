@@ -18,7 +18,7 @@ from . import looks
 from .exploring import Exploring
 from .results import Results
 from .sharing import SharedModel
-from .stage import perform
+from .stage import PRELOADED, perform
 from .visitors import Visitors
 from .watching import Watching
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PRELOADED = ["ldm_hf.demo.stage", "torch", "PIL.Image", "gymnasium.envs", "ldm_hf.references.general"]
 ABOUT = """
 **{name}** is a Large Decision Model: one transformer of {parameters:,} parameters that acts in any Gymnasium
 environment, step after step. It knows {known:,} environments from its training, but plays the others, too.

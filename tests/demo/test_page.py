@@ -1,6 +1,7 @@
 """The page in a browser, and through Gradio's client. Needs the extra `demo`; the browser tests also Chromium (Debian's
 package, or $CHROMIUM) and Playwright."""
 
+import json
 import os
 import shutil
 import socket
@@ -24,11 +25,25 @@ def free_port():
         return server.getsockname()[1]
 
 
+def write_results(path):
+    """Results in three environments, as `ldm evaluate` writes them."""
+    environments = {}
+    for name, score in {"CartPole-v1": 0.9, "Taxi-v4": 0.1, "Walk-v0": 1.0}.items():
+        means = {"random": 0.0, "reference": 10.0, "ldm": 10 * score, "ldm_history_only": 10 * score}
+        measured = {
+            player: {"mean": mean, "std": 0.0, "episodes": 2, "seed": 0, "returns": [mean, mean]}
+            for player, mean in means.items()
+        }
+        environments[name] = {"domain": "some", "normalised": score, "normalised_history_only": score, **measured}
+    path.write_text(json.dumps({"environments": environments}))
+
+
 @pytest.fixture(scope="module")
 def served(model_folder, worlds, tmp_path_factory):
     from ldm_hf.demo.page import serve
 
     port = free_port()
+    write_results(model_folder / "results.json")
     page, visitors = serve(
         str(model_folder),
         str(tmp_path_factory.mktemp("references")),
@@ -164,6 +179,18 @@ def test_a_phone_shows_all_of_it(served, browser):
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
         boxes = [image.bounding_box() for image in tab.locator("#stage img").all()]
         assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+
+
+@browsing
+def test_results_are_filtered_and_selected(tab):
+    tab.get_by_role("tab", name="Results").click()
+    shows(tab, "#headline", "3 environments (3 families); in 2 the model reaches 80 %")
+    cells = tab.locator("#results [role=gridcell], #results td")
+    tab.get_by_label("Name contains").fill("walk")
+    shows(tab, "#headline", "1 environment; in 1")
+    tab.wait_for_function("!document.querySelector('#results').innerText.includes('Taxi')", timeout=WAIT)
+    cells.filter(has_text="Walk-v0").first.click()
+    shows(tab, "#returns", "Returns in Walk-v0")
 
 
 def test_programs_can_watch(served):
