@@ -29,6 +29,7 @@ FPS = 8.0  # pictures per second, at most
 OPENING_SECONDS = 90.0  # that an environment may take to be made
 STEP_SECONDS = 60.0  # that a step may take; the first includes the reference's preparation
 PAUSE_SECONDS = 0.2  # between two looks whether a pause is over
+FASTEST = 20  # steps per picture
 PLOTTED = 240  # steps of the plot
 
 
@@ -101,7 +102,7 @@ class Game:
         self.row, self.settings = row, Settings()
         self.begun = self.used = time.monotonic()
         self.farewell = ""  # why it was ended, for the visitor
-        self._model, self._cut, self._closed = model, False, threading.Event()
+        self._model, self._cut, self._closed, self._released = model, False, threading.Event(), False
         self._stream: Stream | None = None
         self._lock = threading.RLock()
         self.points: dict[str, list[tuple[int, float]]] = {player: [] for player in PLAYERS}
@@ -163,11 +164,14 @@ class Game:
                 return self._scene
             self.used = time.monotonic()
             try:
-                speed = max(1, int(self.settings.speed))
+                speed = min(max(1, self.settings.speed), FASTEST)
                 for number in range(speed):
                     chosen = self._step(draw=number == speed - 1)
-            except BaseException:
+            except BaseException as error:
+                ended = self.closed
                 self.close()
+                if ended and isinstance(error, LDMError):  # by the visitor, in the middle of it
+                    return self._scene
                 raise
             layout = self.stream.room.layout
             scene = self._scene
@@ -182,10 +186,11 @@ class Game:
 
     def close(self) -> None:
         """Ends the visitor's environments and forgets the history; the second call does nothing."""
+        self._closed.set()  # ends what it waits for
         with self._lock:
-            if self.closed:
+            if self._released:
                 return
-            self._closed.set()
+            self._released = True
             self._worker.kill()
             if self._stream is not None:
                 self._model.close(self._stream)

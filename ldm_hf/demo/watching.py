@@ -13,7 +13,7 @@ from ..errors import LDMError
 from . import looks
 from .drawable import drawable
 from .knobs import Knob, Path
-from .playing import Game, Settings
+from .playing import FASTEST, Game, Settings
 from .stage import PLAYERS
 from .thoughts import numbers_seen
 from .visitors import Visitors
@@ -57,7 +57,7 @@ class Watching:
         with gr.Row():
             self.task = gr.Checkbox(True, label="Task text", min_width=120)
             self.history = gr.Checkbox(True, label="History", min_width=120)
-            self.speed = gr.Slider(1, 20, value=1, step=1, label="Steps per picture", min_width=180)
+            self.speed = gr.Slider(1, FASTEST, value=1, step=1, label="Steps per picture", min_width=180)
             self.cut = gr.Button("Cut the history", min_width=120, elem_id="cut")
         self.sliders: list[gr.Slider] = []
         with gr.Accordion("What this world lets change", visible=False) as self.world:
