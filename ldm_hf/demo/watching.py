@@ -38,7 +38,12 @@ class Watching:
         with gr.Row():
             self.domain = gr.Dropdown([ALL, *domains], value=ALL, label="Domain", scale=1, min_width=140)
             self.environment = gr.Dropdown(
-                sorted(rows), value=first, label=f"Environment: {len(rows):,}, type to search", scale=3, min_width=220
+                sorted(rows),
+                value=first,
+                label=f"Environment: {len(rows):,}, type to search",
+                allow_custom_value=True,  # otherwise Gradio's own message lists all of them
+                scale=3,
+                min_width=220,
             )
             self.start = gr.Button("Play", variant="primary", scale=1, min_width=90, elem_id="play")
             self.pause = gr.Button("Pause", scale=1, min_width=90, elem_id="pause")
@@ -70,11 +75,19 @@ class Watching:
     def _connect(self) -> None:
         self.domain.change(_choices, self.domain, self.environment, show_progress="hidden", api_name="choose_domain")
         shown = [self.message, self.stage, self.bars, self.facts, self.plot, self.played, self.world, *self.sliders]
-        given = [self.environment, self.task, self.history, self.speed, self.played, *self.sliders]
+        given = [self.environment, self.task, self.history, self.speed]
         many: dict[str, Any] = {"concurrency_limit": self.visitors.limit + 4, "show_progress": "hidden"}
         self.start.click(self._play, given, shown, trigger_mode="multiple", api_name="play", **many)
         moved = [slider.release for slider in self.sliders]
-        gr.on(moved, self._change, given, shown, trigger_mode="multiple", api_visibility="private", **many)
+        gr.on(
+            moved,
+            self._change,
+            [*given, self.played, *self.sliders],
+            shown,
+            trigger_mode="multiple",
+            api_visibility="private",
+            **many,
+        )
         settings = [self.task, self.history, self.speed]
         for component in (self.task.input, self.history.input, self.speed.release):
             component(self._set, settings, None, queue=False, api_visibility="private")
@@ -82,7 +95,7 @@ class Watching:
         self.pause.click(self._pause, None, self.pause, queue=False, api_name="pause")
 
     def _play(
-        self, request: gr.Request, name: str, task: bool, history: bool, speed: float, *rest: Any
+        self, request: gr.Request, name: str, task: bool, history: bool, speed: float
     ) -> Iterator[tuple[Any, ...]]:
         """Plays in the world as it is until the visitor leaves or begins another game; yields what changes."""
         yield from self._scenes(str(request.session_hash), name, Settings(task, history, int(speed)))
@@ -115,7 +128,7 @@ class Watching:
         kept = [gr.skip()] * (len(self.sliders) + 2)  # played, world, sliders
         try:
             if name not in drawable():
-                raise LDMError(f"{name!r} is no environment that can be watched here; choose one of the list.")
+                raise LDMError(f"{name!r:.100} is no environment that can be watched here; choose one of the list.")
             game = self.visitors.begin(visitor, drawable()[name], values, knobs)
             game.settings = settings
             yield "", looks.stage(game.scene), "", self._facts(game), _curve(None), name, *self._sliders(game)

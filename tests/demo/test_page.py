@@ -196,13 +196,13 @@ def test_programs_can_watch(served):
     from gradio_client import Client
 
     client = Client(served[0], verbose=False)
-    job = client.submit("Walk-v0", True, True, 1, *[0] * 6, api_name="/play")
+    job = client.submit("Walk-v0", True, True, 1, api_name="/play")
     until = time.monotonic() + 60
     while len(job.outputs()) < 3 and time.monotonic() < until:
         time.sleep(0.1)
     job.cancel()
     assert "data:image/jpeg" in str(job.outputs()[0])
-    refused = client.submit("no such world", True, True, 1, *[0] * 6, api_name="/play")
+    refused = client.submit("no such world", True, True, 1, api_name="/play")
     assert "no environment that can be watched" in str(refused.outputs() or refused.result(timeout=60))
 
 
