@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import socket
 import threading
 from pathlib import Path
@@ -76,6 +77,7 @@ def prepare() -> ForkServerContext:
         How processes are started.
     """
     prepare_drawing()
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
 

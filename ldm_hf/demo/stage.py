@@ -23,8 +23,11 @@ from ..spaces import Action, SpaceJson, space_to_json
 SIDE = 288  # pixels of the longer side of a picture, at most
 QUALITY = 82  # of a JPEG
 PLAYERS = ("model", "reference", "random")
-PRELOADED = ["ldm_hf.demo.stage", "torch", "PIL.Image", "gymnasium.envs", "ldm_hf.references.general"]
-"""Modules that the process has imported from which those of the visitors are forked."""
+PRELOADED = [
+    *("ldm_hf.demo.stage", "torch", "PIL.Image", "ldm_hf.references.general", "pygame", "stable_baselines3"),
+    *("gymnasium.envs.box2d", "gymnasium.envs.mujoco", "mujoco", "minigrid", "highway_env", "metaworld", "ale_py"),
+]
+"""Modules that the process has imported from which those of the visitors are forked; what is missing is left out."""
 SEED = 5_000_000
 """Seed of the first episode of the first visitor: far from the seeds that models are trained and measured with."""
 

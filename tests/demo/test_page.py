@@ -5,12 +5,13 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from multiprocessing import get_context
 
 import pytest
+
+from .. import fork_server
 
 pytest.importorskip("gradio")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -211,7 +212,7 @@ def test_bad_input_is_one_message(served, tmp_path, model_folder, wrong):
     port = served[0].rpartition(":")[2] if wrong == "port" else str(free_port())
     model = model_folder if wrong == "port" else tmp_path
     command = ["-c", "from ldm_hf.cli import main; main()", "demo", "--model", str(model), "--port", port]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120)
+    done = fork_server.run([sys.executable, *command])
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
     assert (f"127.0.0.1:{port}" if wrong == "port" else str(tmp_path)) in done.stderr
