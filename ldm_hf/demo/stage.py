@@ -94,14 +94,8 @@ class Troupe:
         self._random = RandomPolicy()
         self._reference: Reference | None = None
         self._note: str | None = None  # None: the reference was not looked for yet
-        try:
-            for player in PLAYERS:
-                self._lanes[player] = Lane(make(row, render_mode="rgb_array"), row.name)
-                self._begin(player)
-        except BaseException:
-            self.close()
-            raise
         self._paths = paths
+        self._add("model")  # the others look the same at first, and are made after the first picture
 
     def opening(self) -> Opening:
         """Everything that is told once."""
@@ -114,6 +108,8 @@ class Troupe:
     def step(self, action: Action, draw: bool) -> Seen:
         """Steps the three environments; an episode that ends is followed by the next."""
         if self._note is None:
+            self._add("reference")
+            self._add("random")
             self._find_reference()
         actions = {"model": action}
         if (chosen := self._referred()) is not None:
@@ -136,6 +132,10 @@ class Troupe:
         """Closes the environments."""
         for lane in self._lanes.values():
             lane.close()
+
+    def _add(self, player: str) -> None:
+        self._lanes[player] = Lane(make(self._row, render_mode="rgb_array"), self._row.name)
+        self._begin(player)
 
     def _begin(self, player: str) -> None:
         lane = self._lanes[player]
@@ -181,7 +181,11 @@ class Troupe:
         seen = Seen(lane.observation, lane.info.get("action_mask"), note=self._note or "")
         if draw:
             shown = [player for player in PLAYERS if player != "reference" or self._reference or self._note is None]
-            seen.pictures = {player: picture(self._lanes[player]) for player in shown}
+            first = picture(lane)
+            seen.pictures = {
+                player: picture(self._lanes[player]) if player in self._lanes and player != "model" else first
+                for player in shown
+            }
         return seen
 
 

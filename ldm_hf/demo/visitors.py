@@ -119,7 +119,7 @@ class Visitors:
                 del self._games[visitor]
 
     def _sweep(self) -> None:
-        while not self._stopped.wait(min(5.0, self.idle / 4)):
+        while not self._stopped.wait(min(1.0, self.idle / 4)):
             now = time.monotonic()
             for visitor, game in list(self._games.items()):
                 if game is None:

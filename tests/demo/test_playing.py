@@ -99,13 +99,14 @@ def test_visitors_have_games_of_their_own(visitors, worlds):
 
 
 def test_nothing_is_left_of_who_has_gone(shared, worlds, tmp_path):
-    visitors = Visitors(shared, str(tmp_path), limit=3, idle=2)
+    visitors = Visitors(shared, str(tmp_path), limit=3, idle=60)
     before = shared.streams
     children = {process.pid for process in psutil.Process().children(recursive=True)}
     gone, idle = (visitors.begin(name, worlds["Walk-v0"]) for name in ("gone", "idle"))
     assert shared.streams == before + 2
     visitors.leave("gone")
     assert gone.closed and [*gone.scenes()] == []
+    visitors.idle = 0.2
     until = time.monotonic() + 20
     while len(visitors) and time.monotonic() < until:
         time.sleep(0.05)
