@@ -62,6 +62,8 @@ extras = {
     "logs": ["scikit-learn>=1.5", "matplotlib>=3.8"],
     # A model behind a port, and agents whose model is there.
     "serve": ["aiohttp>=3.10", "msgpack>=1.0.5", "websockets>=13", "prometheus-client>=0.20"],
+    # A web page to watch a model on (`ldm demo`); no part of "all", since Gradio pins Pillow below the newest.
+    "demo": ["gradio>=6", "pandas>=2", "pillow>=10", "prometheus-client>=0.20"],
     "tracking": ["tensorboard>=2.16"],
     # Trajectories whose images are stored as PNG or JPEG.
     "images": ["pillow>=10"],
@@ -83,7 +85,7 @@ extras["all"] = sorted(
     {
         requirement
         for name, group in extras.items()
-        if name not in ("docs", "dev", "envs-extra", "ray", "rddl")
+        if name not in ("docs", "dev", "envs-extra", "ray", "rddl", "demo")
         for requirement in group
     }
 )
@@ -105,6 +107,7 @@ setup(
             "libraries/*/public.json",
             "libraries/*/requirements.txt",
             "suites/tables/*.yaml",
+            "demo/blind.json",
         ]
     },
     python_requires=">=3.11",

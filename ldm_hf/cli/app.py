@@ -16,6 +16,7 @@ from ..utils.display import print_anywhere
 from ..utils.parallel import only_in_processes
 from .collect import collect_command
 from .dataset import dataset_app, import_data
+from .demo import demo
 from .doctor import doctor
 from .envs import envs_app
 from .improve import improve_command
@@ -40,6 +41,7 @@ app.command()(export)
 app.command()(card)
 app.command()(push)
 app.command()(serve)
+app.command()(demo)
 app.command()(doctor)
 
 

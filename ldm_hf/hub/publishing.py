@@ -1,4 +1,4 @@
-"""Puts a folder on the Hugging Face Hub: a model or a dataset."""
+"""Puts a folder on the Hugging Face Hub: a model, a dataset or a Space."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ HIDDEN = [".*", "**/.*"]
 LEFT_HERE = {  # by kind of repo; an environment may have the name of a checkpoint
     "model": [*HIDDEN, "checkpoint-*", "checkpoint-*/**", "unfinished-*", "unfinished-*/**"],
     "dataset": HIDDEN,
+    "space": [*HIDDEN, "**/__pycache__/**", "__pycache__/**"],
 }
+PACKAGE = Path(__file__).parents[1]
 
 
 def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
@@ -27,10 +29,10 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
 
     A model gets the code that runs without this package (``trust_remote_code``). A dataset gets a new card, with
     loading code that names the repo, and an index, so that training can begin before all of it is downloaded.
-    Checkpoints and unfinished files are not uploaded.
+    Checkpoints and unfinished files are not uploaded. A Space gets this package, which its ``app.py`` imports.
 
     Args:
-        folder: Folder of a model (``config.json``) or of a trajectory dataset.
+        folder: Folder of a model (``config.json``), of a trajectory dataset, or of a Space (``app.py``).
         repo_id: ``organisation/name``.
         private: If the repo is new, only its owners see it.
 
@@ -38,11 +40,13 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
         The address of the last commit.
 
     Raises:
-        LDMError: If the folder is neither, or the Hub refuses.
+        LDMError: If the folder is none of them, or the Hub refuses.
     """
     folder = Path(folder)
     if (folder / "config.json").exists():
         kind = "model"
+    elif (folder / "app.py").exists():
+        kind = "space"
     elif any(folder.glob("*/environment.json")):
         kind = "dataset"
         write_index(folder, config_names(folder))
@@ -50,18 +54,25 @@ def push(folder: str | Path, repo_id: str, private: bool = False) -> str:
     else:
         raise LDMError(
             f"{folder} is neither a model (no config.json) nor a trajectory dataset "
-            "(no <environment>/environment.json)."
+            "(no <environment>/environment.json) nor a Space (no app.py)."
         )
     api = HfApi()
     try:
-        repo = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True).repo_id
+        sdk = "gradio" if kind == "space" else None
+        repo = api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk).repo_id
         with tempfile.TemporaryDirectory() as scratch:
             code = _with_code(folder, Path(scratch)) if kind == "model" else []
-            for part, ignored in ((folder, LEFT_HERE[kind] + code), *(((Path(scratch), []),) if code else ())):
+            parts = [(folder, LEFT_HERE[kind] + code, "")]
+            if code:
+                parts.append((Path(scratch), [], ""))
+            if kind == "space":  # first, so that what starts then finds it
+                parts.insert(0, (PACKAGE, LEFT_HERE[kind], PACKAGE.name))
+            for part, ignored, place in parts:
                 commit = api.upload_folder(
                     repo_id=repo,
                     repo_type=kind,
                     folder_path=part,
+                    path_in_repo=place,
                     ignore_patterns=ignored,
                     commit_message=f"Upload {kind} with ldm_hf",
                 )

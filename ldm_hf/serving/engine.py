@@ -269,6 +269,7 @@ def _choose(
         actions = [unexpected(error)] * len(step.asks)
     for ask, action, start, stop in zip(step.asks, actions, step.bounds[:-1], step.bounds[1:], strict=True):
         found[ask] = NonFiniteError(DAMAGED.format(layout.name)) if wrong[start:stop].any() else action
+        ask.outputs = logits[start:stop], means[start:stop], deviations[start:stop]
         if step.broken is not None and step.broken[start:stop].any() and not ask.stream.warned:
             ask.stream.warned = True
             ask.warning = BROKEN % layout.name

@@ -87,6 +87,7 @@ class Ask:
     legal: np.ndarray | None = None
     warning: str | None = None  # what the client should know, once the step is taken
     active: np.ndarray = field(init=False)  # lanes that kept the step, ``(L,)`` bool, once it is taken
+    outputs: tuple[np.ndarray, np.ndarray, np.ndarray] = field(init=False)  # logits, means, deviations; the same
 
 
 @dataclass(eq=False)

@@ -18,11 +18,14 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..errors import EnvironmentFailure, LDMError
 from .guarding import INTERRUPTS, undisturbed
 from .threads import fair_threads, own_threads
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext  # not on Windows
 
 logger = logging.getLogger(__name__)
 
@@ -174,13 +177,20 @@ class Worker:
         function: function of all tasks.
         quiet: suppress what it prints.
         threads: number of torch's threads; None for a fair share of the cores.
+        context: how it is started, if it is not spawned: by a fork server, say, which has no threads either.
     """
 
-    def __init__(self, function: Callable[..., object], quiet: bool, threads: int | None) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self._shared: Any = context.RawValue(_Shared, 0, math.inf, -1)
-        self._process = context.Process(target=_work, args=(function, theirs, self._shared, quiet, threads))
+    def __init__(
+        self,
+        function: Callable[..., object],
+        quiet: bool,
+        threads: int | None,
+        context: ForkServerContext | None = None,
+    ) -> None:
+        started = context or multiprocessing.get_context("spawn")
+        self.connection, theirs = started.Pipe()
+        self._shared: Any = started.RawValue(_Shared, 0, math.inf, -1)
+        self._process = started.Process(target=_work, args=(function, theirs, self._shared, quiet, threads))
         self._process.start()
         theirs.close()
         self.name, self.ended, self._begun, self._seen = "", False, math.inf, 0

@@ -35,6 +35,7 @@ COMMANDS = {
     "loading": ["--counts", "1", "3", "--repeats", "1"],
     "acting": [*RACE, "--ids", "CartPole-v1", "--steps", "20", "--without-compiler"],
     "importing": ["--gigabytes", "0.001"],
+    "demo": ["--visitors", "2", "--ids", "CartPole-v1", "--seconds", "0.3", "--start", "spawn"],
     "int8": ["--ids", "CartPole-v1", "--episodes", "1"],
     "serving": [
         *("--environment", "CartPole-v1", "--clients", "1", "3", "--rounds", "1", "--seconds", "0.1"),

@@ -299,6 +299,16 @@ def test_training_on_a_dataset_of_the_hub_is_training_on_its_folder(tmp_path, hu
     assert not any(name.startswith("checkpoint-") for name in pushed)
 
 
+def test_push_a_space(tmp_path, hub):
+    shutil.copytree(Path(__file__).parents[2] / "spaces/ldm", tmp_path / "space")
+    (tmp_path / "space/.secret").write_text("left here")
+    result = ldm(tmp_path, hub, "push", "space", "someone/plays")
+    assert result.returncode == 0, result.stderr
+    pushed = set(hub.repos["spaces", "someone/plays"])
+    assert {"app.py", "README.md", "requirements.txt", "ldm_hf/demo/page.py", "ldm_hf/demo/blind.json"} <= pushed
+    assert not any(name.endswith(".pyc") or ".secret" in name for name in pushed)
+
+
 def test_what_cannot_be_pushed_is_one_clear_error(tmp_path, hub):
     (tmp_path / "empty").mkdir()
     result = ldm(tmp_path, hub, "push", "empty", "someone/nothing")
