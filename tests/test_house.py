@@ -28,6 +28,7 @@ FLOORS = (  # whatever is in a line may be imported by the lines below it, and b
     {"agent", "training"},
     {"collection", "evaluation", "onnx"},
     {"hub", "suites", "offline", "improving", "serving"},
+    {"demo"},
     {"cli"},
 )
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
