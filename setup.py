@@ -79,6 +79,8 @@ extras = {
         "pytest-xdist>=3.6",
         "sybil>=10",
         "parameterized>=0.9",  # of transformers' own tests
+        "nbclient>=0.10",  # runs the notebooks, in a kernel of
+        "ipykernel>=6.29",
     ],
 }
 extras["all"] = sorted(
