@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -23,20 +24,44 @@ from .library_folders import additions, libraries
 from .specs import EnvironmentSpec, get_spec
 
 
+class _Silence:
+    """Where the process's output goes while any thread is in `quiet`.
+
+    Streams and filters are the whole process's: the first thread to come puts them aside, the last one to go puts them
+    back. If each did so, one would put back what another had put there, and the process would be silent for ever.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.threads, self.aside = threading.Lock(), 0, contextlib.ExitStack()
+
+    def enter(self) -> None:
+        with self.lock:
+            self.threads += 1
+            if self.threads == 1:
+                self.aside.enter_context(warnings.catch_warnings())
+                self.aside.enter_context(contextlib.redirect_stdout(io.StringIO()))
+                self.aside.enter_context(contextlib.redirect_stderr(io.StringIO()))
+                self.aside.callback(logging.root.setLevel, logging.root.level)
+                warnings.simplefilter("ignore")
+
+    def leave(self) -> None:
+        with self.lock:
+            self.threads -= 1
+            if self.threads == 0:
+                self.aside.close()
+
+
+_SILENCE = _Silence()
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Suppresses what libraries print and warn while they are imported, and undoes the warning filters they set."""
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        level = logging.root.level
-        try:
-            yield
-        finally:
-            logging.root.setLevel(level)
+    _SILENCE.enter()
+    try:
+        yield
+    finally:
+        _SILENCE.leave()
 
 
 @cache

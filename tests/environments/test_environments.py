@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 import textwrap
+import threading
 
 import gymnasium
 import numpy as np
@@ -273,3 +274,21 @@ def test_an_unknown_reference_tells_the_known_ones():
     for reference in ("cartpol", "no_such_module:Expert", "ldm_hf:NoSuchClass"):
         with pytest.raises(LDMError, match=rf"Cart: no reference policy '{reference}'.*module:Class.*value_iteration"):
             load_reference(EnvironmentSpec("Cart", "CartPole-v1", reference=reference), "nowhere")
+
+
+def test_threads_that_make_environments_leave_the_output_as_it_was():
+    streams, inside, gone = (sys.stdout, sys.stderr), threading.Event(), threading.Event()
+
+    def first():
+        with quiet():
+            inside.set()
+            gone.wait(10)
+
+    thread = threading.Thread(target=first)
+    with quiet():  # begins before the other, ends before it
+        thread.start()
+        assert inside.wait(10)
+    assert sys.stdout is not streams[0]
+    gone.set()
+    thread.join()
+    assert (sys.stdout, sys.stderr) == streams
