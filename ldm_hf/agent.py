@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from .demonstrations_ldm import Episodes, pieces, read_episodes, watch
 from .errors import ArgumentError, CheckpointError, NonFiniteError, SpaceMismatchError
 from .interfaces_ldm import by_agent, on_host, read_environment, read_flags, read_step
 from .layout_ldm import EnvironmentLayout, identity_of
@@ -222,12 +223,16 @@ class LDMAgent:
         Raises:
             ArgumentError: if there is no such lane.
         """
+        self.state.clear(self._pick(lanes))
+
+    def _pick(self, lanes: int | Sequence[int] | np.ndarray | None) -> np.ndarray:
+        """Which lanes are meant, ``(B,)`` bool."""
         mask = np.zeros(self.num_envs, bool)
         try:
             mask[slice(None) if lanes is None else lanes] = True
         except IndexError as error:
             raise ArgumentError(f"there are {self.num_envs} lanes, counted from 0, so none at {lanes!r}") from error
-        self.state.clear(mask)
+        return mask
 
     def save_state(self, path: str | Path) -> None:
         """Saves the history of all lanes, so that another process goes on where this one ends.
@@ -331,6 +336,34 @@ class LDMAgent:
                 raise SpaceMismatchError(f"{self.layout.name}: {members[lane]!r} is no action of {space}")
         positions = self.layout.actions.positions(stack(space, members), self.layout.name, len(members))
         self.state.positions = np.where(chosen[:, None], positions, self.state.positions)
+
+    def show(self, episodes: Episodes, lanes: int | Sequence[int] | np.ndarray | None = None) -> None:
+        """Shows episodes of somebody else: a reference, a log, a human.
+
+        The history then is that of an agent that has observed these steps and chosen these actions itself. Show them
+        before a stream begins or between its episodes, and call `act` with the observation alone next, as after
+        `env.reset`.
+
+        Args:
+            episodes: a stream of `open_dataset`, an episode, or several: mappings with ``observation``, ``action``,
+                ``reward``, and perhaps ``terminated`` and ``truncated``, ``T`` steps each, as arrays, as
+                `TrajectoryWriter` takes them, or as a row of a dataset has them.
+            lanes: lanes that take them in (indices or a bool mask); all by default.
+
+        Raises:
+            ArgumentError: if there is no episode or no such lane, or a part of an episode is missing or of another
+                length.
+            NonFiniteError: if a reward or an action is NaN or infinite.
+            SpaceMismatchError: if an episode is of other spaces; names the episode and the leaf. The history stays as
+                it is after each of these errors.
+        """
+        layout, chosen = self.layout, self._pick(lanes)
+        read = read_episodes(layout.observation_space, layout.action_space, episodes)
+        others = np.flatnonzero(~chosen)
+        kept = self.state.select(others)
+        for shown in pieces(read):
+            self._run.take_in(watch(layout, self.state, self.task_ids, shown), self.state.cache, chosen)
+        self.state.assign(others, kept)
 
     def predict(
         self,

@@ -74,17 +74,39 @@ class RingBufferLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writes one step ``(B, H, 1, d)`` and returns the whole buffers."""
-        if key_states.shape[2] != 1:
-            raise ValueError(
-                "a RingBufferCache takes one step at a time; give whole segments to the model without a cache"
-            )
+        """Writes one step ``(B, H, 1, d)`` and returns the whole buffers; for several, see `ahead`."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        if key_states.shape[2] > 1:
+            return self.ahead(key_states, value_states, self.keys, self.values)
         slots = self._lengths % self.window
         self.keys[self._rows, :, slots] = key_states[:, :, 0]
         self.values[self._rows, :, slots] = value_states[:, :, 0]
         return self.keys, self.values
+
+    def ahead(
+        self, new_keys: torch.Tensor, new_values: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The buffers ``(B, H, W, d)`` and behind them several steps ``(B, H, T, d)``, which `write` will write.
+
+        The first of these steps still attend to what the last ones will replace.
+        """
+        self._new = new_keys, new_values
+        return torch.cat([keys, new_keys], dim=2), torch.cat([values, new_values], dim=2)
+
+    def write(self, rows: torch.Tensor, lengths: torch.Tensor) -> None:
+        """Writes the newest of the steps that came last.
+
+        Args:
+            rows: rows of the buffers that take them in, ``(B,)``; negative for one that does not.
+            lengths: steps that each row has kept, ``(B,)``.
+        """
+        steps, taken = self._new[0].shape[2], rows >= 0
+        newest = torch.arange(max(steps - self.window, 0), steps, device=rows.device)
+        slots = (lengths[taken][:, None] + newest) % self.window
+        for buffer, new in zip((self.keys, self.values), self._new, strict=True):
+            buffer[rows[taken][:, None], :, slots] = new[taken][:, :, newest].transpose(1, 2)
+        del self._new
 
     def rebase(self, shift: torch.Tensor, rotary: nn.Module | None) -> None:
         """Turns every key back by a number of positions, ``(B,)``, and moves it to the slot of its new position."""
@@ -255,45 +277,67 @@ class RingBufferCache(Cache):
         """Steps that each lane of the step about to be written has kept, ``(B,)``."""
         return self.lengths
 
-    @property
-    def position_ids(self) -> torch.Tensor:
-        """Positions ``(B, 1)`` of the step about to be written."""
-        return self.current[:, None]
+    def position_ids(self, steps: int = 1) -> torch.Tensor:
+        """Positions ``(B, T)`` of the ``T`` steps about to be written."""
+        first = self.current[:, None]
+        return first if steps == 1 else first + torch.arange(steps, device=self.lengths.device)
 
     @property
     def windows(self) -> list[int]:
         """Length of the buffer of each layer that attends."""
         return [layer.window for layer in self._attending]
 
-    def attention_mask(self, dtype: torch.dtype, window: int | None = None) -> torch.Tensor:
-        """Additive mask ``(B, 1, 1, W)``: a lane sees the slots written since its start and that of the next step.
+    def attention_mask(self, dtype: torch.dtype, steps: int = 1, window: int | None = None) -> torch.Tensor:
+        """Additive mask ``(B, 1, T, W)``, or ``(B, 1, T, W + T)`` of several steps, see `RingBufferLayer.ahead`.
+
+        A lane sees the slots written since its start that are in the window, and the steps up to its own.
 
         Args:
             dtype: dtype of the model.
+            steps: number of steps about to be written, T.
             window: window of the layer, W; the longest by default.
         """
-        seen = torch.arange(window or self.window, device=self.lengths.device) <= self.current[:, None]
-        mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
-        return mask[:, None, None]
+        window, device = window or self.window, self.lengths.device
+        slots = torch.arange(window, device=device)
+        if steps == 1:
+            seen = (slots <= self.current[:, None])[:, None]
+        else:
+            queries, keys = self.position_ids(steps)[:, :, None], self.position_ids(steps)[:, None]
+            last = self.current[:, None] - 1
+            written = last - (last - slots) % window  # position of what each slot holds
+            keys = torch.cat([written[:, None], keys], dim=2)
+            seen = (keys >= 0) & (keys <= queries) & (keys > queries - window)
+        mask = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill(~seen, torch.finfo(dtype).min)
+        return mask[:, None]
 
-    def advance(self, active: torch.Tensor | None) -> None:
-        """Moves on after a step.
+    def advance(self, active: torch.Tensor | None, steps: int = 1) -> None:
+        """Moves on after steps.
 
         Args:
-            active: lanes that keep the step just written, ``(B,)`` bool; the others forget it. None: all keep it.
+            active: lanes that keep the steps just taken, ``(B,)`` bool; the others forget them. None: all keep them.
+            steps: number of steps.
         """
         for layer in self._recurrent:
             layer.keep(active)
-        self.lengths += 1 if active is None else active.to(self.lengths)
+        self._write(active, steps)
+        self.lengths += steps if active is None else steps * active.to(self.lengths)
 
-    def count(self, rotary: nn.Module | None) -> None:
+    def _write(self, active: torch.Tensor | None, steps: int) -> None:
+        """Writes several steps, which `RingBufferLayer.update` leaves to it."""
+        if steps > 1:
+            rows = self.rows if active is None else self.rows.masked_fill(~active, -1)
+            for layer in self._attending:
+                layer.write(rows, self.current)
+
+    def count(self, rotary: nn.Module | None, steps: int = 1) -> None:
         """Counts the steps and re-bases positions from time to time: the part of `advance` that cannot be compiled.
 
         Args:
             rotary: the backbone's rotary embedding, None if no layer attends.
+            steps: number of steps.
         """
-        self._steps += 1
-        if self._steps % REBASE_INTERVAL == 0:
+        self._steps += steps
+        if self._steps % REBASE_INTERVAL < steps:
             self._rebase(rotary)
 
     def _rebase(self, rotary: nn.Module | None) -> None:

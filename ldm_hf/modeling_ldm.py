@@ -323,18 +323,21 @@ class LDMModel(LDMPreTrainedModel):
             masks = backbone_masks(self.config, make)
             outputs = self.backbone(inputs_embeds=embeds, use_cache=False, **masks, **kwargs)
             return outputs
+        steps = embeds.shape[1]
+        if steps > 1 and cache.is_recurrent:
+            raise ValueError("layers without attention take one step at a time from a cache")
         outputs = self.backbone(
             inputs_embeds=embeds,
-            **backbone_masks(self.config, functools.partial(cache.attention_mask, embeds.dtype)),
-            position_ids=cache.position_ids,
+            **backbone_masks(self.config, functools.partial(cache.attention_mask, embeds.dtype, steps)),
+            position_ids=cache.position_ids(steps),
             cache=cache,
             use_cache=True,
             **kwargs,
         )
-        cache.advance(active)
+        cache.advance(active, steps)
         # `CompiledModel` calls `cache.count` itself; a Python counter here would split the graph.
         if not torch.compiler.is_compiling():
-            cache.count(getattr(self.backbone, "rotary_emb", None))
+            cache.count(getattr(self.backbone, "rotary_emb", None), steps)
         return outputs
 
 
@@ -426,8 +429,8 @@ class LDMForActionPrediction(LDMPreTrainedModel):
             pixel_rows: row of the batch that an image belongs to, ``(P,)``.
             pixel_slots: key of the image's place in the observation, ``(P,)``.
             return_dict: False returns a tuple.
-            **kwargs: in a roll-out, where ``T`` is 1: ``cache`` (``use_cache=True`` to begin) and ``active``, the
-                lanes whose history takes in this step, ``(B,)`` bool; arguments such as ``output_hidden_states``.
+            **kwargs: in a roll-out: ``cache`` (``use_cache=True`` to begin) and ``active``, the lanes whose history
+                takes in these steps, ``(B,)`` bool; arguments such as ``output_hidden_states``.
         """
         numbers = (numeric, raw_numeric, categorical, action_numeric, task)
         pictures = (grid, grid_rows, grid_slots, pixels, pixel_rows, pixel_slots)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,18 @@ from .statistics_ldm import to_lists
 
 # where a file of a repo comes from, as `from_pretrained` takes it
 PLACE = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+
+
+OVER_TIME = {
+    "feedback",
+    "numeric",
+    "raw_numeric",
+    "categorical",
+    "action_numeric",
+    "grid",
+    "pixels",
+}  # inputs (., T, ...)
+ELEMENTS = {"element_rows", "element_ids", "element_sizes"}  # inputs of the action head
 
 
 class NoTokenizer:
@@ -316,6 +328,27 @@ class ModelStep:
             for tensor in found
         )
         return logits, means, deviations
+
+    @torch.inference_mode()
+    def take_in(self, steps: Sequence[EncodedSteps], cache: RingBufferCache, active: np.ndarray) -> None:
+        """Takes steps of ``B`` lanes into the history, by one forward pass where the backbone can.
+
+        Args:
+            steps: each step of all lanes, one after another.
+            cache: the history.
+            active: lanes that keep the steps, ``(B,)`` bool.
+        """
+        model = getattr(self.model, "get_base_model", lambda: self.model)().model  # no action is chosen
+        inputs = [dict(self.processor(step)) for step in steps]
+        if not cache.is_recurrent:
+            inputs = [
+                {name: torch.cat([one[name] for one in inputs], 1) for name in OVER_TIME & inputs[0].keys()}
+                | {name: value for name, value in inputs[0].items() if name not in OVER_TIME}
+            ]
+        keeps = torch.from_numpy(active).to(self.model.device)
+        for one in inputs:
+            tensors = {name: value.to(self.model.device) for name, value in one.items() if name not in ELEMENTS}
+            model(**tensors, cache=cache, active=keeps)
 
 
 def _pad(arrays: list[np.ndarray], shape: tuple[int, ...]) -> torch.Tensor | None:

@@ -63,6 +63,25 @@ class Toy(gymnasium.Env):
         return steps | {"observation": stack(OBSERVATION, self.observations), "action": actions, "label": actions}
 
 
+def episodes(count, seed=0):
+    """Episodes of random actions in the toy environment, as the trajectory writer takes them."""
+    env, found = Toy(), []
+    ACTION.seed(seed)
+    for _ in range(count):
+        env.reset()
+        start, over = len(env.actions), False
+        while not over:
+            over = any(env.step(ACTION.sample())[2:4])
+        found.append(
+            {"observation": stack(OBSERVATION, env.observations[start:]), "action": stack(ACTION, env.actions[start:])}
+        )
+        columns = (np.array(column) for column in zip(*env.feedback[start:], strict=True))
+        found[-1] |= dict(zip(("reward", "terminated", "truncated"), columns, strict=True)) | {
+            "label": found[-1]["action"]
+        }
+    return found
+
+
 class Fixed(gymnasium.Env):
     """Returns the same observation and info for ever."""
 

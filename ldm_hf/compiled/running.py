@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,11 @@ class OnnxStep:
         logits, means, deviations, *history = self._session.run(self._outputs, feed)
         cache.arrays = dict(zip(("lengths", *self._shapes), history, strict=True))
         return logits.swapaxes(0, 1), means.T, deviations.T
+
+    def take_in(self, steps: Sequence[EncodedSteps], cache: OnnxCache, active: np.ndarray) -> None:
+        """Takes steps of ``B`` lanes into the history; arguments as for `ModelStep.take_in`."""
+        for step in steps:
+            self(step, cache, active)
 
 
 def arrays_of(encoded: EncodedSteps) -> dict[str, np.ndarray]:

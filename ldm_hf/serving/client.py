@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from ..agent import EnvironmentOrSpaces
+from ..demonstrations_ldm import Episodes, read_episodes
 from ..errors import ArgumentError, ServerError
 from ..interfaces_ldm import by_agent, on_host, read_environment, read_flags, read_step
 from ..spaces import Action, Info, Member, Observation, flatten, is_batch, leaves, space_to_json, unflatten
@@ -167,7 +168,7 @@ class RemoteAgent:
         reply = self._ask("act", **message, deterministic=self.deterministic, temperature=self.temperature)
         return self._action(reply)
 
-    def show(
+    def watch(
         self,
         observation: Observation,
         action: Action,
@@ -176,7 +177,7 @@ class RemoteAgent:
         truncated: bool | np.ndarray | None = None,
         info: Info | Sequence[Info | None] | None = None,
     ) -> Action:
-        """Shows a step that somebody else decides; the history takes it in as if the agent had acted so.
+        """Watches a step that somebody else decides; the history takes it in as if the agent had acted so.
 
         Args:
             observation: as for `act`, like the rest.
@@ -195,8 +196,21 @@ class RemoteAgent:
         """
         message = self._step(observation, reward, terminated, truncated, info)
         if self.interface.agents or message is None:
-            raise ArgumentError("show() takes the action of one environment or a vector of them")
-        return self._action(self._ask("show", **message, action=action))
+            raise ArgumentError("watch() takes the action of one environment or a vector of them")
+        return self._action(self._ask("watch", **message, action=action))
+
+    def show(self, episodes: Episodes, lanes: int | Sequence[int] | np.ndarray | None = None) -> None:
+        """Shows episodes of somebody else, as `LDMAgent.show` does, with the same arguments and errors.
+
+        Each is sent as one message.
+
+        Raises:
+            ServerError: if the connection is lost, or an episode is larger than the server takes.
+        """
+        interface, some = self.interface, None if lanes is None else np.asarray(lanes)
+        for shown in read_episodes(interface.observation_space, interface.action_space, episodes):
+            del shown["start"]  # follows from the flags
+            self._ask("show", episodes=[shown], lanes=some)
 
     def _step(self, *step: Any) -> dict[str, Any] | None:
         """The message of a step; None where no lane takes part."""

@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from ..agent import BROKEN, DAMAGED
 from ..compiled.running import example
+from ..demonstrations_ldm import Shown, watch
 from ..errors import ArgumentError, CheckpointError, LDMError, NonFiniteError, ServerError, UnsupportedSpaceError
 from ..interfaces_ldm import Interface
 from ..layout_ldm import EnvironmentLayout, identity_of
@@ -47,7 +48,8 @@ class Engine:
     ) -> None:
         processor.check_model(model.config)
         self.model, self.processor, self.max_elements = model.eval(), processor, elements
-        self.digest = ModelStep(model, processor).digest()
+        self._step = ModelStep(model, processor)
+        self.digest = self._step.digest()
         self.cache = SlotCache.from_config(model.config, lanes, model.device)
         self.streams = 0  # that are open
         self._rooms: dict[tuple[str, int], Room] = {}
@@ -199,6 +201,17 @@ class Engine:
             return
         for step, (logits, means, deviations) in zip(passes, outputs, strict=True):
             _choose(step, logits, means, deviations, found)
+
+    def show(self, stream: Stream, shown: Shown, lanes: Any = None) -> None:
+        """Takes steps of somebody else into the history of some of a stream's lanes, as `LDMAgent.show` does."""
+        chosen, state = stream.pick(lanes), stream.room.state.select(stream.seats)
+        steps = watch(stream.room.layout, state, stream.task, shown)
+        together = 1 if self.cache.is_recurrent else len(steps)
+        for start in range(0, len(steps), together):
+            self.cache.choose(stream.slots)
+            self._step.take_in(steps[start : start + together], self.cache, chosen)
+        rows = np.flatnonzero(chosen)
+        stream.room.state.assign(stream.seats[rows], state.select(rows))
 
     @torch.inference_mode()
     def _forward(self, passes: list[Pass]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:

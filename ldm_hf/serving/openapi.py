@@ -26,6 +26,11 @@ _STEP: Json = {
     "present": _FLAG,
     "episode_start": {"description": "given in the place of reward and flags: act without rewards"},
 }
+_EPISODES: Json = {
+    "type": "array",
+    "items": {"type": "object"},
+    "description": "observation, action, reward, and perhaps terminated and truncated: T steps each, as nested lists",
+}
 _OPEN: Json = {
     "environment": {"type": "string", "description": "an environment that the model knows"},
     "observation_space": _SPACE,
@@ -39,6 +44,11 @@ _OPEN: Json = {
 METHODS: dict[str, tuple[str, Json, list[str]]] = {
     "act": ("Chooses the next action.", _STEP | _SETTINGS, ["observation"]),
     "show": (
+        "Takes in whole episodes of somebody else.",
+        {"episodes": _EPISODES, "lanes": _LANES},
+        ["episodes"],
+    ),
+    "watch": (
         "Takes in a step that somebody else decides; says what the model would do.",
         _STEP | {"action": _ACTION},
         ["observation", "action"],

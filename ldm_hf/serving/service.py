@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from .. import __version__
+from ..demonstrations_ldm import pieces, read_episodes
 from ..errors import ArgumentError, LDMError, ServerError
 from ..interfaces_ldm import Interface, read_flags
 from ..layout_ldm import EnvironmentLayout
@@ -70,6 +71,7 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self._methods: dict[str, Callable[[Stream, Message], Awaitable[Message]]] = {
             "act": self._act,
+            "watch": self._watch,
             "show": self._show,
             "executed": self._executed,
             "clear": self._clear,
@@ -237,14 +239,26 @@ class Service:
         self.metrics.latency.observe(self._loop.time() - started)
         return reply
 
-    async def _show(self, stream: Stream, message: Message) -> Message:
+    async def _watch(self, stream: Stream, message: Message) -> Message:
         """A step that somebody else has decided: the history takes it in, and the model's own proposal is told."""
         if "action" not in message:
-            raise ArgumentError("show takes the action that was done (action), beside the observation")
+            raise ArgumentError("watch takes the action that was done (action), beside the observation")
         stream.room.read_action(stream, message["action"])  # before the history takes in the step
         reply = await self._act(stream, message)
         await self.batcher.call(stream.room.executed, stream, message["action"])
         return reply
+
+    async def _show(self, stream: Stream, message: Message) -> Message:
+        """Whole episodes of somebody else, which the history takes in."""
+        if "episodes" not in message:
+            raise ArgumentError("show takes whole episodes (episodes); watch takes one step")
+        layout, lanes = stream.room.layout, message.get("lanes")
+        stream.pick(lanes)  # before the history takes in anything
+        spaces = layout.observation_space, layout.action_space
+        read = await asyncio.to_thread(read_episodes, *spaces, message["episodes"])
+        for shown in pieces(read):  # others get their turn in between
+            await self.batcher.call(self.engine.show, stream, shown, lanes)
+        return {"steps": sum(len(shown["reward"]) for shown in read)}
 
     async def _executed(self, stream: Stream, message: Message) -> Message:
         if "action" not in message:

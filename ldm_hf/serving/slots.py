@@ -36,10 +36,12 @@ class SlotLayer(RingBufferLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writes one step ``(B, H, 1, d)`` of the chosen rows and returns their buffers."""
+        """Writes one step ``(B, H, 1, d)`` of the chosen rows and returns their buffers; for several, see `ahead`."""
         cache = self._cache
         if not self.is_initialized:
             self.lazy_initialization(key_states[:1], value_states[:1])
+        if key_states.shape[2] > 1:
+            return self.ahead(key_states, value_states, cache.pick(self.keys), cache.pick(self.values))
         places = cache.current % self.window
         self.keys[cache.rows, :, places] = key_states[:, :, 0]
         self.values[cache.rows, :, places] = value_states[:, :, 0]
@@ -105,10 +107,11 @@ class SlotCache(RingBufferCache):
     def current(self) -> torch.Tensor:
         return self._current
 
-    def advance(self, active: torch.Tensor | None) -> None:
+    def advance(self, active: torch.Tensor | None, steps: int = 1) -> None:
         for layer in self._recurrent:
             layer.keep(active)
-        self.lengths[self.rows] = self._current + (1 if active is None else active.to(self.lengths))
+        self._write(active, steps)
+        self.lengths[self.rows] = self._current + steps * (1 if active is None else active.to(self.lengths))
 
     def take_back(self) -> None:
         """Forgets the step that was to be taken, after a failure."""

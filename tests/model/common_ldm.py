@@ -16,7 +16,6 @@ from tests.model.test_model import rich_batch
 torch.set_num_threads(1)
 MODEL_MAPPING_NAMES["ldm"] = "LDMModel"  # has no loss; known by name, as that of every model of transformers
 CANNOT = {
-    "test_bc_cache_name_forward": "a roll-out's cache takes one step at a time, the test gives it a whole segment",
     "test_model_input_names": "LDMProcessor takes no text, images, videos or audio",
     "test_flat_kwarg_applied_when_modality_dict_lacks_it": "LDMProcessor takes no text, images, videos or audio",
     "test_call_arguments_default_none": "LDMProcessor makes tensors of PyTorch if not told otherwise",

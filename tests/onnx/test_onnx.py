@@ -29,7 +29,7 @@ from ldm_hf.spaces import stack, unstack
 
 from ..agent.test_state import check_goes_on
 from ..conftest import TINY
-from ..toys import ACTION, NEXT_STEP, OBSERVATION, STATISTICS, Toy, assert_same_actions, play, toys
+from ..toys import ACTION, NEXT_STEP, OBSERVATION, STATISTICS, Toy, assert_same_actions, episodes, play, toys
 
 pytest.importorskip("onnxscript")
 onnx = pytest.importorskip("onnx")
@@ -146,6 +146,18 @@ def test_it_samples_and_predicts_as_the_model(knowing_both, toy):
             action, states[agent] = agent.predict(observation, states[agent], np.array([number == 3]), True)
             actions.append([action])
         assert_same_actions(*actions)
+
+
+def test_it_is_shown_what_others_did(knowing_both, toy):
+    agents = (
+        LDMAgent(*knowing_both, (OBSERVATION, ACTION), environment="Toy-v0"),
+        OnnxAgent.from_pretrained(toy),
+    )
+    for agent in agents:
+        agent.show(episodes(8))
+    OBSERVATION.seed(0)
+    observation = OBSERVATION.sample()
+    assert_same_actions(*([agent.act(observation) for _ in range(4)] for agent in agents))
 
 
 def test_another_agent_goes_on(knowing_both, toy, tmp_path):

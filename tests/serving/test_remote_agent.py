@@ -21,7 +21,7 @@ from ldm_hf.errors import (
 )
 from ldm_hf.serving.limits import Limits
 
-from ..toys import ACTION, NEXT_STEP, OBSERVATION, SAME_STEP, Toy
+from ..toys import ACTION, NEXT_STEP, OBSERVATION, SAME_STEP, Toy, episodes
 from .live import serving
 from .test_engine import assert_same, play
 
@@ -120,14 +120,14 @@ def test_legal_actions_of_any_form(server):
     remote.close()
 
 
-def test_what_was_done_instead_and_what_was_shown(server):
+def test_what_was_done_instead_and_what_was_watched(server):
     remote, local = pair(server, (OBSERVATION, ACTION))
     done = {"choice": 3, "force": np.array([0.5, -0.5], np.float32)}
     with pytest.raises(ArgumentError, match="act"):
         remote.executed(done)
     for number, step in enumerate(play(OBSERVATION, 12, 4)):
         if number % 3 == 2:
-            proposed = remote.show(step[0], done, *step[1:])
+            proposed = remote.watch(step[0], done, *step[1:])
             assert_same(ACTION, local.act(*step), proposed)
             local.executed(done)
             continue
@@ -141,6 +141,20 @@ def test_what_was_done_instead_and_what_was_shown(server):
     remote.reset()
     local.reset()
     assert_same(ACTION, local.act(*step[:1]), remote.act(*step[:1]))
+    remote.close()
+
+
+@pytest.mark.parametrize("lanes", [None, 2])
+def test_episodes_are_shown(server, lanes):
+    remote, local = pair(server, (OBSERVATION, ACTION), num_envs=lanes)
+    for agent in (remote, local):
+        agent.show(episodes(8), None if lanes is None else [1])
+    (observation,) = next(play(OBSERVATION, 1, 4, lanes))
+    assert_same(ACTION, local.act(observation), remote.act(observation))
+    with pytest.raises(ArgumentError, match="no observation"):
+        remote.show({"reward": [1.0]})
+    with pytest.raises(ArgumentError, match="lane"):
+        remote.show(episodes(1), [7])
     remote.close()
 
 

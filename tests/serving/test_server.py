@@ -104,7 +104,7 @@ def test_all_methods_over_http(server, parts):
     for number, step in enumerate(play(PAIR[0], 8, 1)):
         body = dict(zip(("observation", "reward", "terminated", "truncated"), step, strict=False))
         body = {name: np.asarray(value).tolist() for name, value in body.items()}
-        method = "show" if number == 3 else "act"
+        method = "watch" if number == 3 else "act"
         status, found = server.request("POST", f"{path}/{method}", body | ({"action": done} if number == 3 else {}))
         assert status == 200
         np.testing.assert_allclose(found["action"], local.act(*step), atol=1e-4)

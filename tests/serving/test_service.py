@@ -12,7 +12,7 @@ from ldm_hf.errors import ArgumentError, LDMError
 from ldm_hf.serving.engine import Engine
 from ldm_hf.serving.limits import Limits
 from ldm_hf.serving.service import Service, Session
-from ldm_hf.spaces import space_to_json
+from ldm_hf.spaces import space_to_json, stack
 
 from ..toys import ACTION, OBSERVATION
 from .test_protocol import VALUES
@@ -24,7 +24,17 @@ PAIRS = (
 )
 FIELDS = (
     *("observation", "reward", "terminated", "truncated", "info", "present", "episode_start", "action", "lanes"),
-    *("deterministic", "temperature", "state", "prompt", "environment", "observation_space", "task", "seed"),
+    *(
+        "deterministic",
+        "temperature",
+        "state",
+        "prompt",
+        "episodes",
+        "environment",
+        "observation_space",
+        "task",
+        "seed",
+    ),
     "autoreset",
 )
 
@@ -38,7 +48,14 @@ def good(pair):
     observation, action = ({"observation": pair[0].sample()}, {"action": pair[1].sample()})
     feedback = {"reward": 1.0, "terminated": False, "truncated": False}
     needed = {"open": opening(pair), "act": observation | feedback, "infer": observation, "executed": action}
-    return needed | {"show": observation | action, "clear": {}, "reset": {}, "save": {}, "restore": {"state": b"x"}}
+    parts = {
+        role: stack(space, [step[role]])
+        for space, step in zip(pair, (observation, action), strict=True)
+        for role in step
+    }
+    episode = parts | {"reward": [1.0]}
+    needed |= {"watch": observation | action, "show": {"episodes": [episode]}}
+    return needed | {"clear": {}, "reset": {}, "save": {}, "restore": {"state": b"x"}}
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +82,9 @@ def test_any_field_of_any_method_may_be_anything(service, loop, data):
     messages = good(pair)
     method = data.draw(st.sampled_from(sorted(messages)))
     wrong = data.draw(st.dictionaries(st.sampled_from(FIELDS), VALUES, min_size=1, max_size=2))
+    if method == "show":
+        messages[method]["episodes"][0] |= wrong
+        wrong = data.draw(st.sampled_from([wrong, {}]))
 
     async def ask():
         session = Session("a client")
@@ -100,6 +120,6 @@ def test_a_mistake_of_ours_is_the_matter_of_one_client(service, loop, monkeypatc
 
 
 def test_methods_are_told(service, loop):
-    for method, told in (("fly", "there are open, act, show"), ("act", "call open")):
+    for method, told in (("fly", "there are open, act, watch, show"), ("act", "call open")):
         with pytest.raises(ArgumentError, match=told):
             loop.run_until_complete(service.ask(Session("a client"), method, {}))
