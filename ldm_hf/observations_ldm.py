@@ -33,7 +33,7 @@ MAX_SYMBOLS = 2**20  # of a grid: beyond, the embedded tiles of one step take gi
 CLIP = 10.0  # standardised values beyond ten standard deviations carry no more information
 
 
-def _spatial(shape: tuple[int, ...]) -> tuple[int, ...]:
+def spatial_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The axes (height, width) of an array of rank 2 to 4; the remaining axes are channels or stacked frames."""
     if len(shape) == 2:
         return (0, 1)
@@ -41,7 +41,7 @@ def _spatial(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _is_image(space: spaces.Box) -> bool:
-    if not 2 <= len(space.shape) <= 4 or min(space.shape[axis] for axis in _spatial(space.shape)) < MIN_PIXELS:
+    if not 2 <= len(space.shape) <= 4 or min(space.shape[axis] for axis in spatial_axes(space.shape)) < MIN_PIXELS:
         return False
     if 0 in space.shape:  # no channels
         return False
@@ -166,7 +166,7 @@ class _GridLeaf:
         else:
             self.low = np.asarray(getattr(space, "start", 0)).astype(np.int64)
             values = int(np.max(space.nvec)) if isinstance(space, spaces.MultiDiscrete) else 2
-        self.axes = _spatial(shape) if len(shape) > 1 else None
+        self.axes = spatial_axes(shape) if len(shape) > 1 else None
         # an array of rank 1 fills rows as long as a tile
         height, width = (shape[axis] for axis in self.axes) if self.axes else (-(-shape[0] // self.tile), self.tile)
         self.area = (height, width)
@@ -203,7 +203,7 @@ class _PixelLeaf:
     def __init__(self, leaf: Leaf, limits: ObservationLimits) -> None:
         space, self.path, self.size = leaf.space, leaf.path, limits.image_size
         assert isinstance(space, spaces.Box)
-        self.axes = _spatial(space.shape)
+        self.axes = spatial_axes(space.shape)
         self.low, self.high = float(space.low.min()), float(space.high.max())
         self.uint8 = space.dtype == np.uint8
         channels = math.prod(space.shape) // math.prod(space.shape[axis] for axis in self.axes)

@@ -49,6 +49,9 @@ class TrainingRun:
     max_grad_norm: float = option(1.0, "norm to which gradients are clipped")
     seed: int = option(0, "random seed of the data order and of new weights")
     unknown_statistics: float = option(0.3, "share of segments standardised without stored statistics")
+    disguised_share: float = option(
+        0.0, "share of segments whose actions, coordinates, symbols and letters are exchanged, so that history counts"
+    )
     hide_previous_actions: float = option(0.0, "share of segments whose previous actions are hidden")
     ema_decay: float = option(
         0.0, "decay of the exponential moving average of the weights that is saved; 0: save the last weights"

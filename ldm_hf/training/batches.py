@@ -9,14 +9,17 @@ from torch.utils.data import Dataset
 from transformers import BatchFeature
 
 from ..configuration_ldm import LDMConfig
-from ..layout_ldm import EncodedSteps
+from ..environments.disguises import PairDisguise
+from ..layout_ldm import EncodedSteps, EnvironmentLayout
 from ..processing_ldm import LDMProcessor
+from ..spaces import Steps
 from ..trajectories import WindowSampler
 from ..trajectories.streams import Stream
 
 # These make random numbers independent of those of the sampler, and of one another.
 ENCODING = 1 << 32
 HIDING = 2 << 32
+DISGUISE = 3 << 32
 
 
 class SegmentDataset(Dataset[BatchFeature]):
@@ -25,7 +28,8 @@ class SegmentDataset(Dataset[BatchFeature]):
     A segment is cut anywhere in a stream, so that a model also sees the middle of episodes with little history. Some
     segments are encoded as an agent would have to under less favourable circumstances: without the environment's
     statistics, without a task text, without rewards. In others, previous actions are hidden: where a reference goes on
-    with what it did, a model would otherwise learn to copy its last action, and never recover from a mistake.
+    with what it did, a model would otherwise learn to copy its last action, and never recover from a mistake. Some
+    are disguised (`environments.disguises`), each in its own way, so that only their history tells what an action does.
 
     Args:
         trajectories: trajectories by environment.
@@ -37,6 +41,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         no_reward: share of segments without rewards.
         max_past: maximal number of steps before a segment that the statistics of its stream so far come from.
         no_action: share of segments without previous actions.
+        disguised: share of segments that are disguised.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         no_reward: float = 0.05,
         max_past: int = 4096,
         no_action: float = 0.0,
+        disguised: float = 0.0,
     ) -> None:
         self.trajectories = trajectories
         self.processor = processor
@@ -60,6 +66,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         self.no_reward = no_reward
         self.max_past = max_past
         self.no_action = no_action
+        self.disguised = disguised
 
     def __len__(self) -> int:
         return self.num_batches
@@ -69,17 +76,28 @@ class SegmentDataset(Dataset[BatchFeature]):
             raise IndexError(step)
         numbers = self.sampler.numbers(step)
         # four random numbers advance the generator's counter by one, so that they depend on the segment's number only
-        encoding, hiding = (
-            np.random.Generator(np.random.Philox(key=self.sampler.seed | use << 64, counter=numbers.start))
-            for use in (ENCODING, HIDING)
+        encoding, hiding, disguise = (
+            np.random.Generator(np.random.Philox(key=self.sampler.seed | use << 64, counter=numbers.start)).random(
+                (len(numbers), 4)
+            )
+            for use in (ENCODING, HIDING, DISGUISE)
         )
-        chances = np.concatenate([encoding.random((len(numbers), 4)), hiding.random((len(numbers), 4))[:, :1]], axis=1)
+        chances = np.concatenate([encoding, hiding[:, :1], disguise[:, :2]], axis=1)
         return self.processor(
             [self.encode(*self.sampler.window(number), *row) for number, row in zip(numbers, chances, strict=True)]
         )
 
     def encode(
-        self, name: str, start: int, statistics: float, task: float, reward: float, past: float, action: float = 1.0
+        self,
+        name: str,
+        start: int,
+        statistics: float,
+        task: float,
+        reward: float,
+        past: float,
+        action: float = 1.0,
+        disguise: float = 1.0,
+        kind: float = 0.0,
     ) -> EncodedSteps:
         """Encodes one segment.
 
@@ -92,13 +110,18 @@ class SegmentDataset(Dataset[BatchFeature]):
             reward: chance in [0, 1); below ``no_reward``, rewards are hidden.
             past: number of steps that these statistics reach back, as its logarithm to base ``max_past``, in [0, 1).
             action: chance in [0, 1); below ``no_action``, previous actions are hidden.
+            disguise: chance in [0, 1); below ``disguised``, the segment is disguised.
+            kind: which disguise it is, in [0, 1).
         """
         stream = self.trajectories[name]
         known_statistics = statistics >= self.unknown_statistics
         # Log-uniform: as many streams that have just begun as ones of tens, hundreds and thousands of steps.
         before = min(start, 1 if known_statistics else int(self.max_past**past) - 1)
         steps = stream.slice(start - before, min(start + self.sampler.segment, stream.num_steps))
-        return self.processor.layout(name).encode_segment(
+        layout = self.processor.layout(name)
+        if disguise < self.disguised:
+            layout, steps = self._disguised(layout, steps, int(kind * 2**53))
+        return layout.encode_segment(
             steps,
             past=before,
             known_statistics=known_statistics,
@@ -106,6 +129,14 @@ class SegmentDataset(Dataset[BatchFeature]):
             with_reward=reward >= self.no_reward,
             with_action=action >= self.no_action,
         )
+
+    def _disguised(self, layout: EnvironmentLayout, steps: Steps, seed: int) -> tuple[EnvironmentLayout, Steps]:
+        """Layout and steps of an environment in the disguise of a seed."""
+        disguise = PairDisguise(layout.observation_space, layout.action_space, seed, roles=None)
+        known = self.processor.environments[layout.name]
+        statistics = disguise.statistics(known["statistics"])
+        disguised = EnvironmentLayout(layout.sizes, *disguise.spaces, layout.name, statistics, known["task"])
+        return disguised, disguise.steps(steps)
 
     def environments(self, step: int) -> list[str]:
         """Names of the environments in the rows of batch ``step``."""

@@ -9,7 +9,9 @@ import torch
 from accelerate import Accelerator
 
 from ldm_hf.configuration_ldm import NO_LABEL
+from ldm_hf.environments.disguises import PairDisguise
 from ldm_hf.errors import ArgumentError, CheckpointError, LDMError, NonFiniteError
+from ldm_hf.layout_ldm import EnvironmentLayout
 from ldm_hf.spaces import space_to_json
 from ldm_hf.training import (
     EarlyStopping,
@@ -130,6 +132,36 @@ def test_some_segments_have_no_previous_actions_and_are_else_the_same(make_datas
     observed = choices.observation.categorical.shape[1]
     assert not choices.categorical[:, observed:].any() and known.categorical[:, observed:].any()
     assert np.array_equal(choices.labels, known.labels) and np.array_equal(choices.feedback, known.feedback)
+
+
+def test_some_segments_are_disguised_and_the_others_the_same(make_dataset):
+    plain, some, again = make_dataset(), make_dataset(disguised=0.5), make_dataset(disguised=0.5)
+    changed = []
+    for step in reversed(range(8)):
+        assert same(some[step], again[step])
+        names = ("signature", "numeric", "categorical", "action_numeric")
+        rows = torch.stack([(plain[step][name] != some[step][name]).flatten(1).any(1) for name in names])
+        changed += rows.any(0).tolist()
+        assert torch.equal(plain[step]["feedback"], some[step]["feedback"])
+    assert 0.2 < np.mean(changed) < 0.8
+
+
+@pytest.mark.parametrize("statistics", [0.0, 1.0])
+def test_a_disguised_segment_is_what_an_agent_in_disguise_would_see(make_dataset, statistics):
+    """Of the disguised environment's own spaces and statistics, label and all."""
+    dataset = make_dataset(disguised=1.0)
+    stream, layout = dataset.trajectories["Arm-v0"], dataset.processor.layout("Arm-v0")
+    found = dataset.encode("Arm-v0", 10, statistics, 1, 1, 0, disguise=0.0, kind=0.3)
+    disguise = PairDisguise(stream.observation_space, stream.action_space, int(0.3 * 2**53), None)
+    steps = disguise.steps(stream.slice(9, 10 + SEGMENT))
+    spaces, task = disguise.spaces, dataset.processor.environments["Arm-v0"]["task"]
+    own = EnvironmentLayout(layout.sizes, *spaces, "Arm-v0", disguise.statistics(stream.statistics()), task)
+    expected = own.encode_segment(steps, past=1, known_statistics=bool(statistics))
+    if statistics:
+        np.testing.assert_allclose(found.observation.numeric, expected.observation.numeric, rtol=1e-5)
+    assert np.array_equal(found.layout.signature, own.signature)
+    assert np.array_equal(found.labels, expected.labels)
+    assert np.array_equal(found.action_numeric, expected.action_numeric)
 
 
 def test_statistics_of_a_stream_come_from_before_its_segment(make_dataset):
