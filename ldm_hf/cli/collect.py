@@ -59,6 +59,14 @@ def collect_command(
             min=0, max=1, help="With --student: probability that the reference policy acts in a step instead."
         ),
     ] = 0.5,
+    improving: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Episodes within which the behaviour improves, again and again, from random actions (or the student "
+            "alone) to the reference; 0: the usual mixture.",
+        ),
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and disk space.")] = False,
     jobs: Jobs = 2,
     executor: RunOn = Where.LOCAL,
@@ -77,7 +85,9 @@ def collect_command(
     if not (everything or ids or domain or library):
         raise LDMError("nothing to collect: choose by --ids, --domain or --library, or say --all")
     rows = [row for row in select(ids, domain, library) if ids or method_of(row) != "none"]
-    plan = Plan(str(output.absolute()), str(references.absolute()), steps_per_env, seed, student, mix)
+    plan = Plan(
+        str(output.absolute()), str(references.absolute()), steps_per_env, seed, student, mix, improving=improving
+    )
     run = executor_of(executor, address)
     _estimate(rows, plan, jobs, run)
     if dry_run:

@@ -159,7 +159,7 @@ def _libraries(rows: list[str]) -> dict[str, LibraryState]:
             state, version = (OWN, pinned_version(name)) if is_installed(name) else (MISSING, "")
             install = f"ldm envs install {name}"
         else:
-            version = _version(name)
+            version = _version(library.package or name)
             state, install = HERE if version else MISSING, f'pip install "{PACKAGE}[{library.extra}]"'
         found[name] = {"state": state, "version": version, "environments": rows.count(name), "install": install}
     return found

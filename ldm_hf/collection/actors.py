@@ -18,6 +18,11 @@ LADDER = (0.0, 0.1, 0.3)  # shares of foreign actions, one an episode in turn
 BURST = 3  # mean steps that a foreign action is repeated for: single ones hardly leave the path
 
 
+def improving(episodes: int) -> tuple[float, ...]:
+    """Shares of foreign actions that fall from 1 to 0 within a number of episodes, 2 or more."""
+    return tuple(round(1 - number / (episodes - 1), 3) for number in range(episodes))
+
+
 def _generator(lane: LabelledLane) -> np.random.Generator:
     """The random numbers of an episode beside the environment's, from the same seed."""
     return np.random.default_rng((lane.seed, 1))
@@ -39,7 +44,7 @@ class Perturbed:
         """Begins an episode with the share of foreign actions that its seed gets."""
         share = self.shares[(lane.seed - self.origin) % len(self.shares)]
         self.disturbances[index] = _Disturbance(lane.env.action_space, share, _generator(lane))
-        return f"perturbed-{share}" if share else "clean"
+        return {0: "clean", 1: "random"}.get(share, f"perturbed-{share}")
 
     def act(self, lanes: list[LabelledLane], labels: list[Action]) -> list[Action]:
         """Disturbs the labels of all lanes."""
@@ -51,7 +56,7 @@ class _Disturbance:
 
     Args:
         space: action space.
-        share: share of foreign actions.
+        share: share of foreign actions; with 1, each is drawn for itself.
         rng: random numbers of the episode.
     """
 
@@ -66,10 +71,11 @@ class _Disturbance:
         """The action to execute; the label itself (the same object) where nothing disturbs it."""
         if not self.share:
             return label
-        if self.remaining == 0 and self.rng.random() < self.share / BURST:
+        if self.remaining == 0 and (self.share == 1 or self.rng.random() < self.share / BURST):
             if self.foreign is None:  # not before: many episodes are short, and most of them clean
                 self.space.seed(self.seed)
-            self.foreign, self.remaining = self.space.sample(), int(self.rng.geometric(1 / BURST))
+            self.foreign = self.space.sample()
+            self.remaining = 1 if self.share == 1 else int(self.rng.geometric(1 / BURST))
         if self.remaining:
             self.remaining -= 1
             return self.foreign
@@ -116,24 +122,27 @@ class Student:
 
     Args:
         agent: agent with as many lanes as are recorded.
-        mix: the paper's beta: 0 is the model alone, 1 the reference alone.
+        mixes: the paper's beta, one an episode in turn: 0 is the model alone, 1 the reference alone.
+        origin: seed of the episode that gets the first of them.
     """
 
-    def __init__(self, agent: LDMAgent, mix: float) -> None:
-        self.agent, self.mix = agent, mix
-        self.generators: dict[int, np.random.Generator] = {}
+    def __init__(self, agent: LDMAgent, mixes: Sequence[float], origin: int = 0) -> None:
+        self.agent, self.mixes, self.origin = agent, mixes, origin
+        self.episodes: dict[int, tuple[float, np.random.Generator]] = {}
 
     def begin(self, index: int, lane: LabelledLane) -> str:
         """Begins an episode with an empty history."""
         self.agent.clear([index])
-        self.generators[index] = _generator(lane)
-        return f"student-{self.mix:g}"
+        mix = self.mixes[(lane.seed - self.origin) % len(self.mixes)]
+        self.episodes[index] = mix, _generator(lane)
+        return f"student-{mix:g}"
 
     def act(self, lanes: list[LabelledLane], labels: list[Action]) -> list[Action]:
         """The model's actions, or the labels where the reference acts in its place."""
         agent, layout = self.agent, self.agent.layout
         chosen = act_together(agent, layout.observation_space, layout.action_space, list(lanes))
-        helped = np.array([self.generators[index].random() < self.mix for index in range(len(lanes))])
+        episodes = (self.episodes[index] for index in range(len(lanes)))
+        helped = np.array([rng.random() < mix for mix, rng in episodes])
         choices = zip(helped, labels, chosen, strict=True)
         actions = [label if by_reference else student for by_reference, label, student in choices]
         if helped.any():

@@ -28,7 +28,7 @@ from ..trajectories.writer import stored
 from ..utils.files import check_writable
 from ..utils.installed import versions
 from ..utils.parallel import SILENT_SECONDS, Executor, report, run_tasks
-from .actors import BURST, LADDER, Perturbed, Student
+from .actors import BURST, LADDER, Perturbed, Student, improving
 from .journal import Journal, has_journal, recover
 from .keeping import Keeper, left_out, next_seed, note_failure
 from .recording import RECORDING, Actor, LabelledLane, record
@@ -51,6 +51,8 @@ class Plan:
         mix: probability that the reference acts in place of the student in a step.
         student_folder: where the student is, if not there.
         targets: steps to collect in single environments instead, by name.
+        improving: episodes within which the behaviour improves, again and again, from random actions (or the student
+            alone) to the reference; 0: the usual mixture.
     """
 
     folder: str
@@ -61,6 +63,23 @@ class Plan:
     mix: float = 0.5
     student_folder: str | None = None
     targets: Mapping[str, int] = field(default_factory=dict)
+    improving: int = 0
+
+    def __post_init__(self) -> None:
+        if self.improving < 0 or self.improving == 1:
+            raise LDMError(
+                f"improving is {self.improving}; a behaviour improves within 2 episodes or more, or 0: never"
+            )
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Shares of foreign actions, one an episode in turn."""
+        return improving(self.improving) if self.improving else LADDER
+
+    @property
+    def mixes(self) -> tuple[float, ...]:
+        """Shares of the reference beside a student, one an episode in turn."""
+        return tuple(round(1 - share, 3) for share in self.shares) if self.improving else (self.mix,)
 
     def absolute(self) -> Plan:
         """The plan with folders that do not depend on the working directory."""
@@ -243,11 +262,12 @@ def actor_of(spec: EnvironmentSpec, plan: Plan, lanes: list[LabelledLane]) -> Ac
         CheckpointError: if there is no usable student.
     """
     if plan.student is None:
-        return Perturbed(LADDER, plan.seed)
+        return Perturbed(plan.shares, plan.seed)
     model, processor = loaded_model(plan.student_folder or plan.student)
     env = lanes[0].env
     spaces = env.observation_space, env.action_space
-    return Student(make_agent(model, processor, spec.name, spec.task or None, spaces, num_envs=len(lanes)), plan.mix)
+    agent = make_agent(model, processor, spec.name, spec.task or None, spaces, num_envs=len(lanes))
+    return Student(agent, plan.mixes, plan.seed)
 
 
 def _scores(spec: EnvironmentSpec, make_reference: Callable[[], Reference]) -> Scores:
@@ -284,9 +304,9 @@ def environment_info(
     if skipped:
         collection["left_out"] = list(skipped)
     if plan.student is None:
-        collection |= {"foreign_actions": list(LADDER), "mean_burst": BURST}
+        collection |= {"foreign_actions": list(plan.shares), "mean_burst": BURST}
     else:
-        student = {"model": plan.student, "mix": plan.mix}
+        student = {"model": plan.student, "mix": list(plan.mixes) if plan.improving else plan.mix}
         others = [other for other in collection.get("students", []) if other != student]
         collection["students"] = [*others, student]
     isolated = env.unwrapped.versions if isinstance(env.unwrapped, IsolatedEnv) else {}

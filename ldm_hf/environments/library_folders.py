@@ -208,6 +208,8 @@ class Library:
         ids: ids that this package adds under ``ldm_hf/``, ``{Name-v0: {entry_point, max_episode_steps}}``.
         wrappers: wrappers that rows may name, ``{name: file:attribute}``.
         families: beginnings of names whose rows are one family each, where `families.default_family` cannot tell.
+        package: name of the distribution that has the library, if it is not one itself.
+        endless: rows outside of the catalogue: ``<name>-<number>`` is the row with this number as its ``seed``.
     """
 
     library: str
@@ -220,6 +222,8 @@ class Library:
     ids: Mapping[str, AddedId] = field(default_factory=dict)
     wrappers: Mapping[str, str] = field(default_factory=dict)
     families: tuple[str, ...] = ()
+    package: str = ""
+    endless: list[Group] = field(default_factory=list)
 
     @property
     def registration(self) -> Registration:

@@ -118,8 +118,9 @@ class EnvironmentSpec:
         """Installed version of the library, the pinned one if it is isolated; empty if it is not installed."""
         if is_isolated(self.library):
             return pinned_version(self.library)
+        known = libraries().get(self.library)
         try:
-            return metadata.version(self.library)
+            return metadata.version((known and known.package) or self.library)
         except metadata.PackageNotFoundError:
             return ""
 
@@ -189,6 +190,28 @@ def catalogue() -> dict[str, EnvironmentSpec]:
     return specs
 
 
+@cache
+def endless() -> dict[str, EnvironmentSpec]:
+    """The rows of which every number makes a world of its own, by name; none of them is in the catalogue.
+
+    Raises:
+        LDMError: if a file cannot be read.
+    """
+    specs: dict[str, EnvironmentSpec] = {}
+    for library in libraries().values():
+        _add(specs, folder_of(library.library) / ROWS, library.endless, {"library": library.library})
+    return specs
+
+
+def find(name: str) -> EnvironmentSpec | None:
+    """The row of this name in the catalogue, or of an endless row and a number: ``RandomWorlds-maze-7``."""
+    stem, _, number = name.rpartition("-")
+    if name not in catalogue() and stem in endless() and number.isdecimal() and str(int(number)) == number:
+        row = endless()[stem]
+        return replace(row, name=name, kwargs=row.kwargs | {"seed": int(number)}, family=stem)
+    return catalogue().get(name)
+
+
 def add_file(specs: dict[str, EnvironmentSpec], path: Path) -> None:
     """Adds the rows of a user's file to a catalogue; their domain is the name of the file unless they say another.
 
@@ -233,15 +256,15 @@ def _library_of(env_id: str) -> str:
 def get_spec(name: str) -> EnvironmentSpec:
     """The row of this name.
 
-    A Gymnasium id that is not in the catalogue, or ``openenv:`` and the address of a server, gets a new row without
-    reference.
+    The number behind an endless row makes one. A Gymnasium id that is not in the catalogue, or ``openenv:`` and the
+    address of a server, gets a new row without reference.
 
     Raises:
         UnknownEnvironmentError: if there is none; the message has the closest names.
     """
-    specs = catalogue()
-    if name in specs:
-        return specs[name]
+    row = find(name)
+    if row is not None:
+        return row
     if name.startswith(OPENENV):
         url = name.removeprefix(OPENENV)
         plain = re.sub(r"\W+", "-", url.partition("://")[2]).strip("-")
@@ -249,7 +272,7 @@ def get_spec(name: str) -> EnvironmentSpec:
         return EnvironmentSpec(called, f"{NAMESPACE}OpenEnv-v0", "openenv-core", kwargs={"url": url})
     if name in gymnasium.registry or ":" in name:  # "module:Id-v0": Gymnasium imports the module first
         return EnvironmentSpec(as_name(name), env_id=name, library=_library_of(name))
-    close = difflib.get_close_matches(name, [*specs, *gymnasium.registry], n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, [*catalogue(), *gymnasium.registry], n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise UnknownEnvironmentError(
         f"no environment {name!r} in the catalogue or in Gymnasium.{hint} `ldm envs list` shows the catalogue."
@@ -271,7 +294,7 @@ def known_as(name: str, known: Collection[str]) -> str:
 
 def family_of(name: str) -> str:
     """The family of an environment; one that is not in the catalogue is a family of its own."""
-    row = catalogue().get(name)
+    row = find(name)
     return name if row is None else row.family
 
 

@@ -154,6 +154,25 @@ def test_the_rungs_of_the_ladder_come_in_turn(plan):
     assert behaviours == [expected[index % 3] for index in range(len(behaviours))]
 
 
+def test_behaviours_improve_again_and_again_while_labels_stay_the_references(plan):
+    plan = replace(plan, steps=700, improving=4)
+    collect_environment(LAKE, plan)
+    rows, reference, env = episodes(plan, LAKE), load_reference(LAKE, "nowhere"), make(LAKE)
+    expected = ["random", "perturbed-0.667", "perturbed-0.333", "clean"]
+    assert [row["behaviour"] for row in rows] == [expected[index % 4] for index in range(len(rows))]
+    agree = {name: [] for name in expected}
+    for row in rows:
+        labels = [reference.act(env, observation, {}) for observation in row["observation"]]
+        assert row["label"] == labels
+        agree[row["behaviour"]] += [a == b for a, b in zip(row["action"], labels, strict=True)]
+    chance, *_, best = shares = [np.mean(agree[name]) for name in expected]
+    assert shares == sorted(shares) and best == 1 and chance == pytest.approx(1 / env.action_space.n, abs=0.12)
+    told = json.loads((Path(plan.folder) / LAKE.name / "environment.json").read_text())["collection"]
+    assert told["foreign_actions"] == [1.0, 0.667, 0.333, 0.0]
+    with pytest.raises(LDMError, match="improving is 1"):
+        replace(plan, improving=1)
+
+
 def test_executed_actions_and_rewards_are_those_of_the_environment(plan):
     collect_environment(POLE, plan)
     env = make(POLE)

@@ -179,7 +179,7 @@ def test_continuous_actions_of_the_reference_enter_the_history(tiny):
             self.told.append(action)
 
     lane, pushed = LabelledLane(env, Push(), "Pendulum-v1"), []
-    actor = Student(agent, 0.5)
+    actor = Student(agent, (0.5,))
     act = actor.act
 
     def spy(lanes, labels):
@@ -201,6 +201,13 @@ def test_a_student_s_data_follow_from_the_seed_also_when_interrupted(plan):
     parts = elsewhere(plan, "parts", steps=150)
     assert 0 < len(collected(parts)) < len(whole)
     assert collected(replace(parts, steps=400)) == whole
+
+
+def test_a_student_is_helped_more_and_more(plan):
+    found = collected(replace(plan, improving=3))
+    expected = ["student-0", "student-0.5", "student-1"]
+    assert [row["behaviour"] for row in found] == [expected[index % 3] for index in range(len(found))]
+    assert len(found) > 2 and all(row["action"] == row["label"] for row in found[2::3])
 
 
 def test_a_student_goes_on_where_the_reference_has_acted(plan):

@@ -41,9 +41,13 @@ LDM_V0 = ("robotics", "driving", "inventory", "cybersecurity", "trading", "energ
 SLOW = ("highway-env", "dm-control", "metaworld", "ogbench", "gymnasium-robotics")
 
 
+def package_of(library: str) -> str:
+    return libraries()[library].package or library
+
+
 def installed(library: str) -> bool:
     try:
-        return bool(metadata.version(library))
+        return bool(metadata.version(package_of(library)))
     except metadata.PackageNotFoundError:
         return False
 
@@ -96,9 +100,9 @@ def test_licences_are_those_that_the_libraries_state():
     for library, told in libraries().items():
         if not installed(library):
             continue
-        stated = metadata.metadata(library)
+        stated = metadata.metadata(package_of(library))
         texts = [stated.get("License-Expression"), stated.get("License"), *(stated.get_all("Classifier") or [])]
-        texts += [file.read_text() for file in metadata.files(library) or [] if file.name == "LICENSE"]
+        texts += [file.read_text() for file in metadata.files(package_of(library)) or [] if file.name == "LICENSE"]
         assert any(told.licence in text for text in texts if text), library
 
 

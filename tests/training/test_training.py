@@ -153,12 +153,12 @@ def test_a_disguised_segment_is_what_an_agent_in_disguise_would_see(make_dataset
     stream, layout = dataset.trajectories["Arm-v0"], dataset.processor.layout("Arm-v0")
     found = dataset.encode("Arm-v0", 10, statistics, 1, 1, 0, disguise=0.0, kind=0.3)
     disguise = PairDisguise(stream.observation_space, stream.action_space, int(0.3 * 2**53), None)
-    steps = disguise.steps(stream.slice(9, 10 + SEGMENT))
+    past = int(statistics)  # without the stream's past, which 0 says, nothing comes before
+    steps = disguise.steps(stream.slice(10 - past, 10 + SEGMENT))
     spaces, task = disguise.spaces, dataset.processor.environments["Arm-v0"]["task"]
     own = EnvironmentLayout(layout.sizes, *spaces, "Arm-v0", disguise.statistics(stream.statistics()), task)
-    expected = own.encode_segment(steps, past=1, known_statistics=bool(statistics))
-    if statistics:
-        np.testing.assert_allclose(found.observation.numeric, expected.observation.numeric, rtol=1e-5)
+    expected = own.encode_segment(steps, past=past, known_statistics=bool(statistics))
+    np.testing.assert_allclose(found.observation.numeric, expected.observation.numeric, rtol=1e-5)
     assert np.array_equal(found.layout.signature, own.signature)
     assert np.array_equal(found.labels, expected.labels)
     assert np.array_equal(found.action_numeric, expected.action_numeric)
