@@ -3,29 +3,33 @@
 
     python benchmarks/few_shot.py --model model_cards/ldm-nano --work outputs/few-shot --json docs/results/few-shot.json
 
-Contenders, all on the same first episodes of the reference policy (one third clean, the others perturbed, every step
-labelled by the reference):
+Methods, all on the same episodes of the reference policy (one third clean, the others perturbed, every step labelled
+by the reference), other ones for each seed:
 
-* fine-tuned: `examples/finetune.py` from the pretrained model, at its learning rate and at that of pretraining;
+* ``RECIPES``: `examples/finetune.py` from the pretrained model, with different options;
 * from scratch: the same script, updates and network with new weights, at the learning rate of pretraining;
-* retrieval: the label of the nearest observation seen (squared distance of standardised numbers, plus 1 for each symbol
-  that differs). It has no history.
+* shown: the pretrained model with the episodes in its history and their statistics, without any training;
+* nearest: the label of the nearest observation seen (squared distance of standardised numbers, plus 1 for each symbol
+  that differs); gradient boosting (scikit-learn) from the observation to the label. Both have no history.
 
-Score: 0 random, 1 reference, mean return of episodes on held-out seeds. Missing trajectories are collected first;
-finished measurements are in the JSON file and are not repeated as long as the model and the options are the same; the
-curves are drawn next to it as PNG.
+Score: 0 random, 1 reference, mean return of episodes on held-out seeds. The JSON file has a row for each environment,
+number of demonstrations, seed and method. Missing trajectories are collected first; finished measurements are not
+repeated as long as the model and the options are the same; the curves are drawn next to the file as PNG.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
+from boosting import Boosting
 from common import Row, parser, show
 from retrieval import Retrieval
 from tqdm.auto import tqdm
@@ -37,22 +41,44 @@ from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation.evaluating import model_fingerprint
 from ldm_hf.rollouts import HELD_OUT_SEED, AgentPolicy, Policy, normalised_score, rollout
+from ldm_hf.rollouts.lane import Lane
+from ldm_hf.training import processor_for
 from ldm_hf.trajectories import open_dataset
+from ldm_hf.trajectories.streams import Stream
 from ldm_hf.utils.figures import png_figure
+from ldm_hf.utils.files import write_atomically
 
 FINETUNE = Path(__file__).parents[1] / "examples" / "finetune.py"
-ENVIRONMENTS = [  # some of docs/results/nano/held-out.txt
-    "metaworld-button-press-v3",  # a robot arm with a new task
-    "Foraging-10x10-2p-3f-v3",  # a library never seen in training
-    "FrozenLake-spiral-v1",  # states that are only numbered
+ENVIRONMENTS = [  # of adaptation.yaml, which no model is trained in
+    "metaworld-button-press-v3",
+    "metaworld-door-close-v3",
+    "Reacher-v5",
+    "CartPole-force20-v1",
+    "FrozenLake-spiral-v1",
+    "MiniGrid-GoToObject-6x6-N2-v0",
+    "Foraging-10x10-2p-3f-v3",
+    "deep-sea-treasure-concave-v0",
+    "HomeBattery-flat-v0",
+    "BaseStock-stockout49-lead3-v0",
+    "StocksReverting-pull0.5-v0",
+    "nasim-small",
+    "popgym-CountRecallEasy-v0",
 ]
-RATES = {"fine-tuned at 5e-4": 5e-4, "fine-tuned at 2e-3": 2e-3, "from scratch at 2e-3": 2e-3}
-CONTENDERS = ("retrieval", *RATES)
+RECIPES: dict[str, dict[str, object]] = {
+    "fine-tuned at 5e-4": {"learning_rate": 5e-4},
+    "fine-tuned at 2e-3": {"learning_rate": 2e-3},
+    "frozen decoder": {"learning_rate": 2e-3, "method": "frozen"},
+    "adapters": {"learning_rate": 2e-3, "method": "lora"},
+    "averaged": {"learning_rate": 2e-3, "kept": 0.5},
+    "disguised": {"learning_rate": 2e-3, "disguised_share": 0.5},
+}
+SCRATCH = "from scratch"
+METHODS = ("nearest", "gradient boosting", "shown", SCRATCH, *RECIPES)
 
 
 def identity(args: argparse.Namespace) -> dict[str, object]:
     """All that decides the results, apart from the environments and numbers of demonstrations."""
-    options = {name: getattr(args, name) for name in ("steps", "updates", "batch_size", "episodes", "seed")}
+    options = {name: getattr(args, name) for name in ("steps", "updates", "batch_size", "episodes")}
     return options | {"model": model_fingerprint(*loaded_model(str(args.model)))}
 
 
@@ -62,29 +88,49 @@ def models_folder(args: argparse.Namespace) -> Path:
     return args.work / "models" / key
 
 
-def trained(args: argparse.Namespace, name: str, contender: str, count: int, start: Path) -> AgentPolicy:
+def first_episode(seed: int, args: argparse.Namespace) -> int:
+    """Number of the first demonstration of a seed."""
+    return seed * (max(args.demonstrations) // 4)
+
+
+def trained(args: argparse.Namespace, name: str, method: str, count: int, seed: int) -> AgentPolicy:
     """The agent of a model that was trained on ``count`` demonstrations."""
-    output = models_folder(args) / f"{name}-{contender.replace(' ', '-')}-{count}"
+    output = models_folder(args) / f"{name}-{method.replace(' ', '-')}-{count}-{seed}"
     if not (output / "training.json").exists():
         options = {
-            "model": start,
+            "model": new_weights(args.model, models_folder(args) / "new") if method == SCRATCH else args.model,
             "dataset": args.work / "trajectories",
             "environments": name,
             "episodes": count,
+            "first_episode": first_episode(seed, args),
             "output_dir": output,
-            "learning_rate": RATES[contender],
+            "learning_rate": 2e-3,
             "max_steps": args.updates,
             "batch_size": args.batch_size,
             "cpu_threads": args.threads,
-            "seed": args.seed,
+            "seed": seed,
             "resume_from_checkpoint": "latest",
-        }
+        } | RECIPES.get(method, {})
         flags = [str(part) for option, value in options.items() for part in (f"--{option}", value)]
         result = subprocess.run([sys.executable, str(FINETUNE), *flags], capture_output=True, text=True)
         if result.returncode:
             raise LDMError(f"{output}: {result.stderr[-2000:]}")
     model, processor = load_model(output)
     return AgentPolicy(lambda pair, lanes: LDMAgent(model, processor, pair, environment=name, num_envs=lanes))
+
+
+class Shown(AgentPolicy):
+    """The pretrained model that has seen the demonstrations, and knows their statistics and the task text."""
+
+    def __init__(self, folder: Path, name: str, stream: Stream) -> None:
+        model, known = load_model(folder)
+        processor = processor_for(model.config, {name: stream}, known)
+        super().__init__(lambda pair, lanes: LDMAgent(model, processor, pair, environment=name, num_envs=lanes))
+        self.stream = stream
+
+    def start(self, lanes: list[Lane]) -> None:
+        super().start(lanes)
+        self.agent.show(self.stream)
 
 
 def new_weights(model: Path, folder: Path) -> Path:
@@ -97,51 +143,62 @@ def new_weights(model: Path, folder: Path) -> Path:
     return folder
 
 
-def measure(args: argparse.Namespace, name: str, contender: str, count: int) -> dict[str, float]:
-    """Mean return and normalised score of one contender after ``count`` demonstrations."""
-    stream = open_dataset(args.work / "trajectories", [name])[name]
-    if stream.num_episodes < count:
-        raise LDMError(f"{name} has {stream.num_episodes} episodes; collect more with a larger --steps")
-    if contender == "retrieval":
-        policy: Policy = Retrieval([stream.part(0, count)])
+def measure(args: argparse.Namespace, name: str, method: str, count: int, seed: int) -> Row:
+    """The row of one method after ``count`` demonstrations."""
+    whole, spec, first = (
+        open_dataset(args.work / "trajectories", [name])[name],
+        get_spec(name),
+        first_episode(seed, args),
+    )
+    if whole.num_episodes < first + count:
+        raise LDMError(f"{name} has {whole.num_episodes} episodes; collect more with a larger --steps")
+    stream = whole.part(first, first + count)
+    policy: Policy
+    if method == "nearest":
+        policy = Retrieval([stream])
+    elif method == "gradient boosting":
+        policy = Boosting([stream], seed)
+    elif method == "shown":
+        policy = Shown(args.model, name, stream)
     else:
-        start = (
-            args.model if contender.startswith("fine-tuned") else new_weights(args.model, models_folder(args) / "new")
-        )
-        policy = trained(args, name, contender, count, start)
-    spec = get_spec(name)
+        policy = trained(args, name, method, count, seed)
     returns = rollout(lambda: make(spec), policy, max(args.episodes, spec.episodes), HELD_OUT_SEED, name=name)
-    random, reference = (stream.info.scores[kind]["mean"] for kind in ("random", "reference"))
-    return {"return": returns.mean(), "score": normalised_score(returns.mean(), random, reference, name)}
+    random, reference = (whole.info.scores[kind]["mean"] for kind in ("random", "reference"))
+    score = float(normalised_score(returns.mean(), random, reference, name))
+    row: Row = {"environment": name, "domain": spec.domain, "demonstrations": count, "seed": seed, "method": method}
+    return row | {"return": float(returns.mean()), "score": score}
 
 
-def table(runs: dict[str, dict[str, float]]) -> list[Row]:
-    """A row for each environment and number of demonstrations."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    for key, result in runs.items():
-        name, contender, count = key.split("|")
-        found.setdefault((name, count), {})[contender] = result["score"]
+def medians(rows: list[Row]) -> list[Row]:
+    """The median score over environments of each method by number of demonstrations, of means over seeds."""
+    found: dict[tuple[str, int], dict[str, list[float]]] = {}
+    for row in rows:
+        scores = found.setdefault((str(row["method"]), int(row["demonstrations"] or 0)), {})
+        scores.setdefault(str(row["environment"]), []).append(float(row["score"] or 0))
+    counts = sorted({count for _, count in found})
     return [
-        {"environment": name, "demonstrations": int(count), **{each: scores.get(each) for each in CONTENDERS}}
-        for (name, count), scores in sorted(found.items(), key=lambda item: (item[0][0], int(item[0][1])))
+        {"method": method}
+        | {
+            str(count): float(np.median([np.mean(scores) for scores in found[method, count].values()]))
+            for count in counts
+            if (method, count) in found
+        }
+        for method in METHODS
+        if any((method, count) in found for count in counts)
     ]
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Draws the score by number of demonstrations, one panel per environment."""
-    names = sorted({row["environment"] for row in rows})
-    with png_figure(path, (4 * len(names), 3.5), dpi=130) as figure:
-        panels = figure.subplots(1, len(names), sharey=True, squeeze=False)
-        for axes, name in zip(panels[0], names, strict=True):
-            mine = [row for row in rows if row["environment"] == name]
-            for contender in CONTENDERS:
-                points = [(row["demonstrations"], row[contender]) for row in mine if row[contender] is not None]
-                axes.plot(*zip(*points, strict=True), marker="o", label=contender)
-            axes.axhline(0, color="grey", linewidth=0.5)
-            axes.axhline(1, color="grey", linewidth=0.5)
-            axes.set(title=name, xlabel="demonstrations (episodes)", xscale="log")
-        panels[0][0].set(ylabel="score (0 random, 1 reference)")
-        panels[0][0].legend()
+    """Draws the median score by number of demonstrations."""
+    with png_figure(path, (7, 4), dpi=130) as figure:
+        axes = figure.subplots()
+        for row in medians(rows):
+            points = [(int(count), score) for count, score in row.items() if count != "method"]
+            axes.plot(*zip(*points, strict=True), marker="o", label=row["method"])
+        axes.axhline(0, color="grey", linewidth=0.5)
+        axes.axhline(1, color="grey", linewidth=0.5)
+        axes.set(xlabel="demonstrations (episodes)", ylabel="score (0 random, 1 reference)", xscale="log")
+        axes.legend(fontsize="small")
 
 
 def main() -> None:
@@ -156,7 +213,8 @@ def main() -> None:
     made.add_argument("--updates", type=int, default=600, help="most training updates")
     made.add_argument("--batch-size", type=int, default=16, help="segments per update")
     made.add_argument("--episodes", type=int, default=20, help="episodes to measure with")
-    made.add_argument("--seed", type=int, default=0, help="seed of training")
+    made.add_argument("--seeds", type=int, default=3, help="number of seeds: other demonstrations, other training")
+    made.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="methods to compare")
     args = made.parse_args()
     if known := set(args.environments) & set(load_model(args.model)[1].environments):
         raise SystemExit(f"error: {args.model} was pretrained on {', '.join(sorted(known))}; choose others")
@@ -164,26 +222,26 @@ def main() -> None:
     for error in collect([get_spec(name) for name in args.environments], plan).values():
         raise SystemExit(f"error: {error}")
     found = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
-    same = identity(args)
-    kept = found["runs"] if found.get("identity") == same else {}
-    tasks = [
-        (name, contender, count)
-        for name in args.environments
-        for count in args.demonstrations
-        for contender in CONTENDERS
-        if f"{name}|{contender}|{count}" not in kept
-    ]
-    for task in tqdm(tasks, unit="run"):
-        kept["|".join(map(str, task))] = measure(args, *task)
+    same, failures = identity(args), []
+    rows: list[Row] = found["rows"] if found.get("identity") == same else []
+    done = {tuple(row[key] for key in ("environment", "method", "demonstrations", "seed")) for row in rows}
+    tasks = itertools.product(args.environments, args.methods, args.demonstrations, range(args.seeds))
+    for task in tqdm([task for task in tasks if task not in done], unit="run"):
+        try:
+            rows.append(measure(args, *task))
+        except LDMError as error:
+            failures.append(f"{task}: {error}")
+            continue
         if args.json:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps({"identity": same, "runs": kept}))
-    rows = table(kept)
-    show(f"Few demonstrations, {args.updates} updates of {args.batch_size} segments", rows, args)
-    if args.json:
-        args.json.write_text(
-            json.dumps(json.loads(args.json.read_text()) | {"identity": same, "runs": kept}, indent=1) + "\n"
+            write_atomically(args.json, json.dumps({"identity": same, "rows": rows}))
+    if rows:
+        show(
+            f"Few demonstrations, {args.updates} updates of {args.batch_size} segments", medians(rows), args, failures
         )
+    if args.json and rows:
+        shown = json.loads(args.json.read_text())
+        data = shown | {"identity": same, "medians": shown["rows"], "rows": rows}
+        write_atomically(args.json, json.dumps(data, indent=1) + "\n")
         draw(rows, args.json.with_suffix(".png"))
 
 

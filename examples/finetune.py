@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ldm_hf import LDMProcessor
+from ldm_hf import LDMForActionPrediction, LDMProcessor
 from ldm_hf.agent import load_model
 from ldm_hf.training import (
     EarlyStopping,
@@ -34,6 +34,7 @@ from ldm_hf.trajectories import WindowSampler, open_dataset, weigh_by_return
 from ldm_hf.trajectories.streams import Stream
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator  # imports torch, for which `ldm_hf` settles how its threads wait
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,10 @@ class Arguments(TrainingRun):
     )
     lora_rank: int = option(8, "rank of the adapters of --method lora")
     episodes: int | None = option(None, "use only the first so many episodes of each environment; all by default")
+    first_episode: int = option(0, "number of the first of these episodes; those before it are left out")
+    kept: float = option(
+        0.0, "share of the pretrained weights in the result, an average of the weights before and after training"
+    )
     return_temperature: float | None = option(
         None,
         "for logs of mixed quality: imitate episodes in proportion to exp(return / (temperature x standard deviation "
@@ -67,12 +72,14 @@ class Arguments(TrainingRun):
 
 
 def split(
-    stream: Stream, episodes: int | None, held_out: float, temperature: float | None = None
+    stream: Stream, episodes: int | None, held_out: float, temperature: float | None = None, first: int = 0
 ) -> tuple[Stream, Stream | None]:
     """Splits episodes into those to train on and the last ones, which are held out; none of fewer than five.
 
     With a temperature, both parts have their episodes as often as their returns deserve.
     """
+    if first:
+        stream = stream.part(min(first, stream.num_episodes - 1), stream.num_episodes)
     count = min(episodes or stream.num_episodes, stream.num_episodes)
     held = max(1, round(held_out * count)) if held_out and count >= 5 else 0
     parts = [stream.part(0, count - held), *([stream.part(count - held, count)] if held else [])]
@@ -110,12 +117,14 @@ def main(args: Arguments) -> None:
     names = args.environments or None
     streams = open_dataset(args.dataset, names, args.min_return_percentile, args.test_episodes)
     parts = {
-        name: split(stream, args.episodes, args.held_out, args.return_temperature) for name, stream in streams.items()
+        name: split(stream, args.episodes, args.held_out, args.return_temperature, args.first_episode)
+        for name, stream in streams.items()
     }
     trajectories = {name: seen for name, (seen, _) in parts.items()}
     held_out = {name: held for name, (_, held) in parts.items() if held is not None}
     model, known = load_model(args.model)
     processor = processor_for(model.config, trajectories, known)
+    before = {name: weight.detach().cpu().clone() for name, weight in model.state_dict().items()} if args.kept else {}
     if args.method == "frozen":
         freeze_decoder(model)
     elif args.method == "lora":
@@ -124,8 +133,26 @@ def main(args: Arguments) -> None:
         logger.warning("no episodes are held out: training goes on for all of --max_steps %d", args.max_steps)
     segment = args.segment or model.config.default_segment
     stopping = early_stopping(accelerator, processor, held_out, args, segment) if held_out else None
-    finish = {"finish": merge_lora} if args.method == "lora" else {}
-    train(accelerator, model, processor, trajectories, args, streams.weights, stopping, **finish)
+
+    def finish(trained: LDMForActionPrediction) -> None:
+        if args.method == "lora":
+            merge_lora(trained)
+        average(trained, before, args.kept)
+
+    train(accelerator, model, processor, trajectories, args, streams.weights, stopping, finish)
+
+
+def average(model: LDMForActionPrediction, before: Mapping[str, torch.Tensor], kept: float) -> None:
+    """Averages a model's weights with those before training (Wortsman et al. 2022, arXiv 2109.01903).
+
+    Args:
+        model: the trained model.
+        before: weights of before, by name; none: the model stays as it is.
+        kept: their share.
+    """
+    own = model.state_dict()
+    for name, weight in before.items():
+        own[name].lerp_(weight.to(own[name]), kept)
 
 
 if __name__ == "__main__":

@@ -341,8 +341,7 @@ class LDMAgent:
         """Shows episodes of somebody else: a reference, a log, a human.
 
         The history then is that of an agent that has observed these steps and chosen these actions itself. Show them
-        before a stream begins or between its episodes, and call `act` with the observation alone next, as after
-        `env.reset`.
+        before a stream begins or between its episodes; what the next `act` is told of a step before is ignored.
 
         Args:
             episodes: a stream of `open_dataset`, an episode, or several: mappings with ``observation``, ``action``,

@@ -167,13 +167,14 @@ def watch(layout: EnvironmentLayout, state: LDMState, task: np.ndarray, shown: S
         shown: the steps.
 
     Returns:
-        The encoded step of all lanes, for each step.
+        The encoded step of all lanes, for each step. What the next `LDMState.feed` is told of the step before is
+        ignored, since nobody has taken it.
     """
     lanes, count = state.lanes, len(shown["reward"])
     yes, no = np.ones(lanes, bool), np.zeros(lanes, bool)
     positions = layout.actions.positions(shown["action"], layout.name, count)
     parts, numbers, _ = layout.observations.repair(shown["observation"], count, layout.mean)
-    encoded = []
+    encoded, state.idle = [], no
     for step in range(count):
         if shown["start"][step]:  # as after env.reset()
             state.feed(no, yes, (state.reward, no, no), False)
@@ -182,4 +183,5 @@ def watch(layout: EnvironmentLayout, state: LDMState, task: np.ndarray, shown: S
         state.note(positions[[step] * lanes], yes)
         reward, terminated, truncated = (np.repeat(shown[name][step], lanes) for name in ("reward", *FLAGS))
         state.feed(yes, yes, (reward, terminated, truncated), False)
+    state.idle = yes
     return encoded

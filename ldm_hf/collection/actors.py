@@ -44,7 +44,8 @@ class Perturbed:
         """Begins an episode with the share of foreign actions that its seed gets."""
         share = self.shares[(lane.seed - self.origin) % len(self.shares)]
         self.disturbances[index] = _Disturbance(lane.env.action_space, share, _generator(lane))
-        return {0: "clean", 1: "random"}.get(share, f"perturbed-{share}")
+        known = {0.0: "clean", 1.0: "random"}
+        return known.get(share, f"perturbed-{share}")
 
     def act(self, lanes: list[LabelledLane], labels: list[Action]) -> list[Action]:
         """Disturbs the labels of all lanes."""

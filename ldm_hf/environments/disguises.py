@@ -170,6 +170,7 @@ def _choices(space: Space) -> tuple[list[int], list[int]]:
         return start.tolist(), space.nvec.reshape(-1).tolist()
     if isinstance(space, spaces.MultiBinary):
         return [0] * size, [2] * size
+    assert isinstance(space, spaces.Box)
     low, high = (bound.reshape(-1).astype(object) for bound in (space.low, space.high))
     return low.tolist(), (high - low + 1).tolist()
 
@@ -185,10 +186,9 @@ def _channels(shape: tuple[int, ...]) -> np.ndarray:
 def _leaf_disguise(space: Space, rng: np.random.Generator, action: bool) -> _Same:
     if isinstance(space, spaces.Text):
         return _Letters(space, rng)
-    floating = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
     if not math.prod(space.shape or ()) or (not action and leaf_kind(space) == "pixels"):
         return _Same(space)
-    if floating:
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return _Mirror(space, rng) if action else _Numbers(space, rng)
     if leaf_kind(space) not in ("categorical", "grid"):
         return _Same(space)

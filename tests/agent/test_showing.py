@@ -14,6 +14,7 @@ from ..model.test_backbones import config_of
 from ..toys import ACTION, OBSERVATION, Recorder, difference, episodes
 
 FLAGS = ("terminated", "truncated")
+JUNK = (123.0, False, True)  # of a step that the agent has not taken
 
 
 def live(agent, shown, lanes=1):
@@ -40,7 +41,7 @@ def check_equal(make_agent, shown, more=6):
     logits = []
     for step in range(more):
         observation = OBSERVATION.sample()
-        for agent, feedback in ((lived, last), (told, () if step == 0 else last)):
+        for agent, feedback in ((lived, last), (told, JUNK if step == 0 else last)):
             with Recorder(agent.model) as recorder:
                 agent.act(observation, *feedback)
             logits.append(recorder.logits[0])

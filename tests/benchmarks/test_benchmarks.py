@@ -50,6 +50,8 @@ OURS = {"ring buffer", "DynamicCache", "re-encoding", "Decision Transformer"}
 def test_every_benchmark_is_run_here():
     assert {path.stem for path in FOLDER.glob("*.py")} == {
         *COMMANDS,
+        "adaptation",
+        "boosting",
         "common",
         "encoders",
         "encoder_parts",

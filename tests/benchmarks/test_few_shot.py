@@ -59,24 +59,38 @@ def test_retrieval_does_what_was_done_there(few_shot, tmp_path):
         assert np.array_equal(action["force"], steps["label"]["force"][row])
 
 
+def test_boosting_learns_what_the_observation_tells(few_shot, tmp_path):
+    steps = random_steps(OBSERVATION, ACTION, 200)
+    steps["label"]["choice"] = 7 + steps["observation"]["tile"] % 2
+    steps["label"]["force"] = np.clip(steps["observation"]["x"][:, :2], -1, 1)
+    info = EnvironmentInfo("Toy-v0", "Toy-v0", space_to_json(OBSERVATION), space_to_json(ACTION))
+    with TrajectoryWriter(tmp_path, info) as out:
+        out.write(steps)
+    policy = importlib.import_module("boosting").Boosting([open_dataset(tmp_path)["Toy-v0"]])
+    lanes = [Lane(gymnasium.Env()) for _ in range(40)]
+    for row, lane in enumerate(lanes):
+        parts = steps["observation"].items()
+        lane.observation = {path: str(values[row]) if path == "says" else values[row] for path, values in parts}
+    actions = policy.act(lanes)
+    assert all(ACTION.contains(action) for action in actions)
+    assert [action["choice"] for action in actions] == list(steps["label"]["choice"][:40])
+    errors = np.abs([action["force"] for action in actions] - steps["label"]["force"][:40])
+    assert errors.mean() < 0.2
+
+
 @pytest.mark.slow
-def test_every_contender_is_measured_once(tmp_path):
+def test_every_method_is_measured_once(tmp_path):
     write_model(tmp_path / "start")
     command = [sys.executable, str(SCRIPT), "--model", tmp_path / "start", "--work", tmp_path / "work"]
     command += ["--json", tmp_path / "few.json", "--environments", "FrozenLake-v1", "--demonstrations", "1", "6"]
-    command += ["--steps", "400", "--updates", "2", "--batch-size", "2", "--episodes", "2"]
-    # other options are other measurements, by other models; the third time nothing is left to do
-    others = ("--updates", "3", "--demonstrations", "6")
-    for options, expected in ((others, "4/4"), ((), "8/8"), ((), "0run")):
-        result = fork_server.run([*command, *options], timeout=600)
+    command += ["--steps", "400", "--updates", "2", "--batch-size", "2", "--episodes", "2", "--seeds", "2"]
+    for methods, expected in ((["nearest"], "4/4"), (["nearest", "shown", "averaged"], "8/8"), (["shown"], "0run")):
+        result = fork_server.run([*command, "--methods", *methods], timeout=600)
         assert result.returncode == 0, result.stderr[-3000:]
         assert expected in result.stderr
-    table = json.loads((tmp_path / "few.json").read_text())
-    assert [(row["environment"], row["demonstrations"]) for row in table["rows"]] == [
-        ("FrozenLake-v1", 1),
-        ("FrozenLake-v1", 6),
-    ]
-    for row in table["rows"]:
-        assert all(np.isfinite(score) for name, score in row.items() if name not in ("environment", "demonstrations"))
-    assert len(list((tmp_path / "work" / "models").glob("*/FrozenLake-v1-*-6/training.json"))) == 2 * 3
-    assert len(table["runs"]) == 8 and (tmp_path / "few.png").exists()
+    told = json.loads((tmp_path / "few.json").read_text())
+    keys = [[row[key] for key in ("environment", "method", "demonstrations", "seed")] for row in told["rows"]]
+    assert len(keys) == len({*map(tuple, keys)}) == 12 and all(np.isfinite(row["score"]) for row in told["rows"])
+    assert [row["method"] for row in told["medians"]] == ["nearest", "shown", "averaged"]
+    assert len(list((tmp_path / "work" / "models").glob("*/FrozenLake-v1-averaged-6-*/training.json"))) == 2
+    assert (tmp_path / "few.png").exists()

@@ -78,6 +78,15 @@ def test_a_fine_tuned_model_acts_in_the_new_spaces(folder, method, expected):
 
 
 @pytest.mark.slow
+def test_weights_of_before_and_after_are_averaged(folder):
+    before, after = weights_of(folder / "start"), weights_of(finetune(folder, "plain"))
+    averaged = weights_of(finetune(folder, "averaged", "--kept", 0.25))
+    for name, weight in averaged.items():
+        torch.testing.assert_close(weight, 0.25 * before[name] + 0.75 * after[name])
+    assert changed(folder, folder / "averaged")
+
+
+@pytest.mark.slow
 def test_a_killed_fine_tuning_repeats_the_uninterrupted_one(folder):
     options = ("--method", "lora", "--max_steps", 40, "--patience", 100, "--resume_from_checkpoint", "latest")
     whole, output = finetune(folder, "whole", *options), folder / "killed"
@@ -143,6 +152,14 @@ def test_held_out_episodes_are_never_trained_on(tmp_path, episodes, share, train
     if unseen:
         steps, others = seen.slice(0, seen.num_steps), unseen.slice(0, unseen.num_steps)
         assert not set(steps["reward"].tolist()) & set(others["reward"].tolist())
+
+
+def test_demonstrations_begin_where_they_are_asked_to(tmp_path):
+    write_dataset(tmp_path, NEW)
+    stream, split = open_dataset(tmp_path)["New-v0"], load_script("finetune.py").split
+    seen, held_out = split(stream, 5, 0.2, first=3)
+    assert np.array_equal(seen.episode_returns(), stream.episode_returns()[3:7]) and held_out.num_episodes == 1
+    assert split(stream, 5, 0.0, first=8)[0].num_episodes == 2
 
 
 def test_adapters_change_the_decoder_only_by_what_they_learn(model, processor):

@@ -215,7 +215,7 @@ class Looks:
             self.values, self.space = rng.permutation(count), spaces.Discrete(count)
         elif kind == "coordinates":
             self.values = np.stack(np.unravel_index(np.arange(count), sizes), 1)
-            self.space = spaces.MultiDiscrete(sizes)
+            self.space = spaces.MultiDiscrete(list(sizes))
         elif kind == "numbers":
             apart = np.stack(np.unravel_index(np.arange(count), sizes), 1) / np.array(sizes)
             width = int(rng.integers(len(sizes), 7))
@@ -283,13 +283,13 @@ class RandomBanditEnv(gymnasium.Env):
         rng = np.random.default_rng((seed, *b"bandit"))
         self.render_mode, self.pulls = render_mode, int(rng.integers(20, 61))
         self.changes, self.coins = (bool(answer) for answer in rng.random(2) < 0.5)
-        self.action_space = spaces.Discrete(int(rng.integers(2, 11)))
+        self.arms = int(rng.integers(2, 11))
+        self.action_space = spaces.Discrete(self.arms)
         self.observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
         self.means = self._draw(rng)
 
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
-        arms = self.action_space.n
-        means: np.ndarray = rng.random(arms) if self.coins else rng.normal(size=arms)
+        means: np.ndarray = rng.random(self.arms) if self.coins else rng.normal(size=self.arms)
         return means
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Observation, Info]:

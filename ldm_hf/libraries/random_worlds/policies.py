@@ -54,8 +54,9 @@ class TableOptimum(Reference):
             moved = np.zeros(len(self.belief))
             np.add.at(moved, tables.following[self.last], self.belief[:, None] * tables.chance[self.last])
         likely = moved * tables.seen[:, symbol]
-        self.belief = likely / likely.sum()
-        return self.belief
+        belief: np.ndarray = likely / likely.sum()
+        self.belief = belief
+        return belief
 
 
 class BestArm(Reference):
