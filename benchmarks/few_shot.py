@@ -57,7 +57,7 @@ ENVIRONMENTS = [  # of adaptation.yaml, which no model is trained in
     "FrozenLake-spiral-v1",
     "MiniGrid-GoToObject-6x6-N2-v0",
     "Foraging-10x10-2p-3f-v3",
-    "deep-sea-treasure-concave-v0",
+    "or-Knapsack-v3",
     "HomeBattery-flat-v0",
     "BaseStock-stockout49-lead3-v0",
     "StocksReverting-pull0.5-v0",
