@@ -73,6 +73,7 @@ RECIPES: dict[str, dict[str, object]] = {
     "disguised": {"learning_rate": 2e-3, "disguised_share": 0.5},
 }
 SCRATCH = "from scratch"
+APART = 25  # episodes between the first demonstrations of two seeds
 METHODS = ("nearest", "gradient boosting", "shown", SCRATCH, *RECIPES)
 
 
@@ -88,11 +89,6 @@ def models_folder(args: argparse.Namespace) -> Path:
     return args.work / "models" / key
 
 
-def first_episode(seed: int, args: argparse.Namespace) -> int:
-    """Number of the first demonstration of a seed."""
-    return seed * (max(args.demonstrations) // 4)
-
-
 def trained(args: argparse.Namespace, name: str, method: str, count: int, seed: int) -> AgentPolicy:
     """The agent of a model that was trained on ``count`` demonstrations."""
     output = models_folder(args) / f"{name}-{method.replace(' ', '-')}-{count}-{seed}"
@@ -102,7 +98,7 @@ def trained(args: argparse.Namespace, name: str, method: str, count: int, seed: 
             "dataset": args.work / "trajectories",
             "environments": name,
             "episodes": count,
-            "first_episode": first_episode(seed, args),
+            "first_episode": seed * APART,
             "output_dir": output,
             "learning_rate": 2e-3,
             "max_steps": args.updates,
@@ -145,11 +141,7 @@ def new_weights(model: Path, folder: Path) -> Path:
 
 def measure(args: argparse.Namespace, name: str, method: str, count: int, seed: int) -> Row:
     """The row of one method after ``count`` demonstrations."""
-    whole, spec, first = (
-        open_dataset(args.work / "trajectories", [name])[name],
-        get_spec(name),
-        first_episode(seed, args),
-    )
+    whole, spec, first = open_dataset(args.work / "trajectories", [name])[name], get_spec(name), seed * APART
     if whole.num_episodes < first + count:
         raise LDMError(f"{name} has {whole.num_episodes} episodes; collect more with a larger --steps")
     stream = whole.part(first, first + count)

@@ -1,7 +1,7 @@
 """Disguises: the same world with its actions, coordinates, symbols and letters exchanged, so that only history helps.
 
 A disguise is a bijection of a space's members, drawn by a seed. Training (`SegmentDataset`) and the wrapper
-[`Disguise`][ldm_hf.environments.Disguise] share them: a disguised trajectory is what the disguised environment gives.
+`Disguise` share them: a disguised trajectory is what the disguised environment gives.
 
 * Numbers of observations are shuffled, negated, and scaled by powers of two. Those of actions with equal bounds are
   shuffled, and some are mirrored between their bounds.

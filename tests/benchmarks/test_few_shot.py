@@ -83,7 +83,7 @@ def test_every_method_is_measured_once(tmp_path):
     write_model(tmp_path / "start")
     command = [sys.executable, str(SCRIPT), "--model", tmp_path / "start", "--work", tmp_path / "work"]
     command += ["--json", tmp_path / "few.json", "--environments", "FrozenLake-v1", "--demonstrations", "1", "6"]
-    command += ["--steps", "400", "--updates", "2", "--batch-size", "2", "--episodes", "2", "--seeds", "2"]
+    command += ["--steps", "1600", "--updates", "2", "--batch-size", "2", "--episodes", "2", "--seeds", "2"]
     for methods, expected in ((["nearest"], "4/4"), (["nearest", "shown", "averaged"], "8/8"), (["shown"], "0run")):
         result = fork_server.run([*command, "--methods", *methods], timeout=600)
         assert result.returncode == 0, result.stderr[-3000:]
