@@ -41,7 +41,7 @@ from common import parser
 from retrieval import Retrieval
 from scipy.stats import mannwhitneyu
 from tqdm.auto import tqdm
-from unseen import WithoutHistory
+from unseen import WithoutHistory, ends
 
 from ldm_hf import LDMAgent
 from ldm_hf.agent import loaded_model, make_agent
@@ -51,16 +51,8 @@ from ldm_hf.collection.recording import LabelledLane, record
 from ldm_hf.environments import Disguise, EnvironmentSpec, get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation.evaluating import model_fingerprint
-from ldm_hf.references import known_scores, load_reference
-from ldm_hf.rollouts import (
-    HELD_OUT_SEED,
-    AgentPolicy,
-    Policy,
-    RandomPolicy,
-    ReferencePolicy,
-    normalised_score,
-    rollout,
-)
+from ldm_hf.references import load_reference
+from ldm_hf.rollouts import HELD_OUT_SEED, AgentPolicy, Policy, normalised_score, rollout
 from ldm_hf.rollouts.lane import Lane
 from ldm_hf.spaces import space_to_json, stack
 from ldm_hf.trajectories import open_dataset
@@ -146,28 +138,14 @@ def worlds_of(told: Entry | str, streams: int) -> list[World]:
     return list(itertools.islice((world for world in drawn if world.changes()), streams))
 
 
-def ends(spec: EnvironmentSpec, references: str) -> tuple[float, float]:
-    """Mean returns of random actions and of the reference."""
-    scores = known_scores(spec, references) or {
-        label: {"mean": rollout(lambda: make(spec), policy, 20, HELD_OUT_SEED, name=spec.name).mean()}
-        for label, policy in (
-            ("random", RandomPolicy()),
-            ("reference", ReferencePolicy(lambda: load_reference(spec, references))),
-        )
-    }
-    return scores["random"]["mean"], scores["reference"]["mean"]
-
-
 def neighbours(args: argparse.Namespace, world: World) -> list[str]:
     """Environments that the model was trained in and that have these spaces, the same family first."""
     processor = loaded_model(str(args.model))[1]
     env = make(world.spec)
     wanted = space_to_json(env.observation_space), space_to_json(env.action_space)
     env.close()
-    found = []
-    for name, entry in processor.environments.items():
-        if (entry["observation_space"], entry["action_space"]) == wanted:
-            found.append(name)
+    known = processor.environments.items()
+    found = [name for name, entry in known if (entry["observation_space"], entry["action_space"]) == wanted]
     return sorted(found, key=lambda name: (get_spec(name).family != world.spec.family, name))[:NEIGHBOURS]
 
 

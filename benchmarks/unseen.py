@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 
 from ldm_hf import LDMAgent
 from ldm_hf.agent import loaded_model, make_agent
-from ldm_hf.environments import get_spec, make
+from ldm_hf.environments import EnvironmentSpec, get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.evaluation.evaluating import model_fingerprint
 from ldm_hf.references import known_scores, load_reference
@@ -70,6 +70,18 @@ class WithoutHistory(AgentPolicy):
         return super().act(lanes)
 
 
+def ends(spec: EnvironmentSpec, references: str) -> tuple[float, float]:
+    """Mean returns of random actions and of the reference, measured if they are not known."""
+    scores = known_scores(spec, references) or {
+        label: {"mean": rollout(lambda: make(spec), policy, 50, HELD_OUT_SEED, name=spec.name).mean()}
+        for label, policy in (
+            ("random", RandomPolicy()),
+            ("reference", ReferencePolicy(lambda: load_reference(spec, references))),
+        )
+    }
+    return scores["random"]["mean"], scores["reference"]["mean"]
+
+
 def relatives(dataset: str, trained: Collection[str], env: gymnasium.Env) -> list[str]:
     """Names of the environments of a dataset that have the spaces of ``env`` and that the model was trained in."""
     wanted = space_to_json(env.observation_space), space_to_json(env.action_space)
@@ -95,14 +107,7 @@ def measure(name: str, args: dict[str, Any]) -> Entry:
     def play(policy: Policy, episodes: int) -> np.ndarray:
         return rollout(lambda: make(spec), policy, episodes, HELD_OUT_SEED, args["lanes"], name)
 
-    scores = known_scores(spec, args["references"]) or {
-        label: {"mean": play(policy, 50).mean()}
-        for label, policy in (
-            ("random", RandomPolicy()),
-            ("reference", ReferencePolicy(lambda: load_reference(spec, args["references"]))),
-        )
-    }
-    random, reference = scores["random"]["mean"], scores["reference"]["mean"]
+    random, reference = ends(spec, args["references"])
     policies: dict[str, Policy] = {"LDM": AgentPolicy(agent), "without history": WithoutHistory(agent)}
     env = make(spec)
     near = relatives(args["dataset"], processor.environments, env)

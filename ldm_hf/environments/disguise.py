@@ -10,7 +10,7 @@ from ..spaces import Action, Info, Observation, stack, unflatten
 from .disguises import ROLES, PairDisguise
 
 
-class Disguise(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
+class Disguise(gymnasium.Wrapper):
     """An environment whose actions, coordinates, symbols and letters are exchanged (`environments.disguises`).
 
     It is as hard as the environment, for those who do not know it: a rule that only the history can tell.
@@ -22,10 +22,13 @@ class Disguise(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
     """
 
     def __init__(self, env: gymnasium.Env, seed: int, roles: ROLES = "both") -> None:
-        gymnasium.utils.RecordConstructorArgs.__init__(self, seed=seed, roles=roles)
         super().__init__(env)
         self.disguise = PairDisguise(env.observation_space, env.action_space, seed, roles)
         self.observation_space, self.action_space = self.disguise.spaces
+
+    @property
+    def spec(self) -> None:  # type: ignore[override]  # a property, as in Gymnasium's own wrapper
+        """None: what is known of the environment by its id does not hold for this one."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observation, Info]:
         return self._disguised(*self.env.reset(seed=seed, options=options))

@@ -8,6 +8,7 @@ from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ldm_hf import LDMAgent
 from ldm_hf.environments import Disguise
 from ldm_hf.environments.disguises import PairDisguise, SpaceDisguise
 from ldm_hf.spaces import leaves, stack, unflatten, unstack
@@ -112,6 +113,15 @@ def test_what_the_wrapper_gives_is_the_disguised_trajectory(name, roles):
 
 def test_a_disguised_environment_keeps_gymnasiums_contract():
     check_env(Disguise(gymnasium.make("CartPole-v1").unwrapped, 5), skip_render_check=True)
+
+
+def test_an_agent_does_not_take_it_for_the_environment_that_it_knows(model, processor):
+    env = Fixed(spaces.Box(-np.inf, np.inf, (2,)), spaces.Discrete(3))
+    env.spec = gymnasium.spec("CartPole-v1")
+    moments = {"observation": {"": {"mean": [5.0, 5.0], "std": [1.0, 1.0]}}, "reward": {"mean": 1.0, "std": 1.0}}
+    processor.add_environment("CartPole-v1", env.observation_space, env.action_space, moments)
+    assert LDMAgent(model, processor, env).known_statistics
+    assert not LDMAgent(model, processor, Disguise(env, 1)).known_statistics
 
 
 def test_seeds_differ_and_repeat():
