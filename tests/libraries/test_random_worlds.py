@@ -10,8 +10,9 @@ from gymnasium.utils.env_checker import check_env
 from ldm_hf.environments import catalogue, get_spec, make
 from ldm_hf.environments.specs import endless, family_of, select
 from ldm_hf.errors import UnknownEnvironmentError
-from ldm_hf.libraries.random_worlds.environment import KINDS, RandomLinearEnv, RandomTableEnv
+from ldm_hf.libraries.random_worlds.environment import RandomLinearEnv, RandomTableEnv
 from ldm_hf.libraries.random_worlds.policies import LinearRegulator, TableOptimum
+from ldm_hf.libraries.random_worlds.tables import KINDS
 from ldm_hf.references import load_reference
 from ldm_hf.rollouts import RandomPolicy, ReferencePolicy, rollout
 from ldm_hf.rollouts.watching import wrong_member
