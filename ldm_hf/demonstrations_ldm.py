@@ -147,14 +147,19 @@ def _check_actions(space: Space, parts: Arrays, place: str) -> None:
 
 
 def pieces(episodes: Sequence[Shown]) -> Iterator[Shown]:
-    """The steps of episodes in pieces of at most `CHUNK`."""
-    for shown in episodes:
-        for start in range(0, len(shown["reward"]), CHUNK):
-            some = slice(start, start + CHUNK)
-            yield {
-                name: {path: values[some] for path, values in part.items()} if isinstance(part, dict) else part[some]
-                for name, part in shown.items()
-            }
+    """The steps of all episodes in pieces of at most `CHUNK`."""
+    whole = {
+        name: {path: np.concatenate([shown[name][path] for shown in episodes]) for path in part}
+        if isinstance(part, dict)
+        else np.concatenate([shown[name] for shown in episodes])
+        for name, part in episodes[0].items()
+    }
+    for start in range(0, len(whole["reward"]), CHUNK):
+        some = slice(start, start + CHUNK)
+        yield {
+            name: {path: values[some] for path, values in part.items()} if isinstance(part, dict) else part[some]
+            for name, part in whole.items()
+        }
 
 
 def watch(layout: EnvironmentLayout, state: LDMState, task: np.ndarray, shown: Shown) -> list[EncodedSteps]:
