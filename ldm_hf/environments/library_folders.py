@@ -130,7 +130,7 @@ class ScoreRecord(TypedDict):
         method: tabular, scripted, heuristic, planner or rl.
         beats_random: whether the policy is better than random, with both 95 % intervals apart.
         good: whether more time would not be spent.
-        episodes: number of episodes of each measurement.
+        episodes: number of episodes of each of the two measurements, of the shorter one if they differ.
         seed: seed of the first of them.
         seconds: time of all attempts.
         attempts: all attempts, in the order in which they were made.

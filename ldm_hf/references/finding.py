@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat
 
 import gymnasium
+import numpy as np
 from tqdm.auto import tqdm
 
 from ..environments import EnvironmentSpec, make
@@ -33,9 +34,12 @@ from .tuning import tune
 
 logger = logging.getLogger(__name__)
 
-EPISODES = 50  # fewest episodes of a measurement
+EPISODES = 50  # episodes of a measurement, unless its time is over before
+FEWEST_EPISODES = 5  # with fewer, there is no measurement
+RANDOM_SHARE = 0.25  # of the budget, at most, for random actions: in some games they take hours
 PILOT_EPISODES = 5  # episodes that choose parameters, on other seeds
 TUNING_EPISODES = 8  # episodes that tune numbers, at most
+TUNING_SHARE = 0.75  # of the time that is left, at most, for tuning: what was found is to be measured, too
 SHORTEST_TRAINING = 30.0  # seconds; less time teaches nothing
 LONGEST_EPISODE = 100_000  # steps; random actions take 35,000 in CliffWalking-v1, some policies would never finish
 LAST_RESORTS = ("constant", "gait", "rl")  # tried wherever possible; never good enough by themselves
@@ -46,12 +50,15 @@ class OutOfTime(LDMError):
 
 
 class EpisodeLimits(gymnasium.Wrapper):
-    """Raises an error when an episode does not end, or when the time is over.
+    """Raises an error when an episode does not end, or when the time is over; keeps the returns until then.
 
     Args:
         env: environment to watch.
         name: name of the environment, for messages.
         deadline: time of the monotonic clock when the budget is spent.
+
+    Attributes:
+        returns: undiscounted returns of the episodes that have ended.
 
     Raises:
         EnvironmentFailure: by `step`, after `LONGEST_EPISODE` steps.
@@ -61,9 +68,10 @@ class EpisodeLimits(gymnasium.Wrapper):
     def __init__(self, env: gymnasium.Env, name: str, deadline: float) -> None:
         super().__init__(env)
         self.name, self.deadline, self.steps = name, deadline, 0
+        self.total, self.returns = 0.0, list[float]()
 
     def reset(self, **kwargs: Any) -> tuple[Observation, Info]:
-        self.steps = 0
+        self.steps, self.total = 0, 0.0
         return self.env.reset(**kwargs)
 
     def step(self, action: Action) -> tuple[Observation, SupportsFloat, bool, bool, Info]:
@@ -72,11 +80,17 @@ class EpisodeLimits(gymnasium.Wrapper):
             raise EnvironmentFailure(self.name, "step", f"the episode has not ended after {LONGEST_EPISODE:,} steps")
         if time.monotonic() > self.deadline:
             raise OutOfTime(f"{self.name}: its episodes take longer than the budget; allow more (--budget)")
-        return self.env.step(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.total += float(reward)
+        if terminated or truncated:
+            self.returns.append(self.total)
+        return observation, reward, terminated, truncated, info
 
 
 def measure(spec: EnvironmentSpec, policy: Policy, deadline: float = math.inf) -> Measurement:
     """Measures the mean return of a policy with its 95 % interval, on held-out seeds.
+
+    When the time is over, the episodes that have ended by then count, if they are at least `FEWEST_EPISODES`.
 
     Args:
         spec: row of the catalogue.
@@ -94,10 +108,18 @@ def measure(spec: EnvironmentSpec, policy: Policy, deadline: float = math.inf) -
 
 
 def _play(spec: EnvironmentSpec, policy: Policy, episodes: int, seed: int, deadline: float) -> Measurement:
-    def make_limited() -> gymnasium.Env:
-        return EpisodeLimits(make(spec), spec.name, deadline)
+    made: list[EpisodeLimits] = []
 
-    returns = rollout(make_limited, policy, episodes, seed, num_envs=1, name=spec.name)
+    def make_limited() -> gymnasium.Env:
+        made.append(EpisodeLimits(make(spec), spec.name, deadline))
+        return made[-1]
+
+    try:
+        returns = rollout(make_limited, policy, episodes, seed, num_envs=1, name=spec.name)
+    except OutOfTime:
+        returns = np.array(made[0].returns)
+        if len(returns) < FEWEST_EPISODES:
+            raise
     found = measurement(returns, seed)
     del found["returns"]
     return found | {"ci": half_width(returns)}
@@ -142,7 +164,7 @@ def find_reference(
 
     Raises:
         EnvironmentFailure: if the environment cannot be measured at all.
-        OutOfTime: if random actions take longer than the budget.
+        OutOfTime: if a few episodes of random actions take longer than their share of the budget.
     """
     folder = Path(folder).absolute()  # an environment may change the working directory
     place = folder / spec.name
@@ -158,7 +180,7 @@ def find_reference(
         record.save(place)
 
     if record.random is None:
-        record.random = measure(spec, RandomPolicy(), deadline)
+        record.random = measure(spec, RandomPolicy(), started + RANDOM_SHARE * budget)
         save()
     with opened(spec) as env:
         todo, threshold = candidates(spec, env), getattr(env.spec, "reward_threshold", None)
@@ -294,7 +316,10 @@ def _best_variant(spec: EnvironmentSpec, folder: str | Path, name: str, deadline
         start = spec.reference_kwargs if name == spec.reference else {}
         with opened(spec) as env:
             limited = EpisodeLimits(env, spec.name, deadline)
-            found: Kwargs = tune(tunable, partial(_returns, limited, policy_class), policy_class.searches, start=start)
+            now = time.monotonic()
+            until = now + TUNING_SHARE * (deadline - now)
+            returns_of = partial(_returns, limited, policy_class)
+            found: Kwargs = tune(tunable, returns_of, policy_class.searches, start=start, until=until)
         return found
 
     def value(kwargs: Kwargs) -> float:

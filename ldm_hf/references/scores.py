@@ -113,7 +113,7 @@ def entry(record: Record) -> ScoreRecord:
         "method": best.method if best else None,
         "beats_random": record.beats_random,
         "good": record.good,
-        "episodes": random["episodes"],
+        "episodes": min([random["episodes"], *([best.score["episodes"]] if best and best.score else [])]),
         "seed": random["seed"],
         "seconds": record.seconds,
         "attempts": [_summary(attempt) for attempt in record.attempts],

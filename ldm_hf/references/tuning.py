@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -50,6 +52,7 @@ def tune(
     evaluations: int = 70,
     seed: int = 0,
     start: Kwargs | None = None,
+    until: float = math.inf,
 ) -> Kwargs:
     """The parameters with the highest mean return that a search finds.
 
@@ -60,6 +63,7 @@ def tune(
         evaluations: how many sets to try.
         seed: seed of the random changes.
         start: parameters to begin with; those that are not tunable stay.
+        until: time of the monotonic clock after which no set is begun.
     """
     numbers = {name: kind for name, kind in tunable.items() if isinstance(kind, Number)}
     best: Kwargs = {name: kind.start if isinstance(kind, Number) else kind[0] for name, kind in tunable.items()}
@@ -71,6 +75,8 @@ def tune(
     def attempt(changes: Kwargs) -> bool:
         nonlocal best, highest, left
         tried = best | changes
+        if time.monotonic() > until:
+            left = 0
         if left <= 0 or _plain(tried, numbers) in known:  # a bound has stopped it
             return False
         left -= 1

@@ -1,5 +1,6 @@
 """The search for the numbers of a scripted policy."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +38,11 @@ def test_it_finds_the_top_of_a_hill_and_the_right_choice():
 
 def test_choices_alone_are_all_tried():
     assert tune({"grip": (None, -1, 1)}, lambda kwargs: [kwargs["grip"] or 0]) == {"grip": 1}
+
+
+def test_it_keeps_what_it_has_found_when_the_time_is_over():
+    found = tune({"grip": (None, -1, 1)}, lambda kwargs: [kwargs["grip"] or 0], until=time.monotonic() - 1)
+    assert found == {"grip": None}
 
 
 class Leaning(Reference):
