@@ -30,6 +30,48 @@ class AtariFreeway(Reference):
         return np.int64(1)
 
 
+class AtariFreewayCrossing(Reference):
+    """Goes up, unless a copy of the emulator shows that a car is met; then waits or steps back if that gets farther.
+
+    Args:
+        env: environment like the one that the policy will act in.
+        horizon: steps to look ahead, of four frames each.
+    """
+
+    name = "atari_freeway_crossing"
+    method = "planner"
+    PLACE = 14  # address of the height of the chicken (Anand et al. 2019)
+
+    def __init__(self, env: gymnasium.Env, horizon: int = 16) -> None:
+        self.horizon = horizon
+        self.emulator: Emulator | None = None
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        state = inside(env).ale.cloneState(include_rng=True)
+        meanings = inside(env).get_action_meanings()
+        up, *others = (meanings.index(meaning) for meaning in ("UP", "NOOP", "DOWN"))
+        found = {up: self._reached(state, up, up)}
+        if found[up][2]:
+            found |= {other: self._reached(state, other, up) for other in others}
+        return np.int64(max(found, key=lambda action: found[action][:2]))
+
+    def _reached(self, state: ale_py.ALEState, first: int, up: int) -> tuple[int, int, bool]:
+        """Steps that are left after the other side is reached, the height at the end, and whether a car was met."""
+        assert self.emulator is not None, "an episode begins with `reset`"
+        ale, actions = self.emulator.ale, self.emulator.actions
+        ale.restoreState(state)
+        height = highest = int(ale.getRAM()[self.PLACE])
+        for step in range(self.horizon):
+            if ale.act(actions[up if step else first]) > 0:
+                return self.horizon - step, 0, False
+            height = int(ale.getRAM()[self.PLACE])
+            highest = max(highest, height)
+        return 0, height, height < highest
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of a plan: the action, and what it leads to in the emulator."""
