@@ -13,6 +13,31 @@ from ldm_hf.statistics_ldm import standardise
 from ldm_hf.trajectories import EnvironmentTrajectories
 
 
+class Features:
+    """Observations as numbers and symbols, as the model's processor sees them.
+
+    Args:
+        stream: Steps whose spaces and statistics are used.
+    """
+
+    def __init__(self, stream: EnvironmentTrajectories) -> None:
+        processor = LDMProcessor()
+        processor.add_environment("", stream.observation_space, stream.action_space, stream.statistics())
+        self.layout = processor.layout("")
+
+    def __call__(self, parts: Arrays, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and symbols ``(count, columns)`` of observations, pixels among the numbers."""
+        layout, encoder = self.layout, self.layout.observations
+        numbers = encoder.numbers(parts, count)
+        encoded = encoder.encode(parts, numbers, standardise(numbers, layout.mean, layout.spread))
+        pixels = [] if encoded.pixels is None else [encoded.pixels.swapaxes(0, 1).reshape(count, -1) / np.float32(255)]
+        grids = [] if encoded.grid is None else [encoded.grid.swapaxes(0, 1).reshape(count, -1)]
+        return (
+            np.concatenate([encoded.numeric, *pixels], axis=1, dtype=np.float32),
+            np.concatenate([encoded.categorical, *grids], axis=1),
+        )
+
+
 class Retrieval:
     """A policy without history: acts as labelled at the nearest observation.
 
@@ -25,17 +50,14 @@ class Retrieval:
     """
 
     def __init__(self, streams: Sequence[EnvironmentTrajectories], limit: int | None = None, seed: int = 0) -> None:
-        processor, first, rng = LDMProcessor(), streams[0], np.random.default_rng(seed)
-        processor.add_environment("", first.observation_space, first.action_space, first.statistics())
-        self.layout = processor.layout("")
-        found = []
+        self.features, rng, found = Features(streams[0]), np.random.default_rng(seed), []
         for stream in streams:
             steps = stream.slice(0, stream.num_steps)
             taken = np.sort(rng.permutation(stream.num_steps)[: limit and max(1, limit // len(streams))])
             observations, labels = (
                 {path: values[taken] for path, values in steps[role].items()} for role in ("observation", "label")
             )
-            found.append((labels, *self._features(observations, len(taken))))
+            found.append((labels, *self.features(observations, len(taken))))
         numbers = np.concatenate([numbers for _, numbers, _ in found])
         symbols = np.concatenate([symbols for *_, symbols in found])
         once = _first_of_each(numbers, symbols)  # of equal observations, the search finds the first
@@ -43,31 +65,20 @@ class Retrieval:
         self.numbers, self.symbols = numbers[once], symbols[once]
         self.lengths = np.square(self.numbers).sum(1)
 
-    def _features(self, parts: Arrays, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers and symbols ``(count, columns)`` of observations, pixels among the numbers."""
-        layout, encoder = self.layout, self.layout.observations
-        numbers = encoder.numbers(parts, count)
-        encoded = encoder.encode(parts, numbers, standardise(numbers, layout.mean, layout.spread))
-        pixels = [] if encoded.pixels is None else [encoded.pixels.swapaxes(0, 1).reshape(count, -1) / np.float32(255)]
-        grids = [] if encoded.grid is None else [encoded.grid.swapaxes(0, 1).reshape(count, -1)]
-        return (
-            np.concatenate([encoded.numeric, *pixels], axis=1, dtype=np.float32),
-            np.concatenate([encoded.categorical, *grids], axis=1),
-        )
-
     def start(self, lanes: list[Lane]) -> None: ...
 
     def begin(self, index: int, lane: Lane) -> None: ...
 
     def act(self, lanes: list[Lane]) -> list[Action]:
-        parts = stack(self.layout.observation_space, [lane.observation for lane in lanes])
+        layout = self.features.layout
+        parts = stack(layout.observation_space, [lane.observation for lane in lanes])
         actions = []
-        for numbers, symbols in zip(*self._features(parts, len(lanes)), strict=True):
+        for numbers, symbols in zip(*self.features(parts, len(lanes)), strict=True):
             # squared distance, without the term that all share
             distance = self.lengths - 2 * (self.numbers @ numbers) + (self.symbols != symbols).sum(1)
             nearest = int(distance.argmin())
             values = {path: labels[nearest] for path, labels in self.labels.items()}
-            actions.append(unflatten(self.layout.action_space, values))
+            actions.append(unflatten(layout.action_space, values))
         return actions
 
 

@@ -52,6 +52,7 @@ def test_every_benchmark_is_run_here():
         *COMMANDS,
         "adaptation",
         "boosting",
+        "clones",
         "common",
         "encoders",
         "encoder_parts",
