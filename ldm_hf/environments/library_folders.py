@@ -92,7 +92,7 @@ class AttemptSummary(TypedDict, total=False):
 
     Attributes:
         policy: `name` of the policy, ``module:Class``, or ``rl``.
-        method: tabular, scripted, heuristic, planner or rl.
+        method: tabular, scripted, heuristic, planner, rl or distilled.
         seconds: time to make the policy, choose its parameters and measure it.
         kwargs: parameters of the policy, if it has any.
         mean: mean return; missing if the attempt failed.
@@ -127,7 +127,7 @@ class ScoreRecord(TypedDict):
         reference: score of the best policy; None, like ``policy`` and ``method``, where nothing could be measured.
         policy: `name` of that policy, ``module:Class``, or ``rl``.
         kwargs: parameters of that policy.
-        method: tabular, scripted, heuristic, planner or rl.
+        method: tabular, scripted, heuristic, planner, rl or distilled.
         beats_random: whether the policy is better than random, with both 95 % intervals apart.
         good: whether more time would not be spent.
         episodes: number of episodes of each of the two measurements, of the shorter one if they differ.

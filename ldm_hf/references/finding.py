@@ -279,6 +279,7 @@ def _attempt(
     try:
         if name == "rl":
             attempt.training = train(budget=deadline - started)
+            attempt.method = "distilled" if attempt.training["algorithm"] == "DISTILLED" else "rl"
             deadline = math.inf
         elif name == spec.reference and not tuned:
             attempt.kwargs = spec.reference_kwargs

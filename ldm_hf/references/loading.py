@@ -13,7 +13,7 @@ from ..environments.library_folders import ROOT
 from ..environments.making import opened
 from ..errors import CheckpointError, LDMError, short
 from ..rollouts.returns import Measurement, Scores
-from . import general
+from . import general, sampling
 from .base import Reference
 from .isolated import IsolatedReference
 from .scores import entry, reference_scores
@@ -23,7 +23,11 @@ from .scores import entry, reference_scores
 def known_policies() -> dict[str, type[Reference]]:
     """All policies that have a name, sorted by it: those of the libraries' folders and the general ones."""
     folders = sorted(path.parent.name for path in ROOT.glob("*/policies.py"))
-    modules = [*(importlib.import_module(f"ldm_hf.libraries.{folder}.policies") for folder in folders), general]
+    modules = [
+        *(importlib.import_module(f"ldm_hf.libraries.{folder}.policies") for folder in folders),
+        general,
+        sampling,
+    ]
     found: dict[str, type[Reference]] = {}
     for module in modules:
         classes = [value for value in vars(module).values() if isinstance(value, type)]
@@ -34,11 +38,14 @@ def known_policies() -> dict[str, type[Reference]]:
 
 
 def method_of(spec: EnvironmentSpec) -> str:
-    """Method of the row's reference policy: tabular, scripted, heuristic, planner, rl or none."""
+    """Method of the row's reference policy: tabular, scripted, heuristic, planner, rl, distilled or none."""
     spec = with_reference(spec)
     if spec.reference is None:
         return "none"
-    return "rl" if spec.reference == "rl" else policy_of(spec.name, spec.reference).method
+    if spec.reference != "rl":
+        return policy_of(spec.name, spec.reference).method
+    scores = reference_scores().get(spec.name)
+    return str(scores["method"]) if scores and scores["policy"] == "rl" else "rl"
 
 
 def with_reference(spec: EnvironmentSpec) -> EnvironmentSpec:

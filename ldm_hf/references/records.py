@@ -37,7 +37,7 @@ class TrainingRecord(TypedDict, total=False):
 
     Attributes:
         method: ``rl``.
-        algorithm: ARS, PPO, SAC or TQC.
+        algorithm: ARS, DISTILLED, PPO, SAC or TQC.
         seconds: time of all configurations.
         steps: environment steps of the best configuration.
         score: mean return of the policy during training.
@@ -63,7 +63,7 @@ class Attempt:
     Args:
         reference: `name` of the policy, ``module:Class``, or ``rl``.
         kwargs: parameters of the policy.
-        method: tabular, scripted, heuristic, planner or rl.
+        method: tabular, scripted, heuristic, planner, rl or distilled.
         seconds: time to make the policy, choose its parameters and measure it.
         score: measurement of the policy; None if the attempt failed.
         error: why the attempt failed.

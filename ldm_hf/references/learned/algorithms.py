@@ -46,8 +46,9 @@ SAC: Configuration = {
     "gradient_steps": 8,
 }
 ARS: Configuration = {"directions": 16, "best": 8, "step": 0.02, "noise": 0.03}
+DISTILLED: Configuration = {"learning_rate": 1e-3, "batch_size": 256, "passes": 8}
 MOST_NUMBERS = 400  # of an observation of which a linear policy is searched
-SETTINGS = {"ars": ARS, "ppo": PPO, "sac": SAC, "tqc": SAC}
+SETTINGS = {"ars": ARS, "distilled": DISTILLED, "ppo": PPO, "sac": SAC, "tqc": SAC}
 """Arguments of the algorithms, by name."""
 
 
@@ -72,6 +73,8 @@ def configurations(adapter: Adapter, chosen: Configuration) -> list[Configuratio
     if not chosen:
         return [_defaults(name, adapter) for name in names]
     algorithm = chosen.get("algorithm", "ppo")
+    if algorithm == "distilled":  # on demand only: it needs a planner
+        return [_defaults(algorithm, adapter) | chosen]
     if algorithm in SETTINGS and algorithm not in names:
         raise UnsupportedSpaceError(
             f"{algorithm} does not learn to act in {adapter.action_space!s:.100} from "
@@ -83,7 +86,9 @@ def configurations(adapter: Adapter, chosen: Configuration) -> list[Configuratio
 def _defaults(name: str, adapter: Adapter) -> Configuration:
     if name == "ars":
         return {"algorithm": name, "n_envs": 1, "net_arch": [], "normalize": True, **ARS}
-    off_policy = name != "ppo"
+    off_policy = name in ("sac", "tqc")
+    if name == "distilled":
+        return {"algorithm": name, "n_envs": 1, "net_arch": [128, 128], "normalize": True, **DISTILLED}
     return {
         "algorithm": name,
         "n_envs": 1 if off_policy else 8,
@@ -167,7 +172,7 @@ def policy_class(algorithm: str, image: bool) -> type[BasePolicy]:
     """
     if algorithm not in SETTINGS:
         raise ValueError(f"no algorithm {short(algorithm)}")
-    if algorithm == "ars":
+    if algorithm in ("ars", "distilled"):
         algorithm = "ppo"  # whose network is linear without hidden layers
     library = library_of(algorithm)
     aliases: dict[str, type[BasePolicy]] = getattr(library, algorithm.upper()).policy_aliases

@@ -82,10 +82,25 @@ class Adapter:
             shape = leaf.space.shape or ()
             count = int(np.prod(shape, dtype=int))
             values, rest = rest[:count].reshape(shape), rest[count:]
-            start = _start(leaf.space)
+            start = self._first(leaf)
             moved = values if start is None else values + start
             parts[leaf.path] = moved.astype(leaf.space.dtype) if shape else np.asarray(moved, leaf.space.dtype)[()]
         return unflatten(self._acted, parts)
+
+    def chosen(self, action: Action) -> np.ndarray:
+        """The output of the network for which `action` gives this action of the environment."""
+        if self.action_space is self._acted:
+            return np.asarray(action)
+        parts, found = flatten(self._acted, action), []
+        for leaf in leaves(self._acted):
+            start = self._first(leaf)
+            found.append(np.ravel(parts[leaf.path] if start is None else parts[leaf.path] - start))
+        numbers = np.concatenate(found).astype(self.action_space.dtype)
+        return numbers[0] if isinstance(self.action_space, spaces.Discrete) else numbers
+
+    def _first(self, leaf: Leaf) -> np.ndarray | np.integer | int | None:
+        """The values that a network's choice of 0 stands for; None if it gives the values themselves."""
+        return None if isinstance(self.action_space, spaces.Box) else _start(leaf.space)
 
     def _learnable(self, space: gymnasium.Space[object]) -> gymnasium.Space[object]:
         found = leaves(space)

@@ -28,6 +28,7 @@ from ...utils.files import LARGEST, check_writable
 from ..records import TrainingRecord, Trial
 from .algorithms import Configuration, check_configuration, configurations, library_of, vary
 from .ars import STATE, LinearSearch
+from .distilling import Distillation
 from .learners import Descent, Learner
 from .policy import ReinforcementLearned, amend_record, training_record
 from .spaces import Adapter
@@ -188,6 +189,9 @@ class _Competition:
     ) -> None:
         self.spec, self.place, self.adapter, self.env = spec, place, adapter, env
         self.fixed, self.budget, self.target, self.seed, self.study = fixed, budget, target, seed, study
+        # a planner's labels take most of the time, and are not to be made for several configurations
+        self.alone = fixed[0]["algorithm"] == "distilled"
+        self.slice = budget / (SLICES if self.alone else SHARE)
         self.best = -np.inf
         if study.trials and (saved := training_record(place)):
             self.best = saved["score"]  # the policy from before the interruption
@@ -210,7 +214,7 @@ class _Competition:
         ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
         while not self.enough and self.spent < self.budget:
             number = len(self.study.get_trials(states=ended))
-            if number == CONFIGURATIONS:
+            if number == (1 if self.alone else CONFIGURATIONS):
                 break
             trial = self.study.ask()
             if number < len(self.fixed):
@@ -232,7 +236,7 @@ class _Competition:
             for part in range(1, SLICES + 1):
                 started = time.monotonic()
                 with quiet():
-                    while time.monotonic() - started < self.budget / SHARE:
+                    while time.monotonic() - started < self.slice:
                         learner.learn()
                     reference = learner.reference()
                     score = self._evaluate(reference)
@@ -255,6 +259,8 @@ class _Competition:
     def _learner(self, number: int, configuration: Configuration) -> Learner:
         if configuration["algorithm"] == "ars":  # goes on where the one before ended
             return LinearSearch.begin(self.spec, self.adapter, configuration, self.seed, self.place)
+        if configuration["algorithm"] == "distilled":
+            return Distillation(self.spec, self.adapter, configuration, self.seed + number)
         return Descent(self.spec, self.adapter, configuration, self.seed + number)
 
     def _evaluate(self, reference: ReinforcementLearned) -> float:
