@@ -22,12 +22,9 @@ from .scores import entry, reference_scores
 @cache
 def known_policies() -> dict[str, type[Reference]]:
     """All policies that have a name, sorted by it: those of the libraries' folders and the general ones."""
-    folders = sorted(path.parent.name for path in ROOT.glob("*/policies.py"))
-    modules = [
-        *(importlib.import_module(f"ldm_hf.libraries.{folder}.policies") for folder in folders),
-        general,
-        sampling,
-    ]
+    files = sorted(path.relative_to(ROOT).with_suffix("") for path in ROOT.glob("*/policies*.py"))
+    found_in = (importlib.import_module(".".join(("ldm_hf.libraries", *path.parts))) for path in files)
+    modules = [*found_in, general, sampling]
     found: dict[str, type[Reference]] = {}
     for module in modules:
         classes = [value for value in vars(module).values() if isinstance(value, type)]
