@@ -60,7 +60,7 @@ class _Rooms:
 
     @staticmethod
     def _is_free(cell: Any) -> bool:
-        return cell is None or cell.can_overlap() and cell.type != "lava"
+        return cell is None or (cell.can_overlap() and cell.type != "lava")
 
     def goal(self) -> Job:
         """What the mission ends with: take the object, walk to the goal, or open the only door."""
@@ -71,7 +71,7 @@ class _Rooms:
         return (WALK, kinds["goal"]) if "goal" in kinds else (TOGGLE, kinds["door"])
 
     def possible(self, job: Job) -> Job:
-        """The first job on the way to another one: open, fetch or carry away; the job itself if nothing is before it."""
+        """The first job on the way to another one: open, fetch, carry away; the job itself if nothing is before it."""
         for _ in self.cells:  # no end only where a key lies behind its own door
             between = next((cell for cell in self.way(job[1])[1:-1] if self.blocked[cell[1], cell[0]]), None)
             thing = self.cells[job[1]]
