@@ -16,7 +16,16 @@ from ldm_hf.spaces import Action, Info, Observation
 MOVES = {"move_left": (-1, 0), "move_right": (1, 0), "move_up": (0, -1), "move_down": (0, 1)}
 HUNGRY, TIRED = 4, 3  # of nine; then food, drink or sleep comes first
 DANGER = 4  # cells; nobody sleeps with a zombie this near
-STORE = {"wood": 5, "stone": 5, "coal": 2, "iron": 2}  # what is gathered beyond the next need, if it is known where
+FULL = 9
+FOES = ("Zombie", "Skeleton")
+# what is gathered from where, and up to how many
+STORE = {
+    "tree": ("wood", 5),
+    "stone": ("stone", 5),
+    "coal": ("coal", 2),
+    "iron": ("iron", 2),
+    "diamond": ("diamond", 9),
+}
 TOOLS = (
     *("make_wood_pickaxe", "make_wood_sword", "make_stone_pickaxe", "make_stone_sword"),
     *("make_iron_pickaxe", "make_iron_sword"),
@@ -60,20 +69,17 @@ class _Turn:
         return "noop"
 
     def _fight(self) -> str | None:
-        for kind in ("Zombie", "Skeleton"):
-            if any(self._distance(cell) <= 1 for cell in self._creatures(kind)):
-                return self._use(lambda cell, kind=kind: self._creature(cell) == kind)
-        return None
+        beside = [kind for kind in FOES if any(self._distance(cell) <= 1 for cell in self._creatures(kind))]
+        return self._use_creature(*beside) if beside else None
 
     def _keep_alive(self) -> str | None:
-        if self.have["drink"] < HUNGRY or not self.done["collect_drink"]:
-            if chosen := self._use(lambda cell: self._material(cell) == "water"):
-                return chosen
-        if self.have["food"] < HUNGRY or (not self.done["eat_cow"] and self.have["food"] < 9):
-            if chosen := self._use(lambda cell: self._creature(cell) == "Cow"):
-                return chosen
+        if (self.have["drink"] < HUNGRY or not self.done["collect_drink"]) and (chosen := self._use_material("water")):
+            return chosen
+        hungry = self.have["food"] < HUNGRY or (self.have["food"] < FULL and not self.done["eat_cow"])
+        if hungry and (chosen := self._use_creature("Cow")):
+            return chosen
         alone = all(self._distance(cell) > DANGER for cell in self._creatures("Zombie"))
-        tired = self.have["energy"] < (TIRED if self.done["wake_up"] else 9)
+        tired = self.have["energy"] < (TIRED if self.done["wake_up"] else FULL)
         return "sleep" if tired and alone else None
 
     def _craft(self) -> str | None:
@@ -85,10 +91,9 @@ class _Turn:
             missing = [place for place in rule["nearby"] if place not in nearby]
             if not missing:
                 return name
-            if chosen := self._use(lambda cell, place=missing[0]: self._material(cell) == place):
-                if chosen != "do":
-                    return chosen
-            elif self._affords(self.rules.place[missing[0]]["uses"]):
+            if (chosen := self._use_material(missing[0])) and chosen != "do":
+                return chosen
+            if self._affords(self.rules.place[missing[0]]["uses"]):
                 return self._put(missing[0])
         return None
 
@@ -99,17 +104,18 @@ class _Turn:
         return None
 
     def _gather(self) -> str | None:
-        wanted = [name for name, amount in STORE.items() if self.have[name] < amount] + ["diamond"]
-        sources = {"wood": "tree"}
-        if not self.done["collect_sapling"]:
-            if chosen := self._use(lambda cell: self._material(cell) == "grass" and self._creature(cell) is None):
+        wanted = ["grass"] if not self.done["collect_sapling"] else []
+        wanted += [material for material, (name, amount) in STORE.items() if self.have[name] < amount]
+        for material in wanted:
+            if self._affords(self.rules.collect[material]["require"]) and (chosen := self._use_material(material)):
                 return chosen
-        for name in wanted:
-            material = sources.get(name, name)
-            if self._affords(self.rules.collect[material]["require"]):
-                if chosen := self._use(lambda cell, material=material: self._material(cell) == material):
-                    return chosen
-        return self._use(lambda cell: self._creature(cell) in ("Zombie", "Skeleton", "Cow"))
+        return self._use_creature(*FOES, "Cow")
+
+    def _use_material(self, name: str) -> str | None:
+        return self._use(lambda cell: self._material(cell) == name and self._creature(cell) is None)
+
+    def _use_creature(self, *kinds: str) -> str | None:
+        return self._use(lambda cell: self._creature(cell) in kinds)
 
     def _affords(self, uses: dict[str, int]) -> bool:
         return all(self.have[name] >= amount for name, amount in uses.items())
