@@ -18,6 +18,8 @@ MODULES = {
     "Hedge": "QuantLib",
     "Exercise": "QuantLib",
     "Car": "Box2D",
+    "BabyAI": "minigrid",
+    "PushT": "gym_pusht",
 }
 
 
@@ -75,6 +77,23 @@ def played(name, policy, seed=7, steps=1000, **kwargs):
         ("rddl-TowerOfHanoi-arcade", "rddl_hanoi", 5),  # fifteen moves, then one for each step that is left
         ("rddl-Sudoku-arcade-0", "rddl_sudoku", 89),
         ("rddl-Intruders-Discrete", "rddl_intruders", -30),
+        ("rddl-ChromaticDice-ippc2018-5", "rddl_dice", 120),
+        ("rddl-CooperativeRecon-MDP-ippc2011-5", "rddl_recon", 10),
+        ("rddl-Logistics-rddlsim", "rddl_logistics", 150),
+        ("rddl-Quadcopter-physics-0", "rddl_quadcopter", -10_000),
+        ("rddl-RecSim-ippc2023-0", "rddl_recommender", 150),
+        ("rddl-Sokoban-arcade", "rddl_sokoban", 21),  # both boxes are stored after eight steps
+        ("rddl-SupplyChain-or", "rddl_supply", 5000),
+        ("rddl-TrafficBLX-ComplexPhases", "rddl_lights", -10_000),
+        ("rddl-TrafficBLX-SimplePhases", "rddl_lights", -9_800),
+        ("rddl-TriangleTireworld-MDP-ippc2014-1", "rddl_tireworld", 80),
+        ("rddl-Wildfire-MDP-ippc2014-10", "rddl_wildfire", -20_000),
+        ("BabyAI-KeyInBox-v0", "room_opener", 0.9),
+        ("MiniGrid-BlockedUnlockPickup-v0", "room_opener", 0.9),
+        ("MiniGrid-KeyCorridorS6R3-v0", "room_opener", 0.9),
+        ("MiniGrid-LockedRoom-v0", "room_opener", 0.7),
+        ("MiniGrid-ObstructedMaze-Full-v1", "room_opener", 0.9),
+        ("FetchSlideDense-v4", "slide", -20),
     ],
 )
 def test_what_one_episode_reaches(name, policy, least):
@@ -88,6 +107,9 @@ def test_what_one_episode_reaches(name, policy, least):
         ("racetrack-v0", "lane_follower", 60, 50),  # at most one a step
         ("roundabout-v0", "highway_lookahead", 4, 3),
         ("CarRacing-v3", "racing_driver", 80, 40),
+        ("Crafter", "crafter_script", 150, 6),  # one for each of 22 things done for the first time
+        ("rddl-Tetris-arcade", "rddl_tetris", 12, 100),
+        ("PushT", "push_planner", 100, 10),
     ],
 )
 def test_the_first_steps_are_good(name, policy, steps, least):

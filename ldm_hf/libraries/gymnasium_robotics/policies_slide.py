@@ -31,6 +31,7 @@ class Slide(Push):
 
     def reset(self, env: gymnasium.Env) -> None:
         self.stroke: np.ndarray | None = None
+        self.first = np.zeros(3)  # where the puck lay when it was struck
 
     def move(self, gripper: np.ndarray, thing: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, float]:
         if self.stroke is not None:

@@ -26,11 +26,20 @@ class Jumanji(gymnasium.Env):
 
     def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[Observation, Info]:
         observation, info = self.env.reset(seed=seed)
-        return observation, self._with_mask(info, observation)
+        return self._inside(observation), self._with_mask(info, observation)
 
     def step(self, action: Action) -> tuple[Observation, float, bool, bool, Info]:
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, reward, terminated, truncated and not terminated, self._with_mask(info, observation)
+        info = self._with_mask(info, observation)
+        return self._inside(observation), reward, terminated, truncated and not terminated, info
+
+    def _inside(self, observation: Observation) -> Observation:
+        """Brings numbers of a choice into their space: Snake counts one step more than its space has."""
+        assert isinstance(self.observation_space, gymnasium.spaces.Dict)
+        for name, space in self.observation_space.spaces.items():
+            if isinstance(space, gymnasium.spaces.Discrete):
+                observation[name] = observation[name].clip(space.start, space.start + space.n - 1)
+        return observation
 
     def _with_mask(self, info: Info, observation: Observation) -> Info:
         if isinstance(self.action_space, gymnasium.spaces.Discrete) and "action_mask" in observation:

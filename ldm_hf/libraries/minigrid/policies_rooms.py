@@ -76,7 +76,8 @@ class _Rooms:
             between = next((cell for cell in self.way(job[1])[1:-1] if self.blocked[cell[1], cell[0]]), None)
             thing = self.cells[job[1]]
             if between is not None:
-                job = (TOGGLE if self.cells[between].type == "door" else PICKUP), between
+                opened = self.cells[between].type == "door" or getattr(self.cells[between], "contains", None)
+                job = (TOGGLE if opened else PICKUP), between
             elif thing is not None and thing.type == "door" and self._is_locked(thing):
                 job = self.key_of(thing)
             else:
@@ -119,12 +120,12 @@ class _Rooms:
         return bool(door.is_locked and not held)
 
     def key_of(self, door: Any) -> Job:
-        """Takes the key of a door, or opens the box that it lies in."""
+        """Takes the key of a door, or opens the box that it lies in, for which a box in the hand is put down."""
         for place, thing in self.cells.items():
             for action, key in ((PICKUP, thing), (TOGGLE, getattr(thing, "contains", None))):
                 if key is not None and key.type == "key" and key.color == door.color:
                     return action, place
-        raise ValueError(f"no key of the {door.color} door")
+        return PICKUP, self.here
 
     def spots(self) -> set[Cell]:
         """Empty cells where a thing can be dropped: not beside a door."""
