@@ -62,6 +62,9 @@ class Tetris(_Solver):
     name = "rddl_tetris"
     problem = "Tetris_arcade"
 
+    def __init__(self, env: gymnasium.Env) -> None:
+        self.known: dict[bytes, float] = {}  # what boards are worth; the same ones come again and again
+
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         fluents, board = constants(env), observation["filled"].astype(bool)
         shapes = np.asarray(fluents["SHAPES"], bool)
@@ -81,11 +84,14 @@ class Tetris(_Solver):
             return found
 
         def ahead(board: np.ndarray) -> float:
-            return sum(
-                float(chance)
-                * max((reward + tidiness(after) for reward, after, *_ in options(board, other)), default=-1e3)
-                for other, chance in enumerate(chances)
-            )
+            key = board.tobytes()
+            if key not in self.known:
+                self.known[key] = sum(
+                    float(chance)
+                    * max((reward + tidiness(after) for reward, after, *_ in options(board, other)), default=-1e3)
+                    for other, chance in enumerate(chances)
+                )
+            return self.known[key]
 
         _, _, rotation, column = max(
             options(board, piece), key=lambda option: option[0] + ahead(option[1]), default=(0, board, 0, 0)
