@@ -36,6 +36,7 @@ class RoomOpener(Reference):
         "LockedRoomEnv",
         "MultiRoomEnv",
         "ObstructedMazeEnv",
+        "UnlockToUnlock",
     )
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
@@ -64,8 +65,12 @@ class _Rooms:
 
     def goal(self) -> Job:
         """What the mission ends with: take the object, walk to the goal, or open the only door."""
+        wanted = [getattr(self.world, "obj", None)]
+        instructions = getattr(self.world, "instrs", None)  # of BabyAI
+        if type(instructions).__name__ == "PickupInstr":
+            wanted += instructions.desc.obj_set
         for place, cell in self.cells.items():
-            if cell is not None and cell is getattr(self.world, "obj", None):
+            if cell is not None and any(cell is thing for thing in wanted):
                 return PICKUP, place
         kinds = {cell.type: place for place, cell in self.cells.items() if cell is not None}
         return (WALK, kinds["goal"]) if "goal" in kinds else (TOGGLE, kinds["door"])
