@@ -1,12 +1,15 @@
 """What is installed from a built wheel is whole: it plays without this folder."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import ldm_hf
 
@@ -44,3 +47,14 @@ def test_the_version_is_told_in_one_voice():
     assert f"\nversion: {ldm_hf.__version__}\n" in citation
     newest = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
     assert newest.startswith(f"{ldm_hf.__version__} ")
+
+
+def test_the_image_for_serving_has_versions_that_the_package_takes():
+    text = (ROOT / "Dockerfile").read_text()
+    pins = dict(re.findall(r"\b([\w-]+)==([\w.]+)", text))
+    wanted = [Requirement(line) for line in metadata.requires("ldm_hf")]
+    wanted = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": "serve"})]
+    checked = [one.name for one in wanted if one.name in pins and one.specifier.contains(pins[one.name])]
+    assert sorted(checked) == sorted(pins)
+    for source in re.findall(r"^COPY (.+) \S+$", text, re.M):
+        assert all((ROOT / name).exists() for name in source.split())
