@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Clients of ``ldm serve``, as cheap as Python can: bare sockets and prepared WebSocket frames.
 
-    python benchmarks/serving_clients.py --port 8000 --server PID --environments CartPole-v1 CartPole-v1 --output found.npz
+    python benchmarks/serving_clients.py --port 8000 --server PID --environments CartPole-v1 --output found.npz
 
 `serving.py` starts it as a process of its own.
 """

@@ -1,4 +1,4 @@
-"""Draws the gallery of the documentation: one animated GIF a domain, from what a model plays best to what it plays worst.
+"""Draws the gallery of the documentation: an animated GIF a domain, from what a model plays best to worst.
 
     python examples/gallery.py --model model_cards/ldm-nano --output docs
 
@@ -16,13 +16,16 @@ from ldm_hf.utils.files import write_atomically
 
 PAGE = """# Gallery
 
-[ldm-nano](models/ldm-nano/README.md), one set of weights of 3.3 million parameters, plays. Each picture shows environments of one domain, **from the one that it plays best to the one that it
-plays worst**: the scores of the domain's [families](glossary.md#family) that can draw themselves are sorted, and taken at equal distances. A score is 0 % for random actions and 100 % for the
-[reference policy](glossary.md#reference-policy), of all held-out episodes and not of the one that is shown. Those in italics were in no training.
+[ldm-nano](models/ldm-nano/README.md), one set of weights of 3.3 million parameters, plays. Each picture shows
+environments of one domain, **from the one that it plays best to the one that it plays worst**: the scores of the
+domain's [families](glossary.md#family) that can draw themselves are sorted, and taken at equal distances. A score is
+0 % for random actions and 100 % for the [reference policy](glossary.md#reference-policy), of all held-out episodes
+and not of the one that is shown. Those in italics were in no training.
 
 `{command}` made this page.
 
-To watch any other, and to change its world: [`ldm demo`](demo.md). Domains without a picture ({blind}) are played as numbers; their scores are in the [results](results.md).
+To watch any other, and to change its world: [`ldm demo`](demo.md). Domains without a picture ({blind}) are played as
+numbers; their scores are in the [results](results.md).
 """
 
 
@@ -42,7 +45,9 @@ def main() -> None:
     for name, row in drawable().items():
         if name in scores:
             domains.setdefault(row.domain, []).append(name)
-    domains = {domain: names for domain, names in sorted(domains.items()) if not args.domains or domain in args.domains}
+    domains = {
+        domain: names for domain, names in sorted(domains.items()) if not args.domains or domain in args.domains
+    }
     every = {row["domain"] for row in trained.values()}
     command = f"python examples/gallery.py --model {args.model} --output {args.output}"
     parts = [PAGE.format(command=command, blind=", ".join(sorted(every - set(domains))).replace("_", " "))]
