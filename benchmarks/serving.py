@@ -128,13 +128,13 @@ def threads(parts: tuple, name: str, clients: int, seconds: float) -> Load:
 
 def cost(runs: list[Load]) -> float:
     """CPU seconds of a step of the process that acts."""
-    return sum(run.cpu_seconds for run in runs) / sum(len(run.latencies) for run in runs)
+    return sum(run.cpu_seconds for run in runs) / max(1, sum(len(run.latencies) for run in runs))
 
 
 def row(contender: str, clients: int, rate: float | None, runs: list[Load], best: list[Load] | None = None) -> Row:
     """A row of the table: the run with the median speed, beside those of one agent with as many lanes."""
     run = sorted(runs, key=lambda run: run.speed)[len(runs) // 2]
-    theirs = sum(run.client_cpu_seconds or 0 for run in runs) / sum(len(run.latencies) for run in runs)
+    theirs = sum(run.client_cpu_seconds or 0 for run in runs) / max(1, sum(len(run.latencies) for run in runs))
     p50, p99 = np.quantile(run.latencies, [0.5, 0.99]) * 1000 if len(run.latencies) else (None, None)
     return {
         "contender": contender,
@@ -147,7 +147,7 @@ def row(contender: str, clients: int, rate: float | None, runs: list[Load], best
         "share_of_raw": median_speed(runs) / median_speed(best) if best else None,
         "cpu_ms_per_step": 1000 * cost(runs),
         "client_cpu_ms_per_step": 1000 * theirs if run.client_cpu_seconds is not None else None,
-        "share_of_raw_by_cpu": cost(best) / cost(runs) if best else None,
+        "share_of_raw_by_cpu": cost(best) / cost(runs) if best and cost(runs) else None,
     }
 
 

@@ -136,10 +136,10 @@ def load(port: int, server: psutil.Process, environments: list[str], seconds: fl
         rng = np.random.default_rng(0)
         due = [(started + (rng.random() / rate if rate else 0), client) for client in clients]
         due.sort(key=lambda pair: pair[0])
-        before = None
+        before, counting = spent(server), False
         while (now := time.perf_counter()) < end:
-            if before is None and now >= begin:
-                before = spent(server)
+            if not counting and now >= begin:
+                before, counting = spent(server), True
             while due and due[0][0] <= now:
                 due.pop(0)[1].send(time.perf_counter())
             wait = min(due[0][0] if due else end, end) - time.perf_counter()
