@@ -183,7 +183,7 @@ def _try(states: dict[str, LibraryState]) -> None:
     from ..utils.parallel import run_tasks
 
     chosen = {row.library: row for row in sorted(catalogue().values(), key=lambda row: -len(row.name))}
-    tasks = {library: (chosen[library],) for library, state in states.items() if state["version"]}
+    tasks = {library: (row,) for library, row in chosen.items() if library in states and states[library]["version"]}
     outcomes = run_tasks(check_environment, tasks, limit=LIMIT)
     for library, outcome in tqdm(outcomes, "trying", len(tasks), unit="library", leave=False):
         if isinstance(outcome, LDMError):
