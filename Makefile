@@ -1,12 +1,14 @@
 # Two commands need nothing but Python (3.11 or later), pip, make and git; another Python: make PYTHON=python3.12 ...
 #   make quickstart   installs everything into .venv and runs examples/quickstart.py
 #   make test         installs everything into .venv and runs the tests
+#   make smoke        builds the packages, installs the wheel and lets it play
 PYTHON ?= python3.11
 TORCH  ?= torch==2.13.0
 VENV   := .venv
 BIN    := $(VENV)/bin
+SMOKE  ?= build/smoke-$(notdir $(PYTHON))
 
-.PHONY: install quickstart test quicktest soak quality style docs clean
+.PHONY: install quickstart smoke test quicktest soak quality style docs clean
 
 install: $(VENV)/.installed
 
@@ -15,6 +17,14 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# the wheel without extras, in an environment of its own
+smoke:
+	$(PYTHON) -m venv --clear $(SMOKE)
+	$(SMOKE)/bin/pip install --quiet --disable-pip-version-check build $(TORCH)
+	$(SMOKE)/bin/python -m build --outdir $(SMOKE)/dist .
+	$(SMOKE)/bin/pip install --quiet --disable-pip-version-check $(SMOKE)/dist/*.whl
+	$(SMOKE)/bin/python tests/smoke.py model_cards/ldm-nano
 
 quicktest: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"

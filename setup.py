@@ -1,8 +1,12 @@
 """Installation of ldm_hf. Every heavy dependency is an extra; torch is installed first (see the Makefile)."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+root = Path(__file__).parent
+version = re.search(r'^__version__ = "(.+)"$', (root / "ldm_hf/__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
 
 extras = {
     # Environment libraries that live together in one interpreter, all from wheels (no compiler needed).
@@ -95,9 +99,9 @@ extras["dev"] += extras["docs"] + extras["rddl"]  # the tests build the document
 
 setup(
     name="ldm_hf",
-    version="0.1.0",
+    version=version[1],
     description="One pretrained transformer that acts in Gymnasium environments, step after step: an open LDM",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(root / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["ldm_hf", "ldm_hf.*"]),
@@ -135,7 +139,10 @@ setup(
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

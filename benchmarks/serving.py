@@ -11,6 +11,10 @@ and 4 continuous actions (Meta-World); in the rows *mixed*, each client plays an
 *one agent*, an ``LDMAgent`` with as many lanes and nothing around it. The share of the latter's steps per second is
 ``share_of_raw``. Runs of the contenders take turns, and the median run is told, since the machine may be shared.
 
+Clients cost CPU time, too, which is another machine's where a server is in earnest: ``share_of_raw_by_cpu`` compares
+what a step costs the agent's process with what it costs the server's (``cpu_ms_per_step``), with all that it reads and
+writes but without its clients (``client_cpu_ms_per_step``).
+
 At the end, 200 clients play at full speed for ``--minutes``; the memory of the server is read all along.
 """
 
@@ -58,15 +62,17 @@ def server(model: str, wait: float, threads: int) -> Iterator[tuple[int, psutil.
             process.wait(30)
 
 
-def play(port: int, environments: list[str], seconds: float, rate: float | None = None) -> Load:
+def play(port: int, server: int, environments: list[str], seconds: float, rate: float | None = None) -> Load:
     """Clients in a process of their own, one in each of these environments."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "found.npz"
         command = [sys.executable, str(Path(__file__).with_name("serving_clients.py")), "--output", str(file)]
-        command += ["--port", str(port), "--seconds", str(seconds), "--environments", *environments]
+        command += ["--port", str(port), "--server", str(server), "--seconds", str(seconds)]
+        command += ["--environments", *environments]
         subprocess.run([*command, *([] if rate is None else ["--rate", str(rate)])], check=True)
         with np.load(file) as found:
-            return Load(found["latencies"], float(found["seconds"]), int(found["errors"]))
+            numbers = {name: found[name].item() for name in found if name != "latencies"}
+            return Load(found["latencies"], **numbers)
 
 
 def _text(log: object) -> str:
@@ -88,13 +94,14 @@ def _timed(act: Callable[[int], object], seconds: float, lanes: int = 1) -> Load
     found: list[float] = []
     for number in range(3):
         act(number)
-    started = now = time.perf_counter()
+    started, spent = time.perf_counter(), time.process_time()
+    now = started
     while now - started < seconds:
         before = now
         act(len(found))
         now = time.perf_counter()
         found.append(now - before)
-    return Load(np.repeat(found, lanes), now - started, 0)
+    return Load(np.repeat(found, lanes), now - started, 0, time.process_time() - spent)
 
 
 def threads(parts: tuple, name: str, clients: int, seconds: float) -> Load:
@@ -109,18 +116,25 @@ def threads(parts: tuple, name: str, clients: int, seconds: float) -> Load:
         found.append(_timed(lambda number: agent.act(steps[number % MESSAGES], 0.0, False, False), seconds))
 
     players = [threading.Thread(target=play) for _ in range(clients)]
+    spent = time.process_time()
     for player in players:
         player.start()
     for player in players:
         player.join()
     speed = sum(one.speed for one in found)
     latencies = np.concatenate([one.latencies for one in found])
-    return Load(latencies, len(latencies) / speed, 0)
+    return Load(latencies, len(latencies) / speed, 0, time.process_time() - spent)
 
 
-def row(contender: str, clients: int, rate: float | None, runs: list[Load], share: float | None = None) -> Row:
-    """A row of the table: the run with the median speed."""
+def cost(runs: list[Load]) -> float:
+    """CPU seconds of a step of the process that acts."""
+    return sum(run.cpu_seconds for run in runs) / max(1, sum(len(run.latencies) for run in runs))
+
+
+def row(contender: str, clients: int, rate: float | None, runs: list[Load], best: list[Load] | None = None) -> Row:
+    """A row of the table: the run with the median speed, beside those of one agent with as many lanes."""
     run = sorted(runs, key=lambda run: run.speed)[len(runs) // 2]
+    theirs = sum(run.client_cpu_seconds or 0 for run in runs) / max(1, sum(len(run.latencies) for run in runs))
     p50, p99 = np.quantile(run.latencies, [0.5, 0.99]) * 1000 if len(run.latencies) else (None, None)
     return {
         "contender": contender,
@@ -130,8 +144,16 @@ def row(contender: str, clients: int, rate: float | None, runs: list[Load], shar
         "p99_ms": p99,
         "steps_per_second": run.speed,
         "errors": sum(run.errors for run in runs),
-        "share_of_raw": share,
+        "share_of_raw": median_speed(runs) / median_speed(best) if best else None,
+        "cpu_ms_per_step": 1000 * cost(runs),
+        "client_cpu_ms_per_step": 1000 * theirs if run.client_cpu_seconds is not None else None,
+        "share_of_raw_by_cpu": cost(best) / cost(runs) if best and cost(runs) else None,
     }
+
+
+def median_speed(runs: list[Load]) -> float:
+    """Steps per second of the median run."""
+    return float(np.median([run.speed for run in runs]))
 
 
 def main() -> None:
@@ -152,8 +174,7 @@ def main() -> None:
     names = list(parts[1].environments)
     rows, notes = [], []
     with server(args.model, args.wait, args.threads) as (port, process):
-        served = partial(play, port)
-
+        served = partial(play, port, process.pid)
         for clients in args.clients:
             same, mixed = [args.environment] * clients, [names[i % len(names)] for i in range(clients)]
             contenders = {
@@ -166,10 +187,7 @@ def main() -> None:
             for _ in range(args.rounds):
                 for name, run in contenders.items():
                     runs[name].append(run())
-            best = float(np.median([run.speed for run in runs["one agent"]]))
-            for name, found in runs.items():
-                share = float(np.median([run.speed for run in found])) / best
-                rows.append(row(name, clients, None, found, share))
+            rows += [row(name, clients, None, found, runs["one agent"]) for name, found in runs.items()]
             rows.append(row("served", clients, 20, [served(same, args.seconds, 20)]))
         if args.minutes:
             clients = [args.environment] * max(args.clients)

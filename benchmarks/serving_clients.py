@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Clients of ``ldm serve``, as cheap as Python can: bare sockets and prepared WebSocket frames.
 
-    python benchmarks/serving_clients.py --port 8000 --environments CartPole-v1 CartPole-v1 --output found.npz
+    python benchmarks/serving_clients.py --port 8000 --server PID --environments CartPole-v1 --output found.npz
 
 `serving.py` starts it as a process of its own.
 """
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from ldm_hf.serving import protocol
 from ldm_hf.spaces import space_from_json
@@ -31,11 +32,21 @@ WARM_UP = 1.0  # seconds that do not count
 
 @dataclass
 class Load:
-    """What clients found: latencies in seconds, seconds it took, messages that were no action."""
+    """What clients found.
+
+    Args:
+        latencies: seconds from each question to its answer.
+        seconds: how long they played.
+        errors: messages that were no action.
+        cpu_seconds: CPU time of the process that acted meanwhile, the server or the agents.
+        client_cpu_seconds: that of the clients, if they are in another process.
+    """
 
     latencies: np.ndarray
     seconds: float
     errors: int
+    cpu_seconds: float
+    client_cpu_seconds: float | None = None
 
     @property
     def speed(self) -> float:
@@ -113,7 +124,7 @@ class Client:
         self.next = (self.next + 1) % MESSAGES
 
 
-def load(port: int, environments: list[str], seconds: float, rate: float | None) -> Load:
+def load(port: int, server: psutil.Process, environments: list[str], seconds: float, rate: float | None) -> Load:
     """Plays with a client in each of these environments: at full speed, or ``rate`` steps a second each."""
     clients = [Client(port, environment, seed) for seed, environment in enumerate(environments)]
     with selectors.DefaultSelector() as selector:
@@ -125,7 +136,10 @@ def load(port: int, environments: list[str], seconds: float, rate: float | None)
         rng = np.random.default_rng(0)
         due = [(started + (rng.random() / rate if rate else 0), client) for client in clients]
         due.sort(key=lambda pair: pair[0])
+        before, counting = spent(server), False
         while (now := time.perf_counter()) < end:
+            if not counting and now >= begin:
+                before, counting = spent(server), True
             while due and due[0][0] <= now:
                 due.pop(0)[1].send(time.perf_counter())
             wait = min(due[0][0] if due else end, end) - time.perf_counter()
@@ -143,22 +157,30 @@ def load(port: int, environments: list[str], seconds: float, rate: float | None)
                     client.send(time.perf_counter())
                 else:  # the clients' order of turns stays; one that is late does not catch up
                     due.append((max(client.sent + 1 / rate, now), client))
+        servers, ours = np.subtract(spent(server), before)
         for client in clients:
             client.socket.close()
-    return Load(np.frombuffer(found, np.float32), seconds, errors)
+    return Load(np.frombuffer(found, np.float32), seconds, errors, servers, ours)
+
+
+def spent(server: psutil.Process) -> tuple[float, float]:
+    """CPU seconds that the server and this process have taken so far."""
+    times = server.cpu_times()
+    return times.user + times.system, time.process_time()
 
 
 def main() -> None:
     """Plays, and writes what was found."""
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument("--port", type=int, required=True, help="port of the server")
+    made.add_argument("--server", type=int, required=True, help="id of its process")
     made.add_argument("--environments", nargs="+", required=True, help="environment of each client")
     made.add_argument("--seconds", type=float, default=4, help="seconds that count")
     made.add_argument("--rate", type=float, help="steps a second of each client; full speed without")
     made.add_argument("--output", type=Path, required=True, help="file of NumPy for what was found")
     args = made.parse_args()
-    found = load(args.port, args.environments, args.seconds, args.rate)
-    np.savez(args.output, latencies=found.latencies, seconds=found.seconds, errors=found.errors)
+    found = load(args.port, psutil.Process(args.server), args.environments, args.seconds, args.rate)
+    np.savez(args.output, **vars(found))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
     for name in ("model_cards", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     small = {"LDM_HF_NOTEBOOK_STEPS": "300", "LDM_HF_NOTEBOOK_DAYS": "130", "LDM_HF_NOTEBOOK_MINUTES": "0.05"}
+    small |= {"LDM_HF_NOTEBOOK_EPISODES": "1", "LDM_HF_NOTEBOOK_UPDATES": "2"}
     for name, value in {**small, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)

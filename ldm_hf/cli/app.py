@@ -6,11 +6,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from .. import __version__
 from ..errors import LDMError
 from ..utils.display import print_anywhere
 from ..utils.parallel import only_in_processes
@@ -47,7 +47,7 @@ app.command()(doctor)
 
 def _print_version(asked: bool) -> None:
     if asked:
-        print(f"ldm_hf {version('ldm_hf')}")
+        print(f"ldm_hf {__version__}")
         raise typer.Exit
 
 

@@ -28,12 +28,14 @@ class LibraryState(TypedDict):
         version: its version; empty if it is not installed.
         environments: number of rows of the catalogue.
         install: command that installs it.
+        tried: what became of one of its environments, `checking.WORKS` or what is wrong; empty if none was tried.
     """
 
     state: str
     version: str
     environments: int
     install: str
+    tried: str
 
 
 class Diagnosis(TypedDict):
@@ -54,9 +56,16 @@ class Diagnosis(TypedDict):
     libraries: dict[str, LibraryState]
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    attempt: Annotated[
+        bool, typer.Option("--try", help="Make and step an environment of each installed library; takes a minute.")
+    ] = False,
+) -> None:
     """Says what is installed, how quick this machine is, and what to install next."""
     found = diagnose()
+    if attempt:
+        _try(found["libraries"])
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -70,10 +79,11 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         table.add_row(extra, ", ".join(lacking) or "nothing")
     console.print(table)
     table = Table(title="Libraries of environments")
-    for title in ("library", "state", "version", "environments"):
-        table.add_column(title, justify="right" if title == "environments" else "left")
+    for title in ("library", "state", "version", "environments", *(["tried"] if attempt else [])):
+        table.add_column(title, justify="right" if title == "environments" else "left", overflow="fold")
     for library, state in found["libraries"].items():
-        table.add_row(library, state["state"], state["version"], f"{state['environments']:,}")
+        tried = [state["tried"]] if attempt else []
+        table.add_row(library, state["state"], state["version"], f"{state['environments']:,}", *tried)
     console.print(table)
     for line in advice(found):
         console.print(line, markup=False, highlight=False)
@@ -124,6 +134,8 @@ def _extras() -> dict[str, list[str]]:
     """What each extra lacks."""
     from packaging.requirements import Requirement
 
+    from ..utils.installed import package_version
+
     requirements = [Requirement(text) for text in metadata.requires(PACKAGE) or []]
     extras = [extra for extra in metadata.metadata(PACKAGE).get_all("Provides-Extra") or [] if extra not in TOGETHER]
     return {
@@ -132,37 +144,53 @@ def _extras() -> dict[str, list[str]]:
                 one.name
                 for one in requirements
                 if one.marker and one.marker.evaluate({"extra": extra}) and not one.marker.evaluate({"extra": ""})
-                if not one.specifier.contains(_version(one.name) or "none", prereleases=True)
+                if not one.specifier.contains(package_version(one.name) or "none", prereleases=True)
             }
         )
         for extra in sorted(extras)
     }
 
 
-def _version(package: str) -> str:
-    """The installed version; empty if there is none."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
 def _libraries(rows: list[str]) -> dict[str, LibraryState]:
     """The libraries of the catalogue by their names, given the library of each row."""
+    from ..environments import installed_version
     from ..environments.isolation import is_isolated
-    from ..environments.isolation.installing import is_installed, pinned_version
     from ..environments.library_folders import libraries
 
     found: dict[str, LibraryState] = {}
     for name, library in sorted(libraries().items()):
+        state, install = HERE, f'pip install "{PACKAGE}[{library.extra}]"'
         if is_isolated(name):
-            state, version = (OWN, pinned_version(name)) if is_installed(name) else (MISSING, "")
-            install = f"ldm envs install {name}"
-        else:
-            version = _version(library.package or name)
-            state, install = HERE if version else MISSING, f'pip install "{PACKAGE}[{library.extra}]"'
-        found[name] = {"state": state, "version": version, "environments": rows.count(name), "install": install}
+            state, install = OWN, f"ldm envs install {name}"
+        version = installed_version(name)
+        found[name] = {
+            "state": state if version else MISSING,
+            "version": version,
+            "environments": rows.count(name),
+            "install": install,
+            "tried": "",
+        }
     return found
+
+
+def _try(states: dict[str, LibraryState]) -> None:
+    """Makes and steps the environment of the shortest name of each installed library, in a process of its own."""
+    from tqdm.auto import tqdm
+
+    from ..environments.checking import LIMIT, WORKS, check_environment
+    from ..environments.specs import catalogue
+    from ..errors import LDMError
+    from ..utils.parallel import run_tasks
+
+    chosen = {row.library: row for row in sorted(catalogue().values(), key=lambda row: -len(row.name))}
+    tasks = {library: (row,) for library, row in chosen.items() if library in states and states[library]["version"]}
+    outcomes = run_tasks(check_environment, tasks, limit=LIMIT)
+    for library, outcome in tqdm(outcomes, "trying", len(tasks), unit="library", leave=False):
+        if isinstance(outcome, LDMError):
+            states[library]["tried"] = str(outcome)
+        else:
+            reason = outcome.get("reason")
+            states[library]["tried"] = WORKS if reason is None else f"{outcome['verdict']}: {reason}"
 
 
 def _seconds_of_a_step() -> float:

@@ -6,11 +6,10 @@ import json
 import logging
 import re
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 from ..environments.building import NAMESPACE
-from ..environments.isolation import is_installed, is_isolated
+from ..environments.isolation import installed_version
 from ..environments.library_folders import libraries
 from ..environments.making import make
 from ..environments.specs import EnvironmentSpec, catalogue
@@ -30,22 +29,12 @@ def drawable() -> dict[str, EnvironmentSpec]:
     """The rows that can be watched here, by name: those whose libraries are installed, without the worlds that could
     not draw themselves, and the user's own."""
     blind = {(world["library"], world["word"]) for world in read_json(FILE)}
-    ours, here = libraries(), cache(_is_here)
+    ours, here = libraries(), cache(installed_version)
     return {
         name: row
         for name, row in catalogue().items()
         if row.library not in ours or (here(row.library) and world_of(row) not in blind)
     }
-
-
-def _is_here(library: str) -> bool:
-    """Whether a library is installed, in this interpreter or in its own."""
-    if is_isolated(library):
-        return is_installed(library)
-    try:
-        return bool(metadata.version(library))
-    except metadata.PackageNotFoundError:
-        return False
 
 
 def world_of(row: EnvironmentSpec) -> tuple[str, str]:
@@ -70,7 +59,7 @@ def record(jobs: int = 1) -> None:
     """Lets one environment of each installed world draw, and writes which could not."""
     first: dict[tuple[str, str], str] = {}
     for name, row in catalogue().items():
-        if _is_here(row.library):
+        if installed_version(row.library):
             first.setdefault(world_of(row), name)
     worlds = {name: world for world, name in first.items()}
     blind = []

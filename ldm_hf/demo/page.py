@@ -16,6 +16,7 @@ from ..errors import LDMError
 from ..evaluation.pictures import prepare_drawing
 from ..utils.parallel import Worker
 from . import looks
+from .asking import Asking
 from .exploring import Exploring
 from .results import Results
 from .sharing import SharedModel
@@ -56,6 +57,8 @@ def build(visitors: Visitors, name: str, results: Results) -> gr.Blocks:
         gr.Markdown(f"# {name} plays")
         with gr.Tab("Watch"):
             Watching(visitors)
+        with gr.Tab("Your log"):
+            Asking(visitors)
         with gr.Tab("Results"):
             Exploring(results)
         with gr.Tab("About"):
@@ -130,12 +133,13 @@ def serve(
     check_port(host, port)
     context = context or prepare()
     results, name = Results.of_model(model), Path(model).resolve().name
-    visitors = Visitors(SharedModel(model, limit), references, limit, idle, context)
+    visitors = Visitors(SharedModel(model, 2 * limit), references, limit, idle, context)
     page = build(visitors, name, results)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     page.launch(  # no fonts from elsewhere
         server_name=host, server_port=port, css=looks.STYLE, theme=theme, quiet=True, show_error=True,
+        max_file_size="10mb",
         prevent_thread_lock=True, max_threads=2 * limit + 20, ssr_mode=False, footer_links=[],
     )  # fmt: skip
     logger.info("%s at http://%s:%d", name, host, port)

@@ -130,6 +130,10 @@ class SharedModel:
         logits, means, deviations = (part[0] for part in ask.outputs)
         return Chosen(action, logits, means, deviations, None if ask.legal is None else ask.legal[0])
 
+    def executed(self, stream: Stream, action: Action) -> None:
+        """Tells a history what was done in the place of the action chosen last."""
+        self._wait(self._batcher.call(stream.room.executed, stream, action))
+
     def stop(self) -> None:
         """Ends the threads."""
         self._wait(self._batcher.stop())

@@ -24,7 +24,7 @@ SIDE = 288  # pixels of the longer side of a picture, at most
 QUALITY = 82  # of a JPEG
 PLAYERS = ("model", "reference", "random")
 PRELOADED = [
-    *("ldm_hf.demo.stage", "torch", "PIL.Image", "ldm_hf.references.general", "pygame", "stable_baselines3"),
+    *("ldm_hf.demo.stage", "ldm_hf.demo.warm", "torch", "ldm_hf.references.general", "pygame", "stable_baselines3"),
     *("gymnasium.envs.box2d", "gymnasium.envs.mujoco", "mujoco", "minigrid", "highway_env", "metaworld", "ale_py"),
 ]
 """Modules that the process has imported from which those of the visitors are forked; what is missing is left out."""

@@ -9,7 +9,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -22,7 +21,7 @@ from ..utils.files import read_yaml
 from ..utils.names import as_name, check_name
 from .building import NAMESPACE, Kwargs
 from .families import default_family
-from .isolation import is_isolated, pinned_version
+from .isolation import installed_version, is_isolated, pinned_version
 from .library_folders import (
     ROWS,
     Changes,
@@ -116,13 +115,7 @@ class EnvironmentSpec:
     @property
     def version(self) -> str:
         """Installed version of the library, the pinned one if it is isolated; empty if it is not installed."""
-        if is_isolated(self.library):
-            return pinned_version(self.library)
-        known = libraries().get(self.library)
-        try:
-            return metadata.version((known and known.package) or self.library)
-        except metadata.PackageNotFoundError:
-            return ""
+        return pinned_version(self.library) if is_isolated(self.library) else installed_version(self.library)
 
     def changed(self, changes: Changes) -> EnvironmentSpec:
         """The same row at the conditions of a published score."""

@@ -18,14 +18,16 @@ from .rooms import Ask, Stream
 
 logger = logging.getLogger(__name__)
 Waiting = tuple[Ask, asyncio.Future[Action]]
+IN_VAIN = 16  # passes that do not wait for all, after one that did and whose time was over
 
 
 class Batcher:
-    """Batches steps dynamically: a pass begins when half of the streams that play have asked, or the first of them has
-    waited long enough beside a free model; what comes while a pass runs goes into the next one.
+    """Batches steps dynamically: a pass begins when all streams that play have asked, or the first of them has waited
+    long enough beside a free model; what comes while a pass runs goes into the next one.
 
-    Half, because at full speed two halves take turns then: one is computed while the answers and next questions of the
-    other are on their way.
+    If the time was over before all had asked, their answers are long on the way, and the next passes begin with half of
+    them: two halves take turns, one is computed while the other is on its way. Otherwise one pass of all is cheaper
+    than two of half.
 
     All methods are for the event loop; the model runs in a thread of its own, so that the loop goes on reading and
     writing meanwhile.
@@ -41,8 +43,9 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._pending: list[Waiting] = []
         self._since = 0.0  # when the first of them came, or the model became free for it
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._busy = False
+        self._halves = 0  # passes that half of the streams are enough for
         self._last: tuple[set[Stream], set[Stream]] = (set(), set())  # who took part in the last two passes
         self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="ldm-serve-model", daemon=True)
@@ -82,30 +85,39 @@ class Batcher:
         if self._busy or not self._pending:
             return
         expected = len(self._last[0] | self._last[1])
-        left = self._since + self.wait - self._loop.time()
-        if 2 * len(self._pending) >= expected or left <= 0:
+        if len(self._pending) * (2 if self._halves else 1) >= expected or not self.wait:
             self._begin()
         elif self._timer is None:
-            self._timer = self._loop.call_later(left, self._begin_late)
+            left = self._since + self.wait - self._loop.time()
+            self._timer = self._loop.call_later(left, self._time_is_over)
+
+    def _time_is_over(self) -> None:
+        # not at once: what has arrived by now is read first, and is part of the pass
+        self._timer = self._loop.call_soon(self._begin_late)
 
     def _begin_late(self) -> None:
         self._timer = None
         if self._pending and not self._busy:
+            self._halves = IN_VAIN
             self._begin()
 
     def _begin(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._halves = max(0, self._halves - 1)
         batch, self._pending, self._busy = self._pending, [], True
         self._last = ({ask.stream for ask, _ in batch}, self._last[0])
         self.metrics.passes.observe(len(batch))
         self._jobs.put(partial(self._step, batch))
 
     def _deliver(self, batch: Sequence[Waiting], found: Sequence[Action | LDMError]) -> None:
-        self._busy, self._since = False, self._loop.time()
         for (_, future), action in zip(batch, found, strict=True):
             _settle(future, action)
+        self._loop.call_soon(self._be_free)  # after the answers are written
+
+    def _be_free(self) -> None:
+        self._busy, self._since = False, self._loop.time()
         self._consider()
 
     # --- the thread -------------------------------------------------------------------------------------------------

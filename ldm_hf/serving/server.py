@@ -166,7 +166,8 @@ async def serve(engine: Engine, limits: Limits, address: Address, name: str, rea
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+        with suppress(NotImplementedError):  # on Windows, Ctrl-C cancels this task
+            loop.add_signal_handler(number, stopped.set)
     async with running(engine, limits, address, name) as port:
         ready(port)
         await stopped.wait()

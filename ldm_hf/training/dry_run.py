@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 
 import torch
 from accelerate import Accelerator, DistributedType
@@ -40,10 +41,7 @@ def plan_table(
     update = batches.sampler.segment * args.batch_size * args.gradient_accumulation_steps * processes
     transitions = sum(stream.num_steps for stream in batches.trajectories.values())
     seconds = args.max_steps * update / measured["tokens_per_second"]
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
-    else:  # memory of the process, libraries included; in KiB
-        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
     table = Table(title=f"{len(batches.trajectories)} environments, nothing written yet", show_header=False)
     rows = {
         "parameters": f"{parameters:,}, {trained:,} of them trained",
@@ -61,3 +59,9 @@ def plan_table(
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had, libraries included, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB on Linux
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -10,8 +10,7 @@ import copy
 import hashlib
 import json
 import os
-import resource
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -288,10 +287,15 @@ class _GrowingArray:
 @cache
 def _allow_open_files() -> None:
     """Lets this process have many open files: a mapped file, one a column, stays open, and the default is 1,024."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        with suppress(ValueError, OSError):  # macOS allows fewer than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _steps(column: Column, table: pa.Table, path: Path, lengths: np.ndarray) -> np.ndarray:

@@ -26,7 +26,8 @@ def _count_fork() -> None:
     generation += 1
 
 
-os.register_at_fork(after_in_child=_count_fork)
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    os.register_at_fork(after_in_child=_count_fork)
 
 
 class Closable(Protocol):
@@ -81,5 +82,5 @@ def _restore(handlers: Mapping[signal.Signals, object]) -> None:
     for number, handler in handlers.items():
         if signal.getsignal(number) is not handler and handler is not None:  # None: not set by Python
             signal.signal(number, handler)  # type: ignore[arg-type]
-            if number == signal.SIGALRM:
+            if number.name == "SIGALRM":  # not on Windows
                 signal.setitimer(signal.ITIMER_REAL, 0)

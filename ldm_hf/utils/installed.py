@@ -1,11 +1,22 @@
-"""Versions of the installed packages that decide results."""
+"""Versions of the installed packages."""
 
 import platform
-from importlib.metadata import version
+from importlib import metadata
 
-PACKAGES = ("ldm_hf", "torch", "transformers", "gymnasium", "numpy")
+from .. import __version__
+
+PACKAGES = ("torch", "transformers", "gymnasium", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide results."""
-    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
+    """Versions of Python, of this package and of those that decide results."""
+    found = {package: metadata.version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), "ldm_hf": __version__, **found}
+
+
+def package_version(package: str) -> str:
+    """The installed version of a package; empty if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -21,6 +21,7 @@ from multiprocessing.connection import wait as wait_for
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..errors import EnvironmentFailure, LDMError
+from .groups import kill_group, lead_group
 from .guarding import INTERRUPTS, undisturbed
 from .threads import fair_threads, own_threads
 
@@ -244,15 +245,17 @@ class Worker:
         """How the process has ended."""
         self._process.join(1)
         code = self._process.exitcode
-        if code == -signal.SIGKILL:
+        if code is None or code >= 0:
+            return f"it ended with exit code {code}"
+        name = signal.Signals(-code).name
+        if name == "SIGKILL":
             return "it was killed (SIGKILL), perhaps since it took too much memory"
-        if code is not None and code < 0:
-            return f"it was ended by {signal.Signals(-code).name}"
-        return f"it ended with exit code {code}"
+        return f"it was ended by {name}"
 
     def interrupt(self) -> None:
         """Passes on an interrupt, so that the task keeps what it has."""
-        if self._process.pid is not None and self._process.is_alive():
+        posix = os.name == "posix"  # Windows interrupts all processes of a console by itself
+        if posix and self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, signal.SIGINT)
 
     def join(self) -> None:
@@ -265,7 +268,7 @@ class Worker:
         self.connection.close()
         if self._process.pid is not None:
             with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                kill_group(self._process.pid)
         self._process.kill()
         self._process.join()
 
@@ -321,13 +324,13 @@ def _work(
     from tqdm import tqdm
 
     tqdm.set_lock(threading.RLock())  # its own holds a semaphore of the system, which a process that is killed leaves
-    os.setpgid(0, 0)
+    lead_group()
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def end_with_parent() -> None:
         parent.join()
-        os.killpg(0, signal.SIGKILL)
+        kill_group(os.getpid())
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     if threads is None:
@@ -355,4 +358,4 @@ def _work(
                 connection.send(EnvironmentFailure(name, "its process", error))
     with contextlib.suppress(OSError):
         sys.stdout.flush()
-    os.killpg(0, signal.SIGKILL)  # this process, and whatever an environment has started
+    kill_group(os.getpid())  # this process, and whatever an environment has started

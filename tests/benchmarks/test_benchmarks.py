@@ -139,7 +139,8 @@ def test_a_served_model_is_compared_with_agents(tmp_path):
         assert {(name, clients, "full") for name in contenders} | {("served", clients, "20 Hz")} <= set(seen)
     assert seen[-1] == ("served, 0.02 minutes", 3, "full") and not any(row["errors"] for row in table["rows"])
     raw = [row["share_of_raw"] for row in table["rows"] if row["contender"] == "one agent"]
-    assert raw == [1, 1] and "MiB" in table["notes"][0]
+    costs = [row["share_of_raw_by_cpu"] for row in table["rows"] if row["contender"] == "one agent"]
+    assert raw == costs == [1, 1] and "MiB" in table["notes"][0]
 
 
 def test_int8_weights_change_the_actions_little(monkeypatch):

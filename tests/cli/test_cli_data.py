@@ -13,7 +13,7 @@ from ldm_hf.errors import DatasetError, SpaceMismatchError, UnknownEnvironmentEr
 from ldm_hf.trajectories import open_dataset
 from ldm_hf.trajectories.writer import shards
 
-from .test_cli import ldm
+from .running import ldm
 
 
 @pytest.fixture(autouse=True)

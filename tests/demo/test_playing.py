@@ -1,5 +1,6 @@
 """Visitors watch three players in copies of one environment; what goes wrong is theirs alone."""
 
+import importlib
 import io
 import time
 
@@ -7,9 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ldm_hf.demo import warm
 from ldm_hf.demo.playing import Game
+from ldm_hf.demo.stage import perform
 from ldm_hf.demo.thoughts import numbers_seen
 from ldm_hf.demo.visitors import Visitors
+from ldm_hf.environments import library_folders, specs
 from ldm_hf.errors import EnvironmentFailure, LDMError, ServerError
 
 LENGTH = ("length",)
@@ -129,3 +133,11 @@ def test_a_game_is_closed_once(shared, worlds, tmp_path):
     game.close()
     game.close()
     assert shared.streams == before - 1
+
+
+def test_a_visitors_process_reads_no_tables_that_the_first_one_has_read(worlds, monkeypatch, tmp_path):
+    importlib.reload(warm)
+    monkeypatch.setattr(library_folders, "read_yaml", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(specs, "read_yaml", lambda *arguments: 1 / 0)
+    opening = perform("open", worlds["Walk-v0"], str(tmp_path), 0, [LENGTH])
+    assert opening.defaults == {LENGTH: 10} and "model" in opening.first.pictures

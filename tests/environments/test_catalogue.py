@@ -11,7 +11,7 @@ from importlib import metadata
 import pytest
 import yaml
 
-from ldm_hf.environments import catalogue, get_spec
+from ldm_hf.environments import catalogue, get_spec, installed_version
 from ldm_hf.environments.checking import WORKS, check_environment
 from ldm_hf.environments.generating import generate_rows
 from ldm_hf.environments.isolation import is_isolated
@@ -43,13 +43,6 @@ SLOW = ("highway-env", "dm-control", "metaworld", "ogbench", "gymnasium-robotics
 
 def package_of(library: str) -> str:
     return libraries()[library].package or library
-
-
-def installed(library: str) -> bool:
-    try:
-        return bool(metadata.version(package_of(library)))
-    except metadata.PackageNotFoundError:
-        return False
 
 
 # --- the rows --------------------------------------------------------------------------------------------------------
@@ -98,7 +91,7 @@ def test_every_row_has_the_spaces_that_were_found():
 
 def test_licences_are_those_that_the_libraries_state():
     for library, told in libraries().items():
-        if not installed(library):
+        if is_isolated(library) or not installed_version(library):
             continue
         stated = metadata.metadata(package_of(library))
         texts = [stated.get("License-Expression"), stated.get("License"), *(stated.get_all("Classifier") or [])]
@@ -108,7 +101,7 @@ def test_licences_are_those_that_the_libraries_state():
 
 def test_what_the_extra_envs_installs_is_installed():
     expected = [name for name, told in libraries().items() if told.extra == "envs" and not is_isolated(name)]
-    assert [name for name in expected if not installed(name)] == []
+    assert [name for name in expected if not installed_version(name)] == []
 
 
 def test_the_table_loads_fast():
@@ -131,7 +124,7 @@ def test_the_table_loads_fast():
     ],
 )
 def test_one_environment_of_each_library_works(name):
-    if not installed(get_spec(name).library):
+    if not installed_version(get_spec(name).library):
         pytest.skip(f"{get_spec(name).library} is not installed")
     found = check_environment(get_spec(name))
     assert found["verdict"] == WORKS, found

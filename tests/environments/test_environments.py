@@ -14,13 +14,13 @@ import gymnasium
 import numpy as np
 import pytest
 
-from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, make, make_vec
-from ldm_hf.environments.isolation import is_installed, is_isolated
+from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, installed_version, make, make_vec
+from ldm_hf.environments.isolation import is_isolated
 from ldm_hf.environments.making import _register, quiet
 from ldm_hf.errors import EnvironmentFailure, LDMError, MissingExtraError, UnknownEnvironmentError
 from ldm_hf.references import Reference, load_reference, method_of
 
-from ..catalogue_sample import installed, representatives
+from ..catalogue_sample import representatives
 
 REMEMBERS = {  # found on 2026-11-28 and 29 and not mended yet: an episode depends on the one before it
     "BipedalWalker-v3": "Box2D's world goes on: the first observation after the first step differs by up to 0.3",
@@ -40,11 +40,10 @@ def rows() -> list:
 
 def marks(library: str) -> list:
     """Isolated libraries are slow; where they are not installed, the test says so."""
-    if is_isolated(library):
-        missing = not is_installed(library)
-        return [pytest.mark.slow, pytest.mark.skipif(missing, reason=f"needs: ldm envs install {library}")]
-    absent = pytest.mark.skipif(not installed(library), reason=f"{library} is not installed")
-    return [absent, pytest.mark.slow] if library in SLOW_LIBRARIES else [absent]
+    cure = f"needs: ldm envs install {library}" if is_isolated(library) else f"{library} is not installed"
+    absent = pytest.mark.skipif(not installed_version(library), reason=cure)
+    slow = is_isolated(library) or library in SLOW_LIBRARIES
+    return [absent, pytest.mark.slow] if slow else [absent]
 
 
 def play(env: gymnasium.Env, seed: int, steps: int = 20) -> list:

@@ -454,3 +454,9 @@ def test_what_a_library_has_started_ends_with_its_worker(tmp_path, closing):
     with pytest.raises(EnvironmentFailure, match="no answer"):
         env.step(0)
     assert gone(int(pid_file.read_text()))
+
+
+def test_without_a_file_in_memory_a_temporary_one_is_shared(closing, monkeypatch):
+    expected = closing(IsolatedEnv(recipe())).reset(seed=3)
+    monkeypatch.delattr(os, "memfd_create")  # macOS has none
+    assert identical(closing(IsolatedEnv(recipe())).reset(seed=3), expected)

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from ldm_hf import LDMAgent
 from ldm_hf.environments import EnvironmentSpec, catalogue, get_spec, make
-from ldm_hf.environments.isolation import is_installed, python_of
+from ldm_hf.environments.isolation import installed_version, python_of
 from ldm_hf.errors import EnvironmentFailure, UnsupportedSpaceError
 from ldm_hf.evaluation.playing import play
 from ldm_hf.libraries.openenv_core.adapter import _Fields
@@ -105,7 +105,7 @@ def test_an_address_is_an_environment():
 @pytest.fixture(scope="module")
 def start():
     """Starts a server; returns its address and its process."""
-    if not is_installed(LIBRARY):
+    if not installed_version(LIBRARY):
         pytest.skip(f"needs: ldm envs install {LIBRARY}")
     started = []
 

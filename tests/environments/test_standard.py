@@ -4,11 +4,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from ldm_hf.environments import catalogue, make
+from ldm_hf.environments import catalogue, installed_version, make
 from ldm_hf.environments.isolation import is_isolated
 from ldm_hf.environments.making import _register, quiet
 from ldm_hf.environments.specs import EnvironmentSpec, known_as
-from tests.catalogue_sample import installed
 
 # Where the library counts steps inside its environment: its limit in steps; of the others the id says all.
 INNER_LIMITS = {
@@ -26,7 +25,7 @@ HARMLESS_OPTIONS = {"ale-py": {"frameskip": 1}}
 @pytest.fixture(scope="module")
 def standard_rows() -> dict[str, tuple[EnvironmentSpec, str]]:
     """Rows whose name is a registered id (with a hyphen for a slash), and that id."""
-    rows = [row for row in catalogue().values() if installed(row.library) and not is_isolated(row.library)]
+    rows = [row for row in catalogue().values() if installed_version(row.library) and not is_isolated(row.library)]
     for library in {row.library for row in rows}:
         _register(library)
     ids = {name.replace("/", "-"): name for name in gymnasium.registry}

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 
-from ldm_hf.environments import EnvironmentSpec, get_spec, make
+from ldm_hf.environments import EnvironmentSpec, get_spec, installed_version, make
 from ldm_hf.errors import CheckpointError
 from ldm_hf.libraries.minigrid.policies import BabyAIBot
 from ldm_hf.libraries.nasim.policies import AttackPlanner
@@ -21,7 +21,7 @@ from ldm_hf.references.learned import training
 from ldm_hf.references.learned.training import train_reference
 from ldm_hf.rollouts import HELD_OUT_SEED, RandomPolicy, ReferencePolicy, rollout
 
-from ..catalogue_sample import installed, representatives
+from ..catalogue_sample import representatives
 from ..recorded import record_episode
 
 SLOW_LIBRARIES = (
@@ -107,7 +107,7 @@ FOUND = (
 def rows() -> list:
     """Names of `representatives`, `VARIANTS`, `FOUND` whose reference needs no training; slow libraries are marked."""
     chosen = [get_spec(name) for name in representatives()]
-    names = [spec.name for spec in chosen if spec.reference and installed(spec.library)]
+    names = [spec.name for spec in chosen if spec.reference and installed_version(spec.library)]
     return [
         pytest.param(name, marks=[pytest.mark.slow] if get_spec(name).library in SLOW_LIBRARIES else [])
         for name in [*names, *VARIANTS, *FOUND]

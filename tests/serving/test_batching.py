@@ -45,8 +45,24 @@ def test_who_asks_while_a_pass_runs_shares_the_next():
         return await asyncio.gather(*map(client, range(10)))
 
     run(engine, 5, play)
-    assert sum(map(len, engine.passes)) == 60 and len(engine.passes) <= 20
-    assert all(len(together) >= 5 for together in engine.passes[2:-2])  # two halves that take turns, or all
+    assert all(len(together) == 10 for together in engine.passes[2:-1])
+    assert sum(map(len, engine.passes)) == 60
+
+
+def test_half_are_enough_after_all_were_waited_for_in_vain():
+    engine = Slow(0)
+
+    async def play(act):
+        await asyncio.gather(*map(act, range(10)))
+        times = []
+        for _ in range(2):
+            before = time.monotonic()
+            await asyncio.gather(*map(act, range(5)))
+            times.append(time.monotonic() - before)
+        return times
+
+    first, second = run(engine, 0.6, play)
+    assert first > 0.5 and second < 0.3 and [*map(len, engine.passes)][-2:] == [5, 5]
 
 
 def test_nobody_waits_for_those_who_have_stopped():

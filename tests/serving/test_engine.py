@@ -8,14 +8,12 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldm_hf import LDMAgent, LDMConfig, LDMForActionPrediction, LDMProcessor
+from ldm_hf import LDMAgent
 from ldm_hf.errors import CheckpointError, LDMError, ServerError, SpaceMismatchError, UnsupportedSpaceError
 from ldm_hf.interfaces_ldm import Interface
 from ldm_hf.serving.engine import Engine
-from ldm_hf.serving.slots import SlotCache
 from ldm_hf.spaces import flatten
 
-from ..conftest import TINY
 from ..toys import ACTION, OBSERVATION
 
 PAIRS = {
@@ -138,46 +136,6 @@ def test_whoever_comes_and_goes_the_others_play_on(knowing_engine, tiny, happeni
     assert knowing_engine.lanes == knowing_engine.streams == 0
 
 
-def test_more_steps_than_the_window_and_the_interval_of_rebasing(tiny, monkeypatch):
-    monkeypatch.setattr("ldm_hf.cache_ldm.REBASE_INTERVAL", 10)
-    engine, pair = Engine(*tiny, lanes=8), PAIRS["numbers"]
-    streams = [open_stream(engine, pair) for _ in range(3)]
-    agents = [LDMAgent(*tiny, pair) for _ in streams]
-    for number, step in enumerate(play(pair[0], 45, 5)):
-        chosen = [index for index in range(3) if number % (index + 1) == 0]
-        found = step_all(engine, [streams[index] for index in chosen], [step] * len(chosen))
-        for index, action in zip(chosen, found, strict=True):
-            assert_same(pair[1], agents[index].act(*step), action)
-    assert engine.cache.lengths.max() < 30
-
-
-def test_layers_without_attention_keep_their_states_by_slot():
-    torch.manual_seed(0)
-    backbone = {
-        "model_type": "lfm2",
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "layer_types": ["conv", "full_attention"],
-        "vocab_size": 1,
-        "initializer_range": 0.2,
-    }
-    config = LDMConfig(**(TINY | {"backbone_config": backbone, "window": 8}))
-    parts = LDMForActionPrediction(config).eval(), LDMProcessor.from_config(config)
-    engine, pair = Engine(*parts, lanes=8), PAIRS["numbers"]
-    streams, agents = [open_stream(engine, pair) for _ in range(3)], [LDMAgent(*parts, pair) for _ in range(3)]
-    for number, step in enumerate(play(pair[0], 24, 5)):
-        chosen = [index for index in range(3) if number % (index + 1) == 0]
-        found = step_all(engine, [streams[index] for index in chosen], [step] * len(chosen))
-        for index, action in zip(chosen, found, strict=True):
-            assert_same(pair[1], agents[index].act(*step), action)
-    saved = engine.save(streams[1])
-    engine.restore(fresh := open_stream(engine, pair), saved)
-    assert_same(pair[1], agents[1].act(*step), step_all(engine, [fresh], [step])[0])
-
-
 def test_a_saved_stream_goes_on_in_another_process_or_in_an_agent(tiny, tmp_path):
     pair, file = PAIRS["toy"], tmp_path / "state"
     one, other = Engine(*tiny, lanes=8), Engine(*tiny, lanes=8)
@@ -294,11 +252,3 @@ def test_what_does_not_fit_is_said_before_a_pass(tiny):
         open_stream(engine, PAIRS["numbers"], 2)
     with pytest.raises(UnsupportedSpaceError, match="elements"):
         open_stream(engine, (OBSERVATION, spaces.MultiBinary(5)))
-
-
-def test_neighbouring_slots_are_read_where_they_lie(tiny):
-    cache = SlotCache.from_config(tiny[0].config, 8)
-    cache.choose(np.array([2, 3, 4]))
-    assert cache.taken == slice(2, 5)
-    cache.choose(np.array([2, 4]))
-    assert torch.equal(cache.taken, torch.tensor([2, 4]))

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from ldm_hf.environments.isolation import is_installed, python_of
+from ldm_hf.environments.isolation import installed_version, python_of
 
 from ..test_examples import run
 from .live import serving
@@ -31,7 +31,7 @@ def test_any_environment(tiny, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not is_installed("openenv-core"), reason="needs: ldm envs install openenv-core")
+@pytest.mark.skipif(not installed_version("openenv-core"), reason="needs: ldm envs install openenv-core")
 def test_a_server_of_environments(tiny, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

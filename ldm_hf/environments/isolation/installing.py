@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from ...errors import InstallationError, NotInstalledError
 from ...utils.files import check_writable, environments_folder, write_atomically
+from ...utils.installed import package_version
 from ..library_folders import REQUIREMENTS, folder_of, libraries
 
 DONE = "ldm_hf.json"  # written last: an environment without it is incomplete
@@ -54,6 +55,15 @@ def environment_of(library: str) -> Path:
 def is_installed(library: str) -> bool:
     """Whether the virtual environment of an isolated library has been made."""
     return (environment_of(library) / DONE).exists()
+
+
+def installed_version(library: str) -> str:
+    """The version of a library of environments that is installed, in this interpreter or in its own; empty if there is
+    none."""
+    if is_isolated(library):
+        return pinned_version(library) if is_installed(library) else ""
+    known = libraries().get(library)
+    return package_version((known and known.package) or library)
 
 
 def python_of(library: str) -> Path:
