@@ -145,6 +145,18 @@ class Walk(gymnasium.Env):
         return np.array([self.place], np.float32), float(action == self.paid), False, self.steps == 9, {}
 
 
+class Lonely(Walk):
+    """A walk of which a process may have one."""
+
+    made = 0
+
+    def __init__(self):
+        super().__init__()
+        Lonely.made += 1
+        if Lonely.made > 1:
+            raise RuntimeError("there is one already")
+
+
 class Rewarded:
     """Knows which direction is paid."""
 
@@ -195,4 +207,5 @@ class Insider:
 def register():
     gymnasium.register("Sampler-v0", entry_point=Sampler)
     gymnasium.register("Walk-v0", entry_point=Walk)
+    gymnasium.register("Lonely-v0", entry_point=Lonely)
     gymnasium.register("Faulty-v0", entry_point=Faulty)

@@ -373,6 +373,17 @@ def test_a_reference_looks_into_the_environment_of_its_process(dies_at, closing,
         expected, *_ = plain.step(action)
 
 
+def test_a_reference_acts_where_a_process_may_have_one_environment(closing):
+    env = closing(IsolatedEnv(recipe("Lonely-v0")))
+    reference = IsolatedReference(isolated_toys.Rewarded, {})
+    observation, info = env.reset(seed=3)
+    reference.reset(env)
+    for _ in range(9):
+        observation, reward, _, truncated, info = env.step(reference.act(env, observation, info))
+        assert reward == 1
+    assert truncated
+
+
 # --- ends ----------------------------------------------------------------------------------------------------------
 
 

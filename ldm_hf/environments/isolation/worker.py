@@ -14,6 +14,7 @@ import signal
 import sys
 import types
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -108,11 +109,16 @@ class Worker:
             base = light("references.base")  # its package is a stub without the names of its ``__init__``
             vars(sys.modules["ldm_hf.references"])["Reference"] = base.Reference
             module, _, name = path.partition(":")
-            env = self._build()  # what a constructor does to it must not disturb the episode
+            make = partial(getattr(importlib.import_module(module), name), **kwargs)
             try:
-                self._reference = getattr(importlib.import_module(module), name)(env, **kwargs)
-            finally:
-                env.close()
+                env = self._build()  # what a constructor does to it must not disturb the episode
+            except Exception:  # stable-retro has one emulator a process
+                self._reference = make(self.envs[0])
+            else:
+                try:
+                    self._reference = make(env)
+                finally:
+                    env.close()
         assert self._reference is not None
         self._reference.reset(self.envs[0])
         return {}

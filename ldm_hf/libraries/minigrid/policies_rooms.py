@@ -66,7 +66,7 @@ class _Rooms:
     def goal(self) -> Job:
         """What the mission ends with: take the object, walk to the goal, or open the only door."""
         wanted = [getattr(self.world, "obj", None)]
-        instructions = getattr(self.world, "instrs", None)  # of BabyAI
+        instructions: Any = getattr(self.world, "instrs", None)  # of BabyAI
         if type(instructions).__name__ == "PickupInstr":
             wanted += instructions.desc.obj_set
         for place, cell in self.cells.items():
