@@ -77,7 +77,7 @@ def limits(
     args: argparse.Namespace, model: nn.Module, rows: int
 ) -> tuple[dict[str, Callable[[], object]], dict[str, float]]:
     """Products that show what the machine can do, and their FLOPs."""
-    dtype, side = DTYPES[args.dtype], SIDE[torch.device(args.device).type]
+    dtype, side = DTYPES[args.dtype], args.side or SIDE[torch.device(args.device).type]
     square = torch.randn(side, side, device=args.device, dtype=dtype)
     shapes = [layer.weight.shape for layer in model.model.backbone.modules() if isinstance(layer, nn.Linear)]
     pairs = [
@@ -108,6 +108,7 @@ def main() -> None:
         "--most-tokens", type=int, default=3, help="largest number of tokens per step; 1 measures only the MFU"
     )
     made.add_argument("--seconds", type=float, default=20, help="measuring time of each layout")
+    made.add_argument("--side", type=int, help="rows of the square product; by default 2,048, on a GPU 8,192")
     made.add_argument(
         "--compile",
         action="store_true",

@@ -18,7 +18,7 @@ TOY = ["--hidden", "64", "--layers", "1", "--window", "4"]
 RACE = ["--seconds", "0.01"]
 COMMANDS = {
     "rollout": [*TOY, *RACE, "--lanes", "1", "3", "--threads", "1", "2", "--heavy-lanes", "2"],
-    "training": [*TOY, *RACE, "--rows", "2"],
+    "training": [*TOY, *RACE, "--rows", "2", "--side", "64"],
     "encoding": [],
     "reading": ["--steps", "3000", "--frames", "300", "--configs", "3", "--repeats", "1"],
     "isolation": ["--lanes", "2", "--steps", "3", "--repeats", "2"],
@@ -106,7 +106,7 @@ def test_rollouts_are_compared_at_every_number_of_threads_and_lanes(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["rollout", "training"])
 def test_half_precision_and_compilation(name, tmp_path):
-    lanes = ["--lanes", "2"] if name == "rollout" else ["--rows", "1", "--most-tokens", "1"]
+    lanes = ["--lanes", "2"] if name == "rollout" else ["--rows", "1", "--most-tokens", "1", "--side", "64"]
     table = run(name, [*TOY, *RACE, *lanes, "--dtype", "bf16", "--compile"], tmp_path)
     assert "bf16" in table["title"]
     if name == "rollout":
