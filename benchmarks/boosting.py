@@ -25,11 +25,12 @@ class Boosting(Retrieval):
 
     def __init__(self, streams: Sequence[Stream], seed: int = 0) -> None:
         super().__init__(streams, seed=seed)
+        layout = self.features.layout
         inputs = np.concatenate([self.numbers, self.symbols], axis=1)
-        positions = self.layout.actions.positions(self.labels, count=len(inputs))
+        positions = layout.actions.positions(self.labels, count=len(inputs))
         options = {"min_samples_leaf": 5, "random_state": seed}
         self.models: list[HistGradientBoostingClassifier | HistGradientBoostingRegressor | float] = []
-        for column, continuous in zip(positions.T, self.layout.actions.continuous, strict=True):
+        for column, continuous in zip(positions.T, layout.actions.continuous, strict=True):
             if np.ptp(column) == 0:  # nothing to learn
                 self.models.append(float(column[0]))
                 continue
@@ -37,10 +38,11 @@ class Boosting(Retrieval):
             self.models.append(kind(**options).fit(inputs, column))
 
     def act(self, lanes: list[Lane]) -> list[Action]:
-        parts = stack(self.layout.observation_space, [lane.observation for lane in lanes])
-        inputs = np.concatenate(self._features(parts, len(lanes)), axis=1)
+        layout = self.features.layout
+        parts = stack(layout.observation_space, [lane.observation for lane in lanes])
+        inputs = np.concatenate(self.features(parts, len(lanes)), axis=1)
         columns = [
             np.full(len(lanes), model) if isinstance(model, float) else model.predict(inputs) for model in self.models
         ]
-        actions = self.layout.actions.decode(np.stack(columns, 1).astype(np.float32))
-        return unstack(self.layout.action_space, unflatten(self.layout.action_space, actions), len(lanes))
+        actions = layout.actions.decode(np.stack(columns, 1).astype(np.float32))
+        return unstack(layout.action_space, unflatten(layout.action_space, actions), len(lanes))

@@ -57,7 +57,7 @@ class StockCache(DynamicCache):
         super().__init__(config=config)
         self.position_ids = torch.zeros(lanes, 1, dtype=torch.long, device=device)
 
-    def attention_mask(self, dtype: torch.dtype, window: int) -> None:
+    def attention_mask(self, dtype: torch.dtype, steps: int, window: int) -> None:
         """No mask: the backbone makes its own."""
 
     def advance(self, active: torch.Tensor | None) -> None:

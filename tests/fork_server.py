@@ -149,7 +149,8 @@ def commands() -> str:
 
 def relay(command: list[str]) -> None:
     """Runs a command to its end as if it were this process."""
-    process = Process(command, files=(sys.stdout, sys.stderr))
+    # glfw asks another Python for its version by what that reads
+    process = Process(command, files=(sys.stdout, sys.stderr), pass_fds=() if sys.stdin is None else (0,))
     signal.signal(signal.SIGTERM, lambda number, frame: os.kill(process.pid, number))
     code = process.wait()
     os._exit(code if code >= 0 else 128 - code)
@@ -298,6 +299,8 @@ def _enter(
     os.setpgid(0, 0)
     _place(fds, places)
     sys.stdout, sys.stderr = (open(place, "w", closefd=False) for place in (1, 2))  # noqa: SIM115
+    if 0 in places:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(env | {ADDRESS: address})
     fork_what_is_spawned()

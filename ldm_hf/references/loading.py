@@ -30,6 +30,7 @@ def known_policies() -> dict[str, type[Reference]]:
         classes = [value for value in vars(module).values() if isinstance(value, type)]
         for policy in classes:
             if issubclass(policy, Reference) and policy.__module__ == module.__name__ and vars(policy).get("name"):
+                assert policy.name not in found, f"two policies are called {policy.name}"
                 found[str(policy.name)] = policy
     return dict(sorted(found.items()))
 

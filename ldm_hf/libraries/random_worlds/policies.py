@@ -77,7 +77,7 @@ class LinearRegulator(Reference):
         env: the system.
     """
 
-    name = "linear_regulator"
+    name = "random_system_regulator"
     method = "planner"
     worlds = ("RandomLinearEnv",)
 
