@@ -259,7 +259,11 @@ def two_tokens():
         for token in tokens.unbind(2):
             mask = cache.attention_mask(token.dtype)
             outputs = self.backbone(
-                inputs_embeds=token, attention_mask=mask, position_ids=cache.position_ids, cache=cache, use_cache=True
+                inputs_embeds=token,
+                attention_mask=mask,
+                position_ids=cache.position_ids(),
+                cache=cache,
+                use_cache=True,
             )
             cache.advance(active)
             cache.count(self.backbone.rotary_emb)

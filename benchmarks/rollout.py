@@ -55,15 +55,19 @@ class StockCache(DynamicCache):
 
     def __init__(self, config: PretrainedConfig, lanes: int, device: str) -> None:
         super().__init__(config=config)
-        self.position_ids = torch.zeros(lanes, 1, dtype=torch.long, device=device)
+        self.is_recurrent = False
+        self.positions = torch.zeros(lanes, 1, dtype=torch.long, device=device)
 
     def attention_mask(self, dtype: torch.dtype, steps: int, window: int) -> None:
         """No mask: the backbone makes its own."""
 
-    def advance(self, active: torch.Tensor | None) -> None:
-        self.position_ids = self.position_ids + 1
+    def position_ids(self, steps: int) -> torch.Tensor:
+        return self.positions
 
-    def count(self, rotary: nn.Module) -> None:
+    def advance(self, active: torch.Tensor | None, steps: int) -> None:
+        self.positions = self.positions + 1
+
+    def count(self, rotary: nn.Module, steps: int) -> None:
         """Does nothing: positions are not re-based."""
 
 
@@ -79,7 +83,7 @@ def full_caches(config: LDMConfig, lanes: int, device: str, dtype: torch.dtype) 
         layer.values.copy_(keys)
         stock.update(keys, keys, index)
     ring.lengths += window
-    stock.position_ids = stock.position_ids + window
+    stock.positions = stock.positions + window
     return ring, stock
 
 
