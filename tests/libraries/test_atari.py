@@ -11,6 +11,7 @@ from ldm_hf.environments import catalogue, get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.libraries.ale_py.policies import AtariLookAhead, reflected
 from ldm_hf.references import load_reference
+from ldm_hf.references.loading import policy_of
 from ldm_hf.rollouts import ReferencePolicy, rollout
 
 pytest.importorskip("ale_py")
@@ -110,3 +111,18 @@ def test_named_references_are_better_than_random_where_the_suite_has_measured_th
     measured = [recorded[name] for name in named if name in recorded and recorded[name]["score"] is not None]
     assert len(measured) > 15
     assert all(task["score"] > task["random"] for task in measured)
+
+
+def test_a_look_ahead_crosses_the_road_at_least_as_often_as_going_straight_on():
+    totals = {}
+    for name in ("atari_freeway", "atari_freeway_crossing"):
+        env = make("ALE-Freeway-v5")
+        policy = policy_of("ALE-Freeway-v5", name)(env)
+        observation, info = env.reset(seed=5)
+        policy.reset(env)
+        totals[name] = 0.0
+        for _ in range(160):
+            observation, reward, *_, info = env.step(policy.act(env, observation, info))
+            totals[name] += float(reward)
+        env.close()
+    assert totals["atari_freeway_crossing"] >= max(2, totals["atari_freeway"])
