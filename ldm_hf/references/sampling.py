@@ -48,7 +48,7 @@ class PredictiveSampling(Reference):
         seed: seed of the changes.
 
     Raises:
-        LDMError: if there is no MuJoCo simulator to copy, or actions are not bounded numbers.
+        LDMError: if there is no MuJoCo simulator to copy, actions are not bounded numbers, or a size is too small.
     """
 
     name = "predictive_sampling"
@@ -68,6 +68,11 @@ class PredictiveSampling(Reference):
             raise LDMError(
                 f"{env}: predictive_sampling tries bounded real-valued actions in a copy of MuJoCo's state, and this "
                 "environment has no such actions or no such state; choose another policy for it"
+            )
+        if min(horizon, knots) < 2 or samples < 1:
+            raise LDMError(
+                "predictive_sampling needs a horizon and knots of at least 2 and one sample, got "
+                f"horizon={horizon}, knots={knots}, samples={samples}"
             )
         self.twin, self.space, self.seed = env, space, seed
         self.horizon, self.samples = horizon, samples

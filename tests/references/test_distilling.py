@@ -12,6 +12,7 @@ from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError, UnsupportedSpaceError
 from ldm_hf.references import finding, load_reference
 from ldm_hf.references.finding import find_reference
+from ldm_hf.references.learned.distilling import teacher_of
 from ldm_hf.references.learned.spaces import Adapter
 from ldm_hf.references.learned.training import train_reference
 from ldm_hf.references.sampling import PredictiveSampling, simulator
@@ -46,6 +47,11 @@ def test_without_a_simulator_to_copy_there_is_one_message(name):
         PredictiveSampling(make(name))
 
 
+def test_plans_of_no_length_are_refused():
+    with pytest.raises(LDMError, match="horizon=1"):
+        PredictiveSampling(make("InvertedPendulum-v5"), horizon=1)
+
+
 @given(nested(primitives(with_images=False)), st.integers(0, 2**31 - 1))
 def test_labels_are_what_a_network_would_have_to_give(space, seed):
     try:
@@ -78,3 +84,8 @@ def test_a_world_without_a_planner_cannot_be_distilled(tmp_path):
     spec = replace(get_spec("CartPole-v1"), reference=None)
     with pytest.raises(LDMError, match="choose another policy"):
         train_reference(spec, tmp_path, budget=5, learning={"algorithm": "distilled"})
+
+
+def test_a_planner_cannot_look_into_another_process():
+    with pytest.raises(LDMError, match="jumanji runs in a process of its own"):
+        teacher_of(get_spec("jumanji-Snake-v1"), make("CartPole-v1"))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch.nn.functional import mse_loss
 
 from ...environments import EnvironmentSpec, make
-from ...environments.making import opened
+from ...environments.isolation import is_isolated
+from ...errors import LDMError
 from ...rollouts.lane import open_lane
+from ...utils.guarding import close
 from ..base import Reference
 from ..loading import known_policies, policy_of
 from ..sampling import PredictiveSampling
@@ -49,7 +52,8 @@ class Distillation:
             adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=settings["net_arch"]
         )
         self.optimiser = torch.optim.Adam(self.policy.parameters(), lr=settings["learning_rate"])
-        self.teacher = teacher_of(spec)
+        self.planned = make(spec)  # the planner's own
+        self.teacher = teacher_of(spec, self.planned)
         self.lane = open_lane(lambda: make(spec), spec.name)
         self.seen: list[np.ndarray] = []
         self.labels: list[np.ndarray] = []
@@ -116,18 +120,25 @@ class Distillation:
 
     def close(self) -> None:
         self.lane.close()
+        close(self.planned, self.spec.name)
 
 
-def teacher_of(spec: EnvironmentSpec) -> Reference:
+def teacher_of(spec: EnvironmentSpec, env: gymnasium.Env) -> Reference:
     """The planner to be distilled: what the row names, else one that fits, else `PredictiveSampling`.
 
+    Args:
+        spec: row of the catalogue.
+        env: environment of the row, for the planner alone.
+
     Raises:
-        LDMError: if no planner fits.
+        LDMError: if no planner fits, or the library runs in a process of its own, where a planner cannot look into it.
     """
-    with opened(spec) as env:
-        named = spec.reference if spec.reference not in (None, "rl") else None
-        fitting = (
-            name for name, policy in known_policies().items() if policy.method == "planner" and policy.fits(env)
+    if is_isolated(spec.library):
+        raise LDMError(
+            f"{spec.name}: {spec.library} runs in a process of its own, and a planner to be distilled has to look into "
+            "the environment; choose another algorithm"
         )
-        name = named or next(fitting, PredictiveSampling.name)
-    return policy_of(spec.name, str(name))(make(spec), **(spec.reference_kwargs if named else {}))
+    named = spec.reference if spec.reference not in (None, "rl") else None
+    fitting = (name for name, policy in known_policies().items() if policy.method == "planner" and policy.fits(env))
+    name = named or next(fitting, PredictiveSampling.name)
+    return policy_of(spec.name, str(name))(env, **(spec.reference_kwargs if named else {}))
