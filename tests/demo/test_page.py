@@ -193,6 +193,37 @@ def test_results_are_filtered_and_selected(tab):
     shows(tab, "#returns", "Returns in Walk-v0")
 
 
+def write_log(path, rows=60):
+    """A valve that opens when the level is low."""
+    levels = [round(1.5 * (number % 7) - 4, 2) for number in range(rows)]
+    lines = [f"{level},{'open' if level < 0 else 'shut'},{number // 20}" for number, level in enumerate(levels)]
+    path.write_text("\n".join(["level,valve,episode", *lines]) + "\n")
+    return path
+
+
+@browsing
+def test_a_log_is_read_and_gone_through(tab, tmp_path):
+    tab.get_by_role("tab", name="Your log").click()
+    tab.locator("#log input[type=file]").set_input_files(write_log(tmp_path / "valve.csv"))
+    shows(tab, "#summary", "60 rows, 3 columns")
+    assert tab.get_by_label("What was done").input_value() == "valve"  # guessed
+    tab.get_by_label("Task text").last.fill("Keep the level.")
+    tab.click("#ask")
+    shows(tab, "#summary", "row before")  # what a rule without a model agrees in
+    tab.locator("text=proposed >> visible=true").first.wait_for(timeout=WAIT)
+    if folder := os.environ.get("SCREENSHOTS"):
+        tab.screenshot(path=f"{folder}/demo-log.png")
+
+
+@browsing
+def test_what_is_no_log_is_one_message(tab, tmp_path):
+    (tmp_path / "picture.csv").write_bytes(bytes(range(256)) * 20)
+    tab.get_by_role("tab", name="Your log").click()
+    tab.locator("#log input[type=file]").set_input_files(tmp_path / "picture.csv")
+    tab.wait_for_function("document.querySelector('#summary')?.innerText.trim().length > 10", timeout=WAIT)
+    assert "Traceback" not in tab.locator("#summary").inner_text() and not tab.locator("#ask:visible").count()
+
+
 def test_programs_can_watch(served):
     from gradio_client import Client
 
