@@ -40,6 +40,7 @@ extras = {
         "or-gymnasium>=0.1",
         "JSSEnv>=1.1",
         "evcrl>=0.0.1",
+        "stokasta>=0.0.1",
     ],
     # Environment libraries that share the interpreter, too, but are large or overwrite other packages' files; not in
     # "all".
@@ -49,6 +50,8 @@ extras = {
         "flappy-bird-gymnasium>=0.4",  # the same
         "gym-pusht>=0.1.8",  # the same, and opencv-python beside opencv-python-headless
         "QuantLib>=1.40",  # 90 MB
+        "pgtg>=0.6.1",  # brings pygame beside pygame-ce
+        "safety-gridworlds-gymnasium>=2.0.4",  # the same
     ],
     # Task-specific reference policies by reinforcement learning.
     "reference": ["stable-baselines3>=2.7", "sb3-contrib>=2.7", "optuna>=4.2"],

@@ -94,6 +94,12 @@ def played(name, policy, seed=7, steps=1000, **kwargs):
         ("MiniGrid-LockedRoom-v0", "room_opener", 0.7),
         ("MiniGrid-ObstructedMaze-Full-v1", "room_opener", 0.9),
         ("FetchSlideDense-v4", "slide", -20),
+        ("DynamicInventory-v0-short", "ordering_program", -1000),
+        ("DynamicInventory-free-orders-v0", "ordering_program", -700),
+        ("SafetyGrid-Base", "safe_way", 1),
+        ("SafetyGrid-Island", "safe_way", 46),
+        ("SafetyGrid-Sokoban", "safe_way", 45),
+        ("pgtg-generalization-2x2", "track_driver", 3),
     ],
 )
 def test_what_one_episode_reaches(name, policy, least):

@@ -1,0 +1,1 @@
+"""Stokasta: inventory control with a fixed cost for each order."""
