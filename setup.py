@@ -41,6 +41,7 @@ extras = {
         "JSSEnv>=1.1",
         "evcrl>=0.0.1",
         "stokasta>=0.0.1",
+        "gym-classics2>=1.0.3",
     ],
     # Environment libraries that share the interpreter, too, but are large or overwrite other packages' files; not in
     # "all".

@@ -1,0 +1,1 @@
+"""gym-classics2: small worlds of textbooks on reinforcement learning."""
