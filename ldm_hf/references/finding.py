@@ -26,6 +26,7 @@ from ..spaces import Action, Info, Observation
 from ..utils.guarding import INTERRUPTS
 from ..utils.parallel import Executor, note, run_tasks
 from .base import METHODS, Reference
+from .learned.algorithms import check_algorithm
 from .learned.policy import training_record
 from .learned.training import train_reference
 from .loading import build_reference, known_policies, policy_of
@@ -236,7 +237,12 @@ def find_references(
 
     Returns:
         Errors by the name of the environment; an error does not stop the others.
+
+    Raises:
+        LDMError: if there is no such ``algorithm`` in ``learning``, or its library is not installed.
     """
+    if learning and "algorithm" in learning:
+        check_algorithm(learning["algorithm"])
     ordered = sorted(specs, key=lambda spec: (spec.reference == "rl", spec.reference is None))
     tasks = {spec.name: (spec,) for spec in ordered}
     search = partial(find_reference, budget=budget, seed=seed, force=force, tuned=tuned, learning=learning)

@@ -67,17 +67,6 @@ class ReinforcementLearned(Reference):
             chosen = outputs.argmax(1)
         return chosen if batch else np.asarray(chosen[0])
 
-    @classmethod
-    def of_model(cls, model: BaseAlgorithm, adapter: Adapter) -> ReinforcementLearned:
-        """The policy of a model in training, with the normalisation of its vector of environments."""
-        statistics = model.get_vec_normalize_env()
-        if statistics is None:
-            return cls(model.policy, adapter, None, None)
-        assert not isinstance(statistics.obs_rms, dict)  # the observations of an adapter are one array
-        mean, variance = statistics.obs_rms.mean, statistics.obs_rms.var
-        deviation = np.sqrt(variance + statistics.epsilon)
-        return cls(model.policy, adapter, mean.astype(np.float32), deviation.astype(np.float32))
-
     def save(self, folder: Path, env: gymnasium.Env, net_arch: list[int], record: TrainingRecord) -> None:
         """Writes the acting networks (without the critic, where that is separate) and the spaces that they expect.
 
@@ -142,6 +131,16 @@ class ReinforcementLearned(Reference):
         policy.eval()
         mean, deviation = (None if value is None else value.numpy() for value in statistics.values())
         return cls(policy, adapter, mean, deviation)
+
+
+def normalisation(model: BaseAlgorithm) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Mean and standard deviation of the observations of a model in training; None where it does not normalise."""
+    statistics = model.get_vec_normalize_env()
+    if statistics is None:
+        return None, None
+    assert not isinstance(statistics.obs_rms, dict)  # the observations of an adapter are one array
+    deviation = np.sqrt(statistics.obs_rms.var + statistics.epsilon)
+    return statistics.obs_rms.mean.astype(np.float32), deviation.astype(np.float32)
 
 
 def training_record(folder: Path) -> TrainingRecord | None:

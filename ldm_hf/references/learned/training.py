@@ -26,11 +26,12 @@ from ...rollouts.measuring import rollout
 from ...rollouts.returns import SELECTION_SEED
 from ...utils.files import LARGEST, check_writable
 from ..records import TrainingRecord, Trial
-from .algorithms import Configuration, check_configuration, configurations, library_of, vary
+from .algorithms import Configuration, check_configuration, configurations, trainer_of, vary
 from .ars import STATE, LinearSearch
 from .distilling import Distillation
 from .learners import Descent, Learner
 from .policy import ReinforcementLearned, amend_record, training_record
+from .sbx import JaxDescent
 from .spaces import Adapter
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def train_reference(
     chosen = dict(spec.reference_kwargs) if spec.reference == "rl" else {}
     chosen |= learning or {}
     budget, target = min(budget, float(chosen.pop("seconds", budget))), chosen.pop("target", None)
-    library_of("ppo")
+    trainer_of("ppo")
     with opened(spec) as env:
         adapter = Adapter(env.observation_space, env.action_space)
         target = getattr(env.spec, "reward_threshold", None) if target is None else target
@@ -261,7 +262,8 @@ class _Competition:
             return LinearSearch.begin(self.spec, self.adapter, configuration, self.seed, self.place)
         if configuration["algorithm"] == "distilled":
             return Distillation(self.spec, self.adapter, configuration, self.seed + number)
-        return Descent(self.spec, self.adapter, configuration, self.seed + number)
+        learns = JaxDescent if configuration["algorithm"].startswith("sbx-") else Descent
+        return learns(self.spec, self.adapter, configuration, self.seed + number)
 
     def _evaluate(self, reference: ReinforcementLearned) -> float:
         """Mean return of the deterministic policy."""
