@@ -197,8 +197,13 @@ def trainer_of(algorithm: str) -> type[BaseAlgorithm]:
     return found
 
 
-def policy_class(algorithm: str, image: bool) -> type[BasePolicy]:
-    """The class of the networks in PyTorch that act for an algorithm.
+def new_network(algorithm: str, adapter: Adapter, net_arch: list[int]) -> BasePolicy:
+    """An untrained network in PyTorch that acts for an algorithm.
+
+    Args:
+        algorithm: name of the algorithm.
+        adapter: adapter of the environment.
+        net_arch: widths of the hidden layers.
 
     Raises:
         ValueError: if there is no algorithm of this name.
@@ -206,7 +211,13 @@ def policy_class(algorithm: str, image: bool) -> type[BasePolicy]:
     """
     if algorithm not in SETTINGS:
         raise ValueError(f"no algorithm {short(algorithm)}")
-    return trainer_of(ACTORS.get(algorithm, algorithm)).policy_aliases["CnnPolicy" if image else "MlpPolicy"]
+    build = trainer_of(ACTORS.get(algorithm, algorithm)).policy_aliases[_kind(adapter)]
+    made: BasePolicy = build(adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=net_arch)
+    return made
+
+
+def _kind(adapter: Adapter) -> str:
+    return "CnnPolicy" if adapter.image else "MlpPolicy"
 
 
 def make_model(configuration: Configuration, adapter: Adapter, vector: VecEnv, seed: int) -> BaseAlgorithm:
@@ -221,7 +232,7 @@ def make_model(configuration: Configuration, adapter: Adapter, vector: VecEnv, s
     algorithm = configuration["algorithm"]
     settings = {key: configuration[key] for key in SETTINGS[algorithm]}
     return trainer_of(algorithm)(
-        "CnnPolicy" if adapter.image else "MlpPolicy",
+        _kind(adapter),
         vector,
         policy_kwargs={"net_arch": configuration["net_arch"]},
         seed=seed,

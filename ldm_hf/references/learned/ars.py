@@ -17,7 +17,7 @@ from ...environments import EnvironmentSpec, catalogue, make
 from ...errors import CheckpointError, short
 from ...rollouts.lane import open_lane
 from ...rollouts.returns import SELECTION_SEED
-from .algorithms import Configuration, policy_class
+from .algorithms import Configuration, new_network
 from .policy import CLIP, DESCRIPTION, ReinforcementLearned
 from .spaces import Adapter
 from .states import SAVING_SECONDS, SEARCH, reading, save_state
@@ -147,8 +147,7 @@ class LinearSearch:
     def reference(self) -> ReinforcementLearned:
         """The policy as a network without hidden layers."""
         adapter = self.adapter
-        build = policy_class("ars", image=False)
-        policy = build(adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=[])
+        policy = new_network("ars", adapter, net_arch=[])
         scale, layer = self.head.scale, _layer(policy)
         with torch.no_grad():
             for weights in policy.parameters():

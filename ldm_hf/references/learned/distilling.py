@@ -21,7 +21,7 @@ from ...utils.guarding import close
 from ..base import Reference
 from ..loading import known_policies, policy_of
 from ..sampling import PredictiveSampling
-from .algorithms import Configuration, policy_class
+from .algorithms import Configuration, new_network
 from .policy import CLIP, ReinforcementLearned
 from .spaces import Adapter
 from .states import LABELS, SAVING_SECONDS, reading, save_state
@@ -59,10 +59,7 @@ class Distillation:
     ) -> None:
         self.spec, self.adapter, self.settings, self.seed, self.path = spec, adapter, settings, seed, place / LABELS
         torch.manual_seed(seed)
-        build = policy_class("distilled", adapter.image)
-        self.policy: Any = build(
-            adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=settings["net_arch"]
-        )
+        self.policy: Any = new_network("distilled", adapter, settings["net_arch"])
         self.optimiser = torch.optim.Adam(self.policy.parameters(), lr=settings["learning_rate"])
         self.seen: list[np.ndarray] = []
         self.labels: list[np.ndarray] = []

@@ -18,7 +18,7 @@ from ...spaces import Action, Info, Observation, describe_difference, space_from
 from ...utils.files import read_json, unfinished_file, write_atomically, writing
 from ..base import Reference
 from ..records import TrainingRecord
-from .algorithms import check_widths, policy_class
+from .algorithms import check_widths, new_network
 from .spaces import Adapter
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ class ReinforcementLearned(Reference):
                     f"{name}: the reference policy was trained for other spaces: {'; '.join(differences)}"
                 )
             adapter = Adapter(observation_space, action_space)
-            build = policy_class(data["record"]["algorithm"].lower(), adapter.image)
-            policy = build(adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=data["net_arch"])
+            policy = new_network(data["record"]["algorithm"].lower(), adapter, data["net_arch"])
             weights = load_file(folder / WEIGHTS)
             statistics = {key: weights.pop(f"normalize.{key}", None) for key in ("mean", "deviation")}
             _acting(policy).load_state_dict(weights)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .algorithms import policy_class
+from .algorithms import new_network
 from .learners import Descent
 from .spaces import Adapter
 
@@ -40,9 +40,7 @@ def actor_in_torch(policy: Any, adapter: Adapter) -> BasePolicy:
     """
     state, widths = policy.actor_state, policy.net_arch_pi
     parts, statistics = state.params.get("params", state.params), getattr(state, "batch_stats", {})
-    made = policy_class("sac", image=False)(
-        adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=widths
-    )
+    made = new_network("sac", adapter, widths)
     actor: Any = made.actor
     hidden = [layer for layer in actor.latent_pi if isinstance(layer, torch.nn.Linear)]
     for number, layer in enumerate([*hidden, actor.mu, actor.log_std]):
