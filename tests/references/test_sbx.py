@@ -36,6 +36,7 @@ def test_an_unknown_algorithm_is_named_with_the_known_ones(tmp_path):
         find_references([SPEC], tmp_path, learning={"algorithm": "crossk"})
 
 
+@pytest.mark.slow  # it is compiled
 @pytest.mark.parametrize("algorithm", ["sbx-crossq", "sbx-sac", "sbx-tqc"])
 def test_the_stored_policy_acts_as_the_actor_in_jax_does(tmp_path, algorithm):
     pytest.importorskip("sbx", reason='SBX is not installed: pip install "ldm_hf[sbx]"')
@@ -58,6 +59,7 @@ def test_the_stored_policy_acts_as_the_actor_in_jax_does(tmp_path, algorithm):
     learner.close()
 
 
+@pytest.mark.slow
 def test_a_training_in_jax_is_recorded_and_not_done_again(tmp_path):
     pytest.importorskip("sbx", reason='SBX is not installed: pip install "ldm_hf[sbx]"')
     learning = {"algorithm": "sbx-sac", "target": -2000} | SMALL  # the first evaluation reaches the target

@@ -162,8 +162,8 @@ class Distillation:
                 raise ValueError("a label is not finite")
             moments: dict[int, dict[str, torch.Tensor]] = {}
             for name in [name for name in parts if name.startswith("optimiser.")]:
-                _, number, kind = name.split(".")
-                moments.setdefault(int(number), {})[kind] = torch.from_numpy(parts.pop(name))
+                _, parameter_number, kind = name.split(".")
+                moments.setdefault(int(parameter_number), {})[kind] = torch.from_numpy(parts.pop(name))
             weights = {name.removeprefix("network."): torch.from_numpy(part) for name, part in parts.items()}
             for number, parameter in enumerate(self.policy.parameters()):
                 for kind, value in moments.get(number, {}).items():
