@@ -56,6 +56,8 @@ extras = {
     ],
     # Task-specific reference policies by reinforcement learning.
     "reference": ["stable-baselines3>=2.7", "sb3-contrib>=2.7", "optuna>=4.2"],
+    # The same by SBX, in JAX; brings that, 600 MB, so that it is no part of "all".
+    "sbx": ["sbx-rl>=0.28", "optuna>=4.2"],
     # Plans for problems in RDDL; brings JAX, 600 MB, so that it is no part of "all".
     "rddl": ["pyRDDLGym-jax>=3.1"],
     # References, collection and evaluation on a cluster; no part of "all".
@@ -95,7 +97,7 @@ extras["all"] = sorted(
     {
         requirement
         for name, group in extras.items()
-        if name not in ("docs", "dev", "envs-extra", "ray", "rddl", "demo")
+        if name not in ("docs", "dev", "envs-extra", "ray", "rddl", "sbx", "demo")
         for requirement in group
     }
 )

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from boosting import Boosting
+from cloning import BOOSTING, Clone
 from common import Row, parser, show
 from retrieval import Retrieval
 from tqdm.auto import tqdm
@@ -149,7 +149,7 @@ def measure(args: argparse.Namespace, name: str, method: str, count: int, seed: 
     if method == "nearest":
         policy = Retrieval([stream])
     elif method == "gradient boosting":
-        policy = Boosting([stream], seed)
+        policy = Clone([stream], BOOSTING, seed)
     elif method == "shown":
         policy = Shown(args.model, name, stream)
     else:

@@ -58,7 +58,11 @@ def reference_command(
         bool, typer.Option("--tune", help="Search for the parameters of scripted policies that have some.")
     ] = False,
     algorithm: Annotated[
-        str | None, typer.Option(help="Learn by this alone: ars, distilled, ppo, sac or tqc; by default they compete.")
+        str | None,
+        typer.Option(
+            help="Learn by this alone: ars, ppo, sac or tqc, which compete by default; distilled; or in JAX "
+            "sbx-crossq, sbx-sac or sbx-tqc."
+        ),
     ] = None,
     target: Annotated[
         float | None, typer.Option(help="Mean return that is enough to learn; by default the library's threshold.")

@@ -26,6 +26,7 @@ from ..spaces import Action, Info, Observation
 from ..utils.guarding import INTERRUPTS
 from ..utils.parallel import Executor, note, run_tasks
 from .base import METHODS, Reference
+from .learned.algorithms import check_algorithm
 from .learned.policy import training_record
 from .learned.training import train_reference
 from .loading import build_reference, known_policies, policy_of
@@ -87,7 +88,9 @@ class EpisodeLimits(gymnasium.Wrapper):
         return observation, reward, terminated, truncated, info
 
 
-def measure(spec: EnvironmentSpec, policy: Policy, deadline: float = math.inf) -> Measurement:
+def measure(
+    spec: EnvironmentSpec, policy: Policy, deadline: float = math.inf, episodes: int | None = None
+) -> Measurement:
     """Measures the mean return of a policy with its 95 % interval, on held-out seeds.
 
     When the time is over, the episodes that have ended by then count, if they are at least `FEWEST_EPISODES`.
@@ -96,6 +99,7 @@ def measure(spec: EnvironmentSpec, policy: Policy, deadline: float = math.inf) -
         spec: row of the catalogue.
         policy: policy to measure.
         deadline: time of the monotonic clock when the budget is spent.
+        episodes: episodes to play, by default `EPISODES`; a row of the catalogue may ask for more.
 
     Returns:
         The measurement, without the single returns.
@@ -104,7 +108,8 @@ def measure(spec: EnvironmentSpec, policy: Policy, deadline: float = math.inf) -
         OutOfTime: after the deadline.
         EnvironmentFailure: if the environment raises an error, or an episode does not end.
     """
-    return _play(spec, policy, max(EPISODES, spec.episodes), HELD_OUT_SEED, deadline)
+    wanted = EPISODES if episodes is None else episodes
+    return _play(spec, policy, max(wanted, spec.episodes), HELD_OUT_SEED, deadline)
 
 
 def _play(spec: EnvironmentSpec, policy: Policy, episodes: int, seed: int, deadline: float) -> Measurement:
@@ -236,7 +241,12 @@ def find_references(
 
     Returns:
         Errors by the name of the environment; an error does not stop the others.
+
+    Raises:
+        LDMError: if there is no such ``algorithm`` in ``learning``, or its library is not installed.
     """
+    if learning and "algorithm" in learning:
+        check_algorithm(learning["algorithm"])
     ordered = sorted(specs, key=lambda spec: (spec.reference == "rl", spec.reference is None))
     tasks = {spec.name: (spec,) for spec in ordered}
     search = partial(find_reference, budget=budget, seed=seed, force=force, tuned=tuned, learning=learning)

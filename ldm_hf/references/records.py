@@ -37,7 +37,7 @@ class TrainingRecord(TypedDict, total=False):
 
     Attributes:
         method: ``rl``.
-        algorithm: ARS, DISTILLED, PPO, SAC or TQC.
+        algorithm: ARS, DISTILLED, PPO, SAC, TQC, SBX-CROSSQ, SBX-SAC or SBX-TQC.
         seconds: time of all configurations.
         steps: environment steps of the best configuration.
         score: mean return of the policy during training.

@@ -21,28 +21,26 @@ from .connection import RemoteStream, address_of
 class RemoteAgent:
     """Acts in an environment, or in all lanes of a vector environment, by a model on a server (``ldm serve``).
 
-    It has the methods of `LDMAgent` and needs neither torch nor transformers. The history is on the server, one for
-    each agent. An agent is for one thread; another thread makes its own.
+    It has the methods of `LDMAgent`, with the same arguments, results and errors, and needs neither torch nor
+    transformers. The history is on the server, one for each agent. An agent is for one thread; another thread makes its
+    own.
 
     Args:
         url: address of the server: ``"ws://host:port"``, ``"wss://host:port"`` with TLS, or ``"host:port"``.
-        env: an environment, a vector environment, or ``(observation_space, action_space)`` of a single environment.
-        environment: name under which the model knows this environment; by default the environment's id is looked up.
-        task: task text; by default that of the known environment. ``""`` acts from history alone.
-        num_envs: number of lanes, 1 or more, only with a pair of spaces.
-        deterministic: take the most likely action; otherwise actions are sampled.
-        temperature: sampling temperature, above 0.
+        env: environment to act in; this and the next six are those of `LDMAgent`.
+        environment: name under which the model knows it.
+        task: task text.
+        num_envs: number of lanes.
+        deterministic: take the most likely action.
+        temperature: sampling temperature.
         seed: seed of the sampling.
         token: what the server wants clients to know.
         certificate: file of the certificates to trust, in PEM; by default those that the system trusts.
         timeout: seconds to wait for an answer.
 
     Raises:
-        ArgumentError: if ``env`` is no environment or a number is out of its range; says what to pass instead.
-        ServerError: if the server cannot be reached, is full, or wants another token.
-        SpaceMismatchError: if ``environment`` is known with other spaces; lists the differences.
-        UnknownEnvironmentError: if the model does not know ``environment``.
-        UnsupportedSpaceError: if a leaf of a space is not supported.
+        ServerError: if the server cannot be reached, is full, or wants another token; by every method, if the
+            connection is lost.
     """
 
     def __init__(
@@ -114,34 +112,15 @@ class RemoteAgent:
             self._stream = None
 
     def clear(self, lanes: int | Sequence[int] | np.ndarray | None = None) -> None:
-        """Cuts the history of some lanes (indices or a bool mask; all by default).
-
-        Raises:
-            ArgumentError: if there is no such lane.
-        """
+        """Cuts the history of some lanes, as `LDMAgent.clear` does."""
         self._ask("clear", lanes=None if lanes is None else np.asarray(lanes))
 
     def save_state(self, path: str | Path) -> None:
-        """Saves the history of all lanes in a file on this machine, which `LDMAgent.load_state` reads, too.
-
-        Args:
-            path: the file, of safetensors; an old one is replaced at once.
-
-        Raises:
-            UnwritableError: if the file cannot be written.
-        """
+        """Saves the history of all lanes in a file on this machine, which `LDMAgent.load_state` reads, too."""
         write(path, self._ask("save")["state"])
 
     def load_state(self, path: str | Path) -> None:
-        """Goes on where an agent that called `save_state` was; connects again if the connection was lost.
-
-        Args:
-            path: the file.
-
-        Raises:
-            CheckpointError: if the file is missing or damaged, or the state is that of another model, environment or
-                number of lanes; says which. The agent keeps its history then.
-        """
+        """Goes on where an agent that called `save_state` was; connects again if the connection was lost."""
         state = read(path)
         try:
             self._ask("restore", state=state)
@@ -157,11 +136,7 @@ class RemoteAgent:
         truncated: bool | np.ndarray | None = None,
         info: Info | Sequence[Info | None] | None = None,
     ) -> Action:
-        """Chooses the next action, as `LDMAgent.act` does, with the same arguments and errors.
-
-        Raises:
-            ServerError: if the connection is lost.
-        """
+        """Chooses the next action, as `LDMAgent.act` does."""
         message = self._step(observation, reward, terminated, truncated, info)
         if message is None:  # agents that have all ended
             return {}
@@ -200,12 +175,10 @@ class RemoteAgent:
         return self._action(self._ask("watch", **message, action=action))
 
     def show(self, episodes: Episodes, lanes: int | Sequence[int] | np.ndarray | None = None) -> None:
-        """Shows episodes of somebody else, as `LDMAgent.show` does, with the same arguments and errors.
-
-        Each is sent as one message.
+        """Shows episodes of somebody else, as `LDMAgent.show` does, each in one message.
 
         Raises:
-            ServerError: if the connection is lost, or an episode is larger than the server takes.
+            ServerError: if an episode is larger than the server takes.
         """
         interface, some = self.interface, None if lanes is None else np.asarray(lanes)
         for shown in read_episodes(interface.observation_space, interface.action_space, episodes):
@@ -239,16 +212,7 @@ class RemoteAgent:
         return by_agent(self.interface, action, active)
 
     def executed(self, action: Action, lanes: Sequence[int] | np.ndarray | None = None) -> None:
-        """Tells what was done in the place of the actions chosen last, as `LDMAgent.executed`.
-
-        Args:
-            action: as `act` returns it.
-            lanes: lanes in which it was done (indices or a bool mask); all by default.
-
-        Raises:
-            ArgumentError: if nothing was chosen yet, or the actions are those of a PettingZoo environment.
-            SpaceMismatchError: if it is no member of the action space.
-        """
+        """Tells what was done in the place of the actions chosen last, as `LDMAgent.executed` does."""
         if self.interface.agents:
             raise ArgumentError("executed() replaces what act() has chosen, in one environment or a vector of them")
         self._ask("executed", action=_on_host(action), lanes=None if lanes is None else np.asarray(lanes))
@@ -260,21 +224,7 @@ class RemoteAgent:
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[Action, RemoteStream]:
-        """Chooses actions through Stable-Baselines3's interface, so that `evaluate_policy` runs with this agent.
-
-        Args:
-            observation: observation of one environment, or a batch.
-            state: state that the previous call returned, a stream of its own on the server; None to begin.
-            episode_start: whether an episode begins with this observation, ``(B,)`` bool.
-            deterministic: take the most likely action instead of a sample.
-
-        Returns:
-            Actions and the new state.
-
-        Raises:
-            ArgumentError: if ``episode_start`` has another number of lanes than the state.
-            SpaceMismatchError: if the observation does not fit into its space; names the leaf.
-        """
+        """Chooses actions as `LDMAgent.predict` does; the state is a stream of its own on the server."""
         space, observation = self.interface.observation_space, _on_host(observation)
         batched = self.batched or is_batch(space, observation)
         if state is None:

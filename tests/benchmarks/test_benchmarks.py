@@ -51,7 +51,7 @@ def test_every_benchmark_is_run_here():
     assert {path.stem for path in FOLDER.glob("*.py")} == {
         *COMMANDS,
         "adaptation",
-        "boosting",
+        "cloning",
         "clones",
         "common",
         "encoders",

@@ -59,14 +59,16 @@ def test_retrieval_does_what_was_done_there(few_shot, tmp_path):
         assert np.array_equal(action["force"], steps["label"]["force"][row])
 
 
-def test_boosting_learns_what_the_observation_tells(few_shot, tmp_path):
+@pytest.mark.parametrize("learner", ["BOOSTING", "NETWORK"])
+def test_a_clone_learns_what_the_observation_tells(few_shot, tmp_path, learner):
+    cloning = importlib.import_module("cloning")
     steps = random_steps(OBSERVATION, ACTION, 200)
     steps["label"]["choice"] = 7 + steps["observation"]["tile"] % 2
     steps["label"]["force"] = np.clip(steps["observation"]["x"][:, :2], -1, 1)
     info = EnvironmentInfo("Toy-v0", "Toy-v0", space_to_json(OBSERVATION), space_to_json(ACTION))
     with TrajectoryWriter(tmp_path, info) as out:
         out.write(steps)
-    policy = importlib.import_module("boosting").Boosting([open_dataset(tmp_path)["Toy-v0"]])
+    policy = cloning.Clone([open_dataset(tmp_path)["Toy-v0"]], getattr(cloning, learner))
     lanes = [Lane(gymnasium.Env()) for _ in range(40)]
     for row, lane in enumerate(lanes):
         parts = steps["observation"].items()

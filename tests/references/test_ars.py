@@ -13,8 +13,9 @@ from ldm_hf.errors import CheckpointError, UnsupportedSpaceError
 from ldm_hf.references import load_reference
 from ldm_hf.references.learned import ars
 from ldm_hf.references.learned.algorithms import ARS, configurations
-from ldm_hf.references.learned.ars import STATE, LinearSearch
+from ldm_hf.references.learned.ars import LinearSearch
 from ldm_hf.references.learned.spaces import Adapter
+from ldm_hf.references.learned.states import SEARCH
 from ldm_hf.references.learned.training import JOURNAL, train_reference
 
 
@@ -141,11 +142,11 @@ def test_an_interrupted_training_goes_on_and_removes_its_state(tmp_path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         train_reference(FOLLOW, tmp_path, budget=1.0, learning=ARS_ONLY)
     left = {path.name for path in (tmp_path / "Follow").iterdir()}
-    assert {STATE, JOURNAL} <= left
-    state = load_file(tmp_path / "Follow" / STATE)
+    assert {SEARCH, JOURNAL} <= left
+    state = load_file(tmp_path / "Follow" / SEARCH)
     record = train_reference(FOLLOW, tmp_path, budget=1.0, learning=ARS_ONLY)
     assert list(state["progress"][:1]) == [1] and record["steps"] > state["progress"][1]
-    assert not {STATE, JOURNAL} & {path.name for path in (tmp_path / "Follow").iterdir()}
+    assert not {SEARCH, JOURNAL} & {path.name for path in (tmp_path / "Follow").iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ def test_no_bonus_for_being_alive_is_learned_from(tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "no weights", "nan", "of other spaces", "before the start"])
 def test_a_damaged_state_is_named(tmp_path, damage):
     updated(search(FOLLOW, tmp_path), 1).close()
-    path = tmp_path / STATE
+    path = tmp_path / SEARCH
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:50])
     else:
@@ -194,7 +195,7 @@ def test_a_damaged_state_is_named(tmp_path, damage):
         if damage == "no weights":
             del parts["weights"]
         save_file(parts, path)
-    with pytest.raises(CheckpointError, match=r"ars.safetensors is damaged .*remove it, and the search begins anew"):
+    with pytest.raises(CheckpointError, match=r"ars.safetensors is damaged .*remove it, and the training begins anew"):
         search(FOLLOW, tmp_path)
 
 

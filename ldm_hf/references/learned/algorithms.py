@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
 
-from ...errors import MissingExtraError, UnsupportedSpaceError, short
+from ...errors import LDMError, MissingExtraError, UnsupportedSpaceError, short
 from .spaces import Adapter
 
 if TYPE_CHECKING:
@@ -45,11 +44,36 @@ SAC: Configuration = {
     "train_freq": 8,
     "gradient_steps": 8,
 }
+# Without a network of targets (Bhatt et al. 2024, arXiv 1902.05605). Its actor learns in every third update: with a
+# multiple of three at a time, SBX compiles them once, else three times.
+CROSSQ: Configuration = {key: value for key, value in SAC.items() if key != "tau"} | {
+    "train_freq": 9,
+    "gradient_steps": 9,
+}
 ARS: Configuration = {"directions": 16, "best": 8, "step": 0.02, "noise": 0.03}
 DISTILLED: Configuration = {"learning_rate": 1e-3, "batch_size": 256, "passes": 8}
 MOST_NUMBERS = 400  # of an observation of which a linear policy is searched
-SETTINGS = {"ars": ARS, "distilled": DISTILLED, "ppo": PPO, "sac": SAC, "tqc": SAC}
-"""Arguments of the algorithms, by name."""
+SETTINGS = {
+    "ars": ARS,
+    "distilled": DISTILLED,
+    "ppo": PPO,
+    "sac": SAC,
+    "sbx-crossq": CROSSQ,
+    "sbx-sac": SAC,
+    "sbx-tqc": SAC,
+    "tqc": SAC,
+}
+"""Arguments of the algorithms, by name; those in JAX begin with ``sbx-``."""
+TRAINERS = {  # module, class and extra of those that are not simply Stable-Baselines3's
+    "sbx-crossq": ("sbx", "CrossQ", "sbx"),
+    "sbx-sac": ("sbx", "SAC", "sbx"),
+    "sbx-tqc": ("sbx", "TQC", "sbx"),
+    "tqc": ("sb3_contrib", "TQC", "reference"),
+}
+PACKAGES = {"sb3_contrib": "sb3-contrib", "sbx": "sbx-rl", "stable_baselines3": "stable-baselines3"}
+ACTORS = {"ars": "ppo", "distilled": "ppo", "sbx-crossq": "sac", "sbx-sac": "sac", "sbx-tqc": "sac"}
+"""The algorithm whose network acts, where that is another one: PPO's is linear without hidden layers."""
+ON_DEMAND = ("distilled", "sbx-crossq", "sbx-sac", "sbx-tqc")  # need a planner, or another library
 
 
 def configurations(adapter: Adapter, chosen: Configuration) -> list[Configuration]:
@@ -68,17 +92,17 @@ def configurations(adapter: Adapter, chosen: Configuration) -> list[Configuratio
     """
     continuous = isinstance(adapter.action_space, spaces.Box) and not adapter.image
     names = ["tqc", "ppo", "sac"] if continuous else ["ppo"]
+    wanted = [name for name in ON_DEMAND if continuous or name == "distilled"]
     if not adapter.image and np.prod(adapter.observation_space.shape) <= MOST_NUMBERS:
         names.insert(0 if continuous else 1, "ars")
     if not chosen:
         return [_defaults(name, adapter) for name in names]
     algorithm = chosen.get("algorithm", "ppo")
-    if algorithm == "distilled":  # on demand only: it needs a planner
-        return [_defaults(algorithm, adapter) | chosen]
-    if algorithm in SETTINGS and algorithm not in names:
+    check_algorithm(algorithm)
+    if algorithm not in (*names, *wanted):
         raise UnsupportedSpaceError(
             f"{algorithm} does not learn to act in {adapter.action_space!s:.100} from "
-            f"{adapter.observation_space!s:.100}; choose one of {', '.join(names)}"
+            f"{adapter.observation_space!s:.100}; choose one of {', '.join((*names, *wanted))}"
         )
     return [_defaults(algorithm, adapter) | chosen]
 
@@ -86,9 +110,9 @@ def configurations(adapter: Adapter, chosen: Configuration) -> list[Configuratio
 def _defaults(name: str, adapter: Adapter) -> Configuration:
     if name == "ars":
         return {"algorithm": name, "n_envs": 1, "net_arch": [], "normalize": True, **ARS}
-    off_policy = name in ("sac", "tqc")
     if name == "distilled":
         return {"algorithm": name, "n_envs": 1, "net_arch": [128, 128], "normalize": True, **DISTILLED}
+    off_policy = "buffer_size" in SETTINGS[name]
     return {
         "algorithm": name,
         "n_envs": 1 if off_policy else 8,
@@ -115,7 +139,7 @@ def vary(trial: optuna.Trial, base: Configuration) -> Configuration:
             "ent_coef": trial.suggest_categorical("ent_coef", [0.0, 0.003, 0.01, 0.03]),
             "gae_lambda": trial.suggest_categorical("gae_lambda", [0.9, 0.95, 0.98]),
         }
-    else:
+    elif "tau" in base:
         varied["tau"] = trial.suggest_categorical("tau", [0.005, 0.01, 0.02])
     return base | varied
 
@@ -150,21 +174,40 @@ def check_widths(widths: object) -> None:
         raise ValueError(f"net_arch has widths that are not from 1 to {WIDTH}: {short(widths)}")
 
 
-def library_of(algorithm: str) -> ModuleType:
-    """The library that contains the algorithm.
+def check_algorithm(algorithm: object) -> None:
+    """Checks that there is an algorithm of this name, and the library that trains it.
 
     Raises:
-        MissingExtraError: if it is not installed.
+        LDMError: if there is none.
+        MissingExtraError: if its library is not installed.
     """
-    name = "sb3_contrib" if algorithm == "tqc" else "stable_baselines3"
+    if not isinstance(algorithm, str) or algorithm not in SETTINGS:
+        raise LDMError(f"no algorithm {short(algorithm)}; choose one of {', '.join(SETTINGS)}")
+    trainer_of(algorithm)
+
+
+def trainer_of(algorithm: str) -> type[BaseAlgorithm]:
+    """The class that trains, of Stable-Baselines3 or a library that is like it.
+
+    Raises:
+        MissingExtraError: if its library is not installed.
+    """
+    default = ("stable_baselines3", ACTORS.get(algorithm, algorithm).upper(), "reference")
+    module, name, extra = TRAINERS.get(algorithm, default)
     try:
-        return importlib.import_module(name)
+        found: type[BaseAlgorithm] = getattr(importlib.import_module(module), name)
     except ImportError as error:
-        raise MissingExtraError(name.replace("_", "-"), extra="reference") from error
+        raise MissingExtraError(PACKAGES.get(module, module), extra) from error
+    return found
 
 
-def policy_class(algorithm: str, image: bool) -> type[BasePolicy]:
-    """The class of an algorithm's networks.
+def new_network(algorithm: str, adapter: Adapter, net_arch: list[int]) -> BasePolicy:
+    """An untrained network in PyTorch that acts for an algorithm.
+
+    Args:
+        algorithm: name of the algorithm.
+        adapter: adapter of the environment.
+        net_arch: widths of the hidden layers.
 
     Raises:
         ValueError: if there is no algorithm of this name.
@@ -172,11 +215,13 @@ def policy_class(algorithm: str, image: bool) -> type[BasePolicy]:
     """
     if algorithm not in SETTINGS:
         raise ValueError(f"no algorithm {short(algorithm)}")
-    if algorithm in ("ars", "distilled"):
-        algorithm = "ppo"  # whose network is linear without hidden layers
-    library = library_of(algorithm)
-    aliases: dict[str, type[BasePolicy]] = getattr(library, algorithm.upper()).policy_aliases
-    return aliases["CnnPolicy" if image else "MlpPolicy"]
+    build = trainer_of(ACTORS.get(algorithm, algorithm)).policy_aliases[_kind(adapter)]
+    made: BasePolicy = build(adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=net_arch)
+    return made
+
+
+def _kind(adapter: Adapter) -> str:
+    return "CnnPolicy" if adapter.image else "MlpPolicy"
 
 
 def make_model(configuration: Configuration, adapter: Adapter, vector: VecEnv, seed: int) -> BaseAlgorithm:
@@ -190,12 +235,11 @@ def make_model(configuration: Configuration, adapter: Adapter, vector: VecEnv, s
     """
     algorithm = configuration["algorithm"]
     settings = {key: configuration[key] for key in SETTINGS[algorithm]}
-    model: BaseAlgorithm = getattr(library_of(algorithm), algorithm.upper())(
-        policy_class(algorithm, adapter.image),
+    return trainer_of(algorithm)(
+        _kind(adapter),
         vector,
         policy_kwargs={"net_arch": configuration["net_arch"]},
         seed=seed,
         device="cpu",
         **settings,
     )
-    return model

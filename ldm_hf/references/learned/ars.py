@@ -11,25 +11,23 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from ...environments import EnvironmentSpec, catalogue, make
 from ...errors import CheckpointError, short
 from ...rollouts.lane import open_lane
 from ...rollouts.returns import SELECTION_SEED
-from ...utils.files import unfinished_file, writing
-from .algorithms import Configuration, policy_class
+from .algorithms import Configuration, new_network
 from .policy import CLIP, DESCRIPTION, ReinforcementLearned
 from .spaces import Adapter
+from .states import SAVING_SECONDS, SEARCH, reading, save_state
 
 if TYPE_CHECKING:
     from stable_baselines3.common.policies import BasePolicy
 
-STATE = "ars.safetensors"
 LONGEST = 1000  # steps of an episode after which it is not played on
 AUDITIONS = 3  # episodes that a relative's policy plays before it is taken over
 SEEN = 1e6  # observations that the statistics of a relative's policy count as
-SAVING_SECONDS = 10.0
 
 
 class LinearSearch:
@@ -81,7 +79,7 @@ class LinearSearch:
         Raises:
             CheckpointError: if the state in the folder is damaged or is that of another search.
         """
-        search = cls(spec, adapter, settings, seed, place / STATE)
+        search = cls(spec, adapter, settings, seed, place / SEARCH)
         try:
             if search.path.exists():
                 search.resume()
@@ -149,8 +147,7 @@ class LinearSearch:
     def reference(self) -> ReinforcementLearned:
         """The policy as a network without hidden layers."""
         adapter = self.adapter
-        build = policy_class("ars", image=False)
-        policy = build(adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=[])
+        policy = new_network("ars", adapter, net_arch=[])
         scale, layer = self.head.scale, _layer(policy)
         with torch.no_grad():
             for weights in policy.parameters():
@@ -194,9 +191,7 @@ class LinearSearch:
 
     def save(self) -> None:
         """Writes the state after the last update."""
-        parts = self._parts() | {"progress": np.array([self.updates, self.steps])}
-        with writing(self.path), unfinished_file(self.path) as unfinished:
-            save_file(parts, unfinished)
+        save_state(self._parts() | {"progress": np.array([self.updates, self.steps])}, self.path)
         self._saved = time.monotonic()
 
     def close(self) -> None:
@@ -210,7 +205,7 @@ class LinearSearch:
         Raises:
             CheckpointError: if the file is damaged or is that of another search.
         """
-        try:
+        with reading(self.path):
             parts = load_file(self.path)
             for name, ours in self._parts().items():
                 if parts[name].shape != ours.shape or not np.isfinite(parts[name]).all():
@@ -220,12 +215,6 @@ class LinearSearch:
             self.updates, self.steps = (int(number) for number in parts["progress"])
             if min(self.updates, self.steps) < 0:
                 raise ValueError("its progress is impossible")
-        except MemoryError:
-            raise
-        except Exception as error:  # whatever a damaged file makes the reader raise
-            raise CheckpointError(
-                f"{self.path} is damaged ({short(error)}); remove it, and the search begins anew."
-            ) from error
         self._take(parts)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
+from safetensors.numpy import load_file
 from torch.nn.functional import mse_loss
 
 from ...environments import EnvironmentSpec, make
@@ -18,9 +21,10 @@ from ...utils.guarding import close
 from ..base import Reference
 from ..loading import known_policies, policy_of
 from ..sampling import PredictiveSampling
-from .algorithms import Configuration, policy_class
+from .algorithms import Configuration, new_network
 from .policy import CLIP, ReinforcementLearned
 from .spaces import Adapter
+from .states import LABELS, SAVING_SECONDS, reading, save_state
 
 CHUNK = 50  # steps between two trainings
 ALONE = 2000  # labels after which the network acts alone; before, the planner acts in its place now and then
@@ -32,31 +36,43 @@ class Distillation:
     A plan takes milliseconds, and its neighbours differ; a network's answer takes microseconds, and is smooth: it is
     what collects trajectories, so that a model can imitate it.
 
+    Labels are kept in a file, with the network: an interrupted distillation asks for none of them again. All else
+    follows from the seed and the number of labels, but an episode that was interrupted is not played on.
+
     Args:
         spec: row of the catalogue.
         adapter: adapter of the environment.
         settings: widths of the hidden layers (``net_arch``), ``learning_rate``, ``batch_size``, and ``passes`` through
             batches for each new label.
         seed: seed of the network and of the episodes.
+        place: folder of the policy, which keeps the labels until the training ends.
 
     Attributes:
         steps: number of labelled steps so far.
+
+    Raises:
+        CheckpointError: if the labels in the folder are damaged or are those of another network.
     """
 
-    def __init__(self, spec: EnvironmentSpec, adapter: Adapter, settings: Configuration, seed: int) -> None:
-        self.spec, self.adapter, self.settings = spec, adapter, settings
-        self.rng = np.random.default_rng(seed)
+    def __init__(
+        self, spec: EnvironmentSpec, adapter: Adapter, settings: Configuration, seed: int, place: Path
+    ) -> None:
+        self.spec, self.adapter, self.settings, self.seed, self.path = spec, adapter, settings, seed, place / LABELS
         torch.manual_seed(seed)
-        build = policy_class("distilled", adapter.image)
-        self.policy: Any = build(
-            adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=settings["net_arch"]
-        )
+        self.policy: Any = new_network("distilled", adapter, settings["net_arch"])
         self.optimiser = torch.optim.Adam(self.policy.parameters(), lr=settings["learning_rate"])
-        self.planned = make(spec)  # the planner's own
-        self.teacher = teacher_of(spec, self.planned)
-        self.lane = open_lane(lambda: make(spec), spec.name)
         self.seen: list[np.ndarray] = []
         self.labels: list[np.ndarray] = []
+        if self.path.exists():
+            self.resume()
+        self._saved = time.monotonic()
+        self.planned = make(spec)  # the planner's own
+        try:
+            self.teacher = teacher_of(spec, self.planned)
+            self.lane = open_lane(lambda: make(spec), spec.name)
+        except BaseException:
+            close(self.planned, spec.name)
+            raise
         self.over = True
 
     @property
@@ -66,27 +82,30 @@ class Distillation:
     def learn(self) -> None:
         """Plays and labels a few steps, then trains on all labels so far."""
         student = self.reference() if self.labels else None
-        for _ in range(CHUNK):
+        rng = np.random.default_rng([self.seed, self.steps])
+        for _ in range(CHUNK - self.steps % CHUNK):  # what is left of it after an interruption
             if self.over:
-                self.lane.begin(int(self.rng.integers(2**31)))
+                self.lane.begin(int(rng.integers(2**31)))
                 self.teacher.reset(self.lane.env)
             lane = self.lane
             label = self.teacher.act(lane.env, lane.observation, lane.info)
             self.seen.append(np.asarray(self.adapter.observation(lane.observation), np.float32))
             self.labels.append(self.adapter.chosen(label))
             action = label
-            if student is not None and self.rng.random() < len(self.labels) / ALONE:
+            if student is not None and rng.random() < len(self.labels) / ALONE:
                 action = student.act(lane.env, lane.observation, lane.info)
                 self.teacher.executed(action)
             self.over = lane.step(action)
-        self._train()
+        self._train(rng)
+        if time.monotonic() > self._saved + SAVING_SECONDS:
+            self.save()
 
-    def _train(self) -> None:
+    def _train(self, rng: np.random.Generator) -> None:
         seen, labels = self._standard(np.stack(self.seen)), np.stack(self.labels)
         size = self.settings["batch_size"]
         self.policy.set_training_mode(True)
         for _ in range(max(1, round(self.settings["passes"] * CHUNK / size * np.sqrt(len(labels) / CHUNK)))):
-            rows = self.rng.integers(len(labels), size=size)
+            rows = rng.integers(len(labels), size=size)
             loss = self._loss(torch.from_numpy(seen[rows]), torch.from_numpy(labels[rows]))
             self.optimiser.zero_grad()
             loss.backward()
@@ -118,7 +137,47 @@ class Distillation:
         statistics = (None, None) if self.adapter.image else self._statistics()
         return ReinforcementLearned(self.policy, self.adapter, *statistics)
 
+    def save(self) -> None:
+        """Writes the labels, the observations that they are for, and the network with its optimiser."""
+        parts = {"seen": np.stack(self.seen[: self.steps]), "labels": np.stack(self.labels)}
+        parts |= {f"network.{name}": value.numpy() for name, value in self.policy.state_dict().items()}
+        for number, moments in self.optimiser.state_dict()["state"].items():
+            parts |= {f"optimiser.{number}.{name}": value.numpy() for name, value in moments.items()}
+        save_state(parts, self.path)
+        self._saved = time.monotonic()
+
+    def resume(self) -> None:
+        """Continues the distillation whose labels are in the file.
+
+        Raises:
+            CheckpointError: if the file is damaged or is that of another distillation.
+        """
+        with reading(self.path):
+            parts = load_file(self.path)
+            seen, labels = parts.pop("seen"), parts.pop("labels")
+            shapes = self.adapter.observation_space.shape, self.adapter.action_space.shape
+            if len(seen) != len(labels) or (seen.shape[1:], labels.shape[1:]) != shapes:
+                raise ValueError(f"it has labels of shape {labels.shape} for observations of shape {seen.shape}")
+            if not np.isfinite(labels).all():
+                raise ValueError("a label is not finite")
+            moments: dict[int, dict[str, torch.Tensor]] = {}
+            for name in [name for name in parts if name.startswith("optimiser.")]:
+                _, parameter_number, kind = name.split(".")
+                moments.setdefault(int(parameter_number), {})[kind] = torch.from_numpy(parts.pop(name))
+            weights = {name.removeprefix("network."): torch.from_numpy(part) for name, part in parts.items()}
+            for number, parameter in enumerate(self.policy.parameters()):
+                for kind, value in moments.get(number, {}).items():
+                    if value.shape != (() if kind == "step" else parameter.shape):
+                        raise ValueError(f"its optimiser is that of another network ({kind} of {tuple(value.shape)})")
+            self.policy.load_state_dict(weights)
+            groups = self.optimiser.state_dict()["param_groups"]
+            self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        self.seen, self.labels = list(seen), list(labels)
+
     def close(self) -> None:
+        """Saves the labels, and closes the environments."""
+        if self.labels:
+            self.save()
         self.lane.close()
         close(self.planned, self.spec.name)
 

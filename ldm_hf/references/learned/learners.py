@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 from ...environments import EnvironmentSpec, make
 from ...utils.guarding import close
 from .algorithms import Configuration, make_model
-from .policy import ReinforcementLearned
+from .policy import ReinforcementLearned, normalisation
 from .spaces import Adapted, Adapter
 
 if TYPE_CHECKING:
+    from stable_baselines3.common.policies import BasePolicy
     from stable_baselines3.common.vec_env import VecEnv
 
 
@@ -54,9 +55,13 @@ class Descent:
     def learn(self) -> None:
         self.model.learn(self.per_update, reset_num_timesteps=False)
 
-    def reference(self) -> ReinforcementLearned:
+    def policy(self) -> BasePolicy:
+        """The networks, in PyTorch, as they are now."""
         self.model.policy.set_training_mode(False)
-        return ReinforcementLearned.of_model(self.model, self.adapter)
+        return self.model.policy
+
+    def reference(self) -> ReinforcementLearned:
+        return ReinforcementLearned(self.policy(), self.adapter, *normalisation(self.model))
 
     def close(self) -> None:
         close(self.vector, self.spec.name)

@@ -18,7 +18,7 @@ from ...spaces import Action, Info, Observation, describe_difference, space_from
 from ...utils.files import read_json, unfinished_file, write_atomically, writing
 from ..base import Reference
 from ..records import TrainingRecord
-from .algorithms import check_widths, policy_class
+from .algorithms import check_widths, new_network
 from .spaces import Adapter
 
 if TYPE_CHECKING:
@@ -66,17 +66,6 @@ class ReinforcementLearned(Reference):
         else:
             chosen = outputs.argmax(1)
         return chosen if batch else np.asarray(chosen[0])
-
-    @classmethod
-    def of_model(cls, model: BaseAlgorithm, adapter: Adapter) -> ReinforcementLearned:
-        """The policy of a model in training, with the normalisation of its vector of environments."""
-        statistics = model.get_vec_normalize_env()
-        if statistics is None:
-            return cls(model.policy, adapter, None, None)
-        assert not isinstance(statistics.obs_rms, dict)  # the observations of an adapter are one array
-        mean, variance = statistics.obs_rms.mean, statistics.obs_rms.var
-        deviation = np.sqrt(variance + statistics.epsilon)
-        return cls(model.policy, adapter, mean.astype(np.float32), deviation.astype(np.float32))
 
     def save(self, folder: Path, env: gymnasium.Env, net_arch: list[int], record: TrainingRecord) -> None:
         """Writes the acting networks (without the critic, where that is separate) and the spaces that they expect.
@@ -128,8 +117,7 @@ class ReinforcementLearned(Reference):
                     f"{name}: the reference policy was trained for other spaces: {'; '.join(differences)}"
                 )
             adapter = Adapter(observation_space, action_space)
-            build = policy_class(data["record"]["algorithm"].lower(), adapter.image)
-            policy = build(adapter.observation_space, adapter.action_space, lambda _: 0.0, net_arch=data["net_arch"])
+            policy = new_network(data["record"]["algorithm"].lower(), adapter, data["net_arch"])
             weights = load_file(folder / WEIGHTS)
             statistics = {key: weights.pop(f"normalize.{key}", None) for key in ("mean", "deviation")}
             _acting(policy).load_state_dict(weights)
@@ -142,6 +130,16 @@ class ReinforcementLearned(Reference):
         policy.eval()
         mean, deviation = (None if value is None else value.numpy() for value in statistics.values())
         return cls(policy, adapter, mean, deviation)
+
+
+def normalisation(model: BaseAlgorithm) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Mean and standard deviation of the observations of a model in training; None where it does not normalise."""
+    statistics = model.get_vec_normalize_env()
+    if statistics is None:
+        return None, None
+    assert not isinstance(statistics.obs_rms, dict)  # the observations of an adapter are one array
+    deviation = np.sqrt(statistics.obs_rms.var + statistics.epsilon)
+    return statistics.obs_rms.mean.astype(np.float32), deviation.astype(np.float32)
 
 
 def training_record(folder: Path) -> TrainingRecord | None:

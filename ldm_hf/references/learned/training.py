@@ -20,18 +20,20 @@ import numpy as np
 from ...environments import EnvironmentSpec, make
 from ...environments.building import Kwargs
 from ...environments.making import opened, quiet
-from ...errors import CheckpointError, MissingExtraError, short
+from ...errors import MissingExtraError
 from ...rollouts import ReferencePolicy
 from ...rollouts.measuring import rollout
 from ...rollouts.returns import SELECTION_SEED
 from ...utils.files import LARGEST, check_writable
 from ..records import TrainingRecord, Trial
-from .algorithms import Configuration, check_configuration, configurations, library_of, vary
-from .ars import STATE, LinearSearch
+from .algorithms import Configuration, check_configuration, configurations, trainer_of, vary
+from .ars import LinearSearch
 from .distilling import Distillation
 from .learners import Descent, Learner
 from .policy import ReinforcementLearned, amend_record, training_record
+from .sbx import JaxDescent
 from .spaces import Adapter
+from .states import STATES, reading
 
 if TYPE_CHECKING:
     import optuna
@@ -77,14 +79,14 @@ def train_reference(
     place = Path(folder) / spec.name
     journal, done = place / JOURNAL, training_record(place)
     if force:
-        for left in (journal, place / STATE):
-            left.unlink(missing_ok=True)
+        for left in (JOURNAL, *STATES):
+            (place / left).unlink(missing_ok=True)
     elif done and not journal.exists():
         return done
     chosen = dict(spec.reference_kwargs) if spec.reference == "rl" else {}
     chosen |= learning or {}
     budget, target = min(budget, float(chosen.pop("seconds", budget))), chosen.pop("target", None)
-    library_of("ppo")
+    trainer_of("ppo")
     with opened(spec) as env:
         adapter = Adapter(env.observation_space, env.action_space)
         target = getattr(env.spec, "reward_threshold", None) if target is None else target
@@ -94,7 +96,8 @@ def train_reference(
         competition = _Competition(spec, place, adapter, env, fixed, budget, target, seed, study)
         competition.run()
     journal.unlink()
-    (place / STATE).unlink(missing_ok=True)
+    for left in STATES:
+        (place / left).unlink(missing_ok=True)
     record = training_record(place)
     assert record is not None  # the first evaluation of the first configuration has saved one
     return record
@@ -110,7 +113,7 @@ def open_study(name: str, journal: Path) -> optuna.study.Study:
     """
     library = _optuna()
     check_writable(journal)
-    try:
+    with reading(journal):  # Optuna raises whatever a damaged journal makes it raise
         if journal.exists() and journal.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST:,} bytes")
         study: optuna.study.Study = library.create_study(
@@ -125,12 +128,6 @@ def open_study(name: str, journal: Path) -> optuna.study.Study:
         for trial in study.trials:
             _check_trial(trial)
         return study
-    except MemoryError:
-        raise
-    except Exception as error:  # Optuna raises whatever a damaged journal makes it raise
-        raise CheckpointError(
-            f"{journal} is damaged ({short(error)}); remove it, and the training begins anew."
-        ) from error
 
 
 def _check_trial(trial: optuna.trial.FrozenTrial) -> None:
@@ -260,8 +257,9 @@ class _Competition:
         if configuration["algorithm"] == "ars":  # goes on where the one before ended
             return LinearSearch.begin(self.spec, self.adapter, configuration, self.seed, self.place)
         if configuration["algorithm"] == "distilled":
-            return Distillation(self.spec, self.adapter, configuration, self.seed + number)
-        return Descent(self.spec, self.adapter, configuration, self.seed + number)
+            return Distillation(self.spec, self.adapter, configuration, self.seed, self.place)
+        learns = JaxDescent if configuration["algorithm"].startswith("sbx-") else Descent
+        return learns(self.spec, self.adapter, configuration, self.seed + number)
 
     def _evaluate(self, reference: ReinforcementLearned) -> float:
         """Mean return of the deterministic policy."""
