@@ -200,9 +200,14 @@ def find(name: str) -> EnvironmentSpec | None:
     """The row of this name in the catalogue, or of an endless row and a number: ``RandomWorlds-maze-7``."""
     stem, _, number = name.rpartition("-")
     if name not in catalogue() and stem in endless() and number.isdecimal() and str(int(number)) == number:
-        row = endless()[stem]
-        return replace(row, name=name, kwargs=row.kwargs | {"seed": int(number)}, family=stem)
+        return numbered(endless()[stem], int(number))
     return catalogue().get(name)
+
+
+def numbered(row: EnvironmentSpec, number: int) -> EnvironmentSpec:
+    """The row of one world of an endless row."""
+    name = f"{row.name}-{number}"
+    return replace(row, name=name, kwargs=row.kwargs | {"seed": number}, family=row.name)
 
 
 def add_file(specs: dict[str, EnvironmentSpec], path: Path) -> None:
