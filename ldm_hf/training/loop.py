@@ -176,15 +176,18 @@ class _Run:
             # without memory until it gets the weights of all processes in the end
             torch.nn.Module.to(self.whole, "meta")
             model.register_forward_hook(_touch_stems)
-        groups = [dict(group) for group in parameter_groups(model, args.weight_decay)]
-        optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, betas=BETAS, fused=True)
+        groups = parameter_groups(model, args.weight_decay, args.layer_decay)
+        self.rates = [group["rate"] for group in groups]
+        optimizer = torch.optim.AdamW(
+            [dict(group) for group in groups], lr=args.learning_rate, betas=BETAS, fused=True
+        )
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
 
     def update(self, rate: float) -> None:
         """Takes one step of the optimiser at ``rate`` times the learning rate."""
         accelerator, args = self.accelerator, self.args
-        for group in self.optimizer.param_groups:
-            group["lr"] = args.learning_rate * rate
+        for group, share in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = args.learning_rate * rate * share
         for number in range(self.progress.step * self.micro, (self.progress.step + 1) * self.micro):
             started = time.perf_counter()
             batch = next(self.stream)

@@ -298,6 +298,30 @@ def test_weight_decay_is_for_matrices_only(model):
     assert not any(name.endswith("bias") or "norm" in name for name in decayed_names)
 
 
+def test_layers_learn_the_slower_the_lower_they_are(model):
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(model, 0.1, layer_decay=0.5)
+    rates = {names[id(p)]: group["rate"] for group in groups for p in group["params"]}
+    assert rates.keys() == {*names.values()}
+    expected = {"action_head.": 1, "model.backbone.norm": 1, "model.backbone.layers.1.": 0.5}
+    expected |= {"model.backbone.layers.0.": 0.25, "model.numeric.": 0.125, "model.bag.": 0.125, "model.mlp.": 0.125}
+    for start, rate in expected.items():
+        assert {found for name, found in rates.items() if name.startswith(start)} == {rate}
+    assert {rate for rate in rates.values()} == {1, 0.5, 0.25, 0.125}
+    decays = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+    plain = {names[id(p)]: group["weight_decay"] for group in parameter_groups(model, 0.1) for p in group["params"]}
+    assert decays == plain
+    model.model.backbone.requires_grad_(False)
+    given = [p for group in parameter_groups(model, 0.1, 0.5) for p in group["params"]]
+    assert {id(p) for p in given} == {id(p) for p in model.parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.1, -1.0])
+def test_an_impossible_layer_decay_is_named(model, decay):
+    with pytest.raises(ArgumentError, match="--layer_decay is"):
+        parameter_groups(model, 0.1, decay)
+
+
 def test_the_learning_rate_rises_then_follows_a_cosine():
     factors = [cosine_with_warmup(step, 10, 110, final=0.1) for step in range(120)]
     np.testing.assert_allclose(factors[:11], [*np.arange(1, 11) / 10, 1])
