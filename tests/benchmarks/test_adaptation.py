@@ -109,5 +109,6 @@ def test_every_environment_is_measured_once(tmp_path):
     assert len(lake["no_history"]) == len(lake["nearest"]) == 2 and cards["nearest"] == []
     assert np.isfinite(lake["shown_1"]) and lake["library"] == "gymnasium" and lake["family"] == "FrozenLake"
     summary = told["groups"]["hidden_rules"]["summary"]
+    assert len(lake["oracle"]) == len(summary["oracle"]) == 6 and found["hidden_rules"]["Lake-maps"]["oracle"] == []
     assert summary["n"] == 2 and {"median_episode_1", "median_episode_20", "improved", "at_least_80"} < summary.keys()
     assert output.with_suffix(".png").stat().st_size > 1000 and "adaptation.py" in told["command"]
