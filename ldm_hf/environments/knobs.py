@@ -62,7 +62,8 @@ class Knob:
         found: dict[Path, Any] = dict(self.fixed)
         for path in self.points[0][1]:
             between = float(np.interp(value, at, [point[1][path] for point in self.points]))
-            found[path] = round(between) if self.whole and path == self.path else between
+            whole = self.whole if path == self.path else all(isinstance(point[1][path], int) for point in self.points)
+            found[path] = round(between) if whole else between
         return found
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ldm_hf.environments import make
 from ldm_hf.environments.knobs import change, drawable_knobs, drawn, drawn_rows, knobs_of
 from ldm_hf.environments.specs import catalogue, fingerprint, get_spec
 from ldm_hf.errors import LDMError, UnknownEnvironmentError
@@ -51,6 +52,16 @@ def test_drawn_numbers_follow_from_the_name_and_stay_within_those_of_the_rows(na
                 moved.add(path)
                 assert knob.range[0] <= value <= knob.range[1]
     assert moved == knobs.keys()
+
+
+def test_whole_numbers_that_go_with_others_stay_whole():
+    """Of BaseStock's rows, some have another demand and another lead time."""
+    found = [get_spec(f"BaseStock-v0-drawn-{number}") for number in range(30)]
+    times = [row.kwargs["lead_time"] for row in found if "demand_mean" in row.kwargs and "lead_time" in row.kwargs]
+    assert times and all(isinstance(time, int) for time in times)
+    for row in found[:6]:
+        env = make(row)
+        assert env.observation_space.contains(env.reset(seed=0)[0])
 
 
 def test_of_numbers_that_would_set_the_same_one_is_drawn():
