@@ -10,6 +10,7 @@ from ..environments import EnvironmentSpec, make
 from ..environments.specs import endless, numbered
 from ..references.loading import policy_of
 from ..spaces import Space, Steps
+from ..trajectories.schema import Episode
 from ..trajectories.selection import joined
 from .actors import Perturbed, improving
 from .recording import LabelledLane
@@ -65,7 +66,8 @@ class EndlessWorlds:
         env, seed = make(spec), int(rng.integers(2**31))
         lane = LabelledLane(env, self.policy(env, **spec.reference_kwargs), spec.name)
         actor = Perturbed(improving(int(rng.integers(*EPISODES))), seed)
-        episodes, left = [], self.segment
+        episodes: list[Episode] = []
+        left = self.segment
         while left:
             lane.begin(seed + len(episodes))
             behaviour, over = actor.begin(0, lane), False
