@@ -13,7 +13,11 @@ Contenders, all greedy, with the task text and without the name of the environme
 * ``nearest``: the label of the nearest of ``--looked-up`` observations of up to four environments that the model was
   trained in and that have the same spaces, as a disguise leaves them; empty where there are none;
 * ``shown_1``: the model that was shown one episode of the reference in its stream's own environment, mean of
-  ``--after`` episodes.
+  ``--after`` episodes;
+* ``oracle``: what is left to win where the rule is a disguise: the model that is told it, which is the model in the
+  environment without the disguise, in as many episodes of the same seeds. Empty elsewhere. Where a rule is numbers, the
+  reference of these numbers is the oracle, 1 by definition; the model after ``examples/finetune.py`` on trajectories of
+  this very row would be another one, which is not measured here.
 
 Score: 0 random actions, 1 reference; mean over streams. ``improved`` counts environments in which episodes 11 to 20
 (or the last half of fewer) are better than the first three by a one-sided Mann-Whitney test at 95 % over episodes of
@@ -30,7 +34,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +65,7 @@ from ldm_hf.utils.figures import png_figure
 from ldm_hf.utils.files import read_yaml, write_atomically
 
 FIXED = Path(__file__).with_suffix(".yaml")
+CONTENDERS = ("by_episode", "no_history", "nearest", "shown_1", "oracle")
 GROUPS = ("hidden_rules", "relatives", "families", "libraries")
 NEIGHBOURS = 4  # environments to look up in
 Entry = dict[str, Any]
@@ -155,10 +160,17 @@ def measure(args: argparse.Namespace, name: str, worlds: list[World]) -> Entry:
     first = worlds[0].spec
     scales = [ends(world.spec, args.references) for world in worlds]
 
-    def agent(pair: tuple[gymnasium.Space, gymnasium.Space], lanes: int) -> LDMAgent:
-        return make_agent(model, processor, None, first.task or None, pair, num_envs=lanes)
+    agents: dict[str, LDMAgent] = {}  # compiling one takes longer than many an episode
 
-    def play(policy: Policy, episodes: int) -> np.ndarray:
+    def agent(pair: tuple[gymnasium.Space, gymnasium.Space], lanes: int) -> LDMAgent:
+        key = json.dumps([lanes, *map(space_to_json, pair)])
+        if key not in agents:
+            options = {"num_envs": lanes, "compile": args.compile}
+            agents[key] = make_agent(model, processor, None, first.task or None, pair, **options)
+        agents[key].reset()
+        return agents[key]
+
+    def play(policy: Policy, episodes: int, worlds: list[World] = worlds) -> np.ndarray:
         """Scores ``(episodes, streams)``."""
         made = iter(worlds)
         count = episodes * len(worlds)
@@ -168,6 +180,7 @@ def measure(args: argparse.Namespace, name: str, worlds: list[World]) -> Entry:
         return np.stack(list(scores), 1)
 
     curve = play(AgentPolicy(agent), args.episodes)
+    told = [replace(world, disguise=None) for world in worlds if world.disguise is not None]
     shown = play(Shown(agent, [world.demonstration(args.references) for world in worlds]), args.after)
     found: Entry = {
         "by_episode": curve.mean(1).tolist(),
@@ -175,6 +188,7 @@ def measure(args: argparse.Namespace, name: str, worlds: list[World]) -> Entry:
         "no_history": play(WithoutHistory(agent), args.plain).mean(1).tolist(),
         "nearest": [],
         "shown_1": float(shown.mean()),
+        "oracle": play(AgentPolicy(agent), args.episodes, told).mean(1).tolist() if told else [],
         "library": first.library,
         "family": first.family,
     }
@@ -200,6 +214,7 @@ def summary(environments: dict[str, Entry]) -> Entry:
     """Medians and quartiles over the environments of a group."""
     curves = np.array([entry["by_episode"] for entry in environments.values()])
     quartiles = np.percentile(curves, [25, 50, 75], axis=0)
+    oracles = [entry["oracle"] for entry in environments.values() if entry["oracle"]]
     return {
         "median_episode_1": float(quartiles[1, 0]),
         "median_episode_20": float(quartiles[1, 19]) if curves.shape[1] >= 20 else None,
@@ -207,9 +222,10 @@ def summary(environments: dict[str, Entry]) -> Entry:
         "n": len(curves),
         "at_least_80": int((curves.mean(1) >= 0.8).sum()),
         "quartiles": quartiles.tolist(),
+        "oracle": np.median(oracles, axis=0).tolist() if oracles else [],
         **{
             f"median_{name}": float(np.median([np.mean(values) for values in found]))
-            for name in ("no_history", "nearest", "shown_1")
+            for name in CONTENDERS[1:]
             if (found := [entry[name] for entry in environments.values() if entry[name] != []])
         },
     }
@@ -224,6 +240,8 @@ def draw(groups: dict[str, Entry], path: Path) -> None:
             episodes = np.arange(1, len(middle) + 1)
             (line,) = axes.plot(episodes, middle, label=f"{name.replace('_', ' ')} ({group['summary']['n']})")
             axes.fill_between(episodes, low, high, alpha=0.12, color=line.get_color())
+            if oracle := group["summary"]["oracle"]:
+                axes.plot(episodes, oracle, "--", label="their oracle", color=line.get_color())
         axes.set(xlabel="episode in one stream", ylabel="score (0 random, 1 reference)", ylim=(-0.5, 1.3))
         axes.axhline(0, color="grey", linewidth=0.5)
         axes.axhline(1, color="grey", linewidth=0.5)
@@ -233,7 +251,7 @@ def draw(groups: dict[str, Entry], path: Path) -> None:
 def identity(args: argparse.Namespace) -> dict[str, object]:
     """All that decides the results, apart from the environments."""
     options = {name: getattr(args, name) for name in ("episodes", "plain", "after", "streams", "looked_up")}
-    return options | {"model": model_fingerprint(*loaded_model(str(args.model)))}
+    return options | {"contenders": list(CONTENDERS), "model": model_fingerprint(*loaded_model(str(args.model)))}
 
 
 def held_out(fixed: Entry) -> list[str]:
@@ -253,6 +271,7 @@ def main() -> None:
     made.add_argument("--after", type=int, default=5, help="episodes after one was shown")
     made.add_argument("--streams", type=int, default=3, help="number of streams, played together")
     made.add_argument("--looked-up", type=int, default=2000, help="most observations to look up in")
+    made.add_argument("--compile", action="store_true", help="act by onnxruntime (extra onnx), several times as fast")
     made.add_argument("--minutes", type=float, default=float("inf"), help="time after which none is begun")
     made.add_argument("--held-out", action="store_true", help="print what no model may be trained in, and end")
     args = made.parse_args()
@@ -286,7 +305,7 @@ def main() -> None:
             write_atomically(args.json, json.dumps(data | {"failures": failures}) + "\n")
     told = {name: group for name, group in groups.items() if "summary" in group}
     for name, group in told.items():
-        print(name, {key: value for key, value in group["summary"].items() if key != "quartiles"})
+        print(name, {key: value for key, value in group["summary"].items() if key not in ("quartiles", "oracle")})
     if args.json and told:
         draw(told, args.json.with_suffix(".png"))
     print("\n".join(f"{name}: {text}" for name, text in failures.items()))

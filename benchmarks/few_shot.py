@@ -71,6 +71,7 @@ RECIPES: dict[str, dict[str, object]] = {
     "adapters": {"learning_rate": 2e-3, "method": "lora"},
     "averaged": {"learning_rate": 2e-3, "kept": 0.5},
     "disguised": {"learning_rate": 2e-3, "disguised_share": 0.5},
+    "rates by layer": {"learning_rate": 2e-3, "layer_decay": 0.8},
 }
 SCRATCH = "from scratch"
 APART = 25  # episodes between the first demonstrations of two seeds

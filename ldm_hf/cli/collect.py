@@ -67,6 +67,15 @@ def collect_command(
             "alone) to the reference; 0: the usual mixture.",
         ),
     ] = 0,
+    drawn: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Collect in so many worlds of each environment instead, each with other numbers (gravity, mass, "
+            "costs, ...), which neither its task nor what is observed tells; environments without such numbers are "
+            "left out.",
+        ),
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only estimate time and disk space.")] = False,
     jobs: Jobs = 2,
     executor: RunOn = Where.LOCAL,
@@ -79,12 +88,15 @@ def collect_command(
     """
     from ..collection import Plan
     from ..collection import collect as collect_all
+    from ..environments.knobs import drawn_rows
     from ..environments.specs import select
     from ..references import method_of
 
     if not (everything or ids or domain or library):
         raise LDMError("nothing to collect: choose by --ids, --domain or --library, or say --all")
     rows = [row for row in select(ids, domain, library) if ids or method_of(row) != "none"]
+    if drawn:
+        rows = drawn_rows(rows, drawn)
     plan = Plan(
         str(output.absolute()), str(references.absolute()), steps_per_env, seed, student, mix, improving=improving
     )

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait as wait_for
 from typing import TYPE_CHECKING, Any
 
+from ..environments.knobs import Knob, Path, change, knobs_of
 from ..environments.specs import EnvironmentSpec
 from ..errors import EnvironmentFailure, LDMError
 from ..serving.rooms import Stream
 from ..spaces import space_from_json
 from ..utils.parallel import Worker
-from .knobs import Knob, Path, change, knobs_of
 from .sharing import Chosen, SharedModel
 from .stage import PLAYERS, SEED, Opening, Seen, perform
 from .thoughts import Bar, bars, certainty

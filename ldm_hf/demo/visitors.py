@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ..environments.knobs import Knob, Path
 from ..environments.specs import EnvironmentSpec
 from ..errors import LDMError, ServerError
-from .knobs import Knob, Path
 from .playing import Game
 from .sharing import SharedModel
 from .stage import SEED

@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
+from ..environments.knobs import Knob, Path
 from ..errors import LDMError
 from . import looks
 from .drawable import drawable
-from .knobs import Knob, Path
 from .playing import FASTEST, Game, Settings
 from .stage import PLAYERS
 from .thoughts import numbers_seen

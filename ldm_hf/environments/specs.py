@@ -35,6 +35,7 @@ from .library_folders import (
 )
 
 OPENENV = "openenv:"  # before the address of a running server
+DRAWN = "-drawn"  # behind the name of a row, before a number: the row with numbers drawn by it, see `knobs.drawn`
 SHORT = "-short"  # behind the id of a standard environment: its row has a shorter time limit
 KINDS: dict[str, type | UnionType] = {  # of the fields of a row, which a file gives
     "env_id library domain family": str,
@@ -197,12 +198,35 @@ def endless() -> dict[str, EnvironmentSpec]:
 
 
 def find(name: str) -> EnvironmentSpec | None:
-    """The row of this name in the catalogue, or of an endless row and a number: ``RandomWorlds-maze-7``."""
+    """The row of this name in the catalogue, or the one that a number makes.
+
+    ``RandomWorlds-maze-7`` is of an endless row, ``CartPole-v1-drawn-7`` has other numbers than ``CartPole-v1``.
+    """
     stem, _, number = name.rpartition("-")
-    if name not in catalogue() and stem in endless() and number.isdecimal() and str(int(number)) == number:
-        row = endless()[stem]
-        return replace(row, name=name, kwargs=row.kwargs | {"seed": int(number)}, family=stem)
-    return catalogue().get(name)
+    if name in catalogue() or not (number.isdecimal() and str(int(number)) == number):
+        return catalogue().get(name)
+    if stem in endless():
+        return numbered(endless()[stem], int(number))
+    return _drawn(plain_name(name), int(number)) if plain_name(name) in catalogue() else None
+
+
+@cache
+def _drawn(name: str, number: int) -> EnvironmentSpec:
+    from .knobs import drawn  # it looks for other rows of the same world
+
+    return drawn(catalogue()[name], number)
+
+
+def plain_name(name: str) -> str:
+    """The name of the row that drawn numbers were put into: of ``CartPole-v1-drawn-7`` it is ``CartPole-v1``."""
+    row, drawn, number = name.rpartition(f"{DRAWN}-")
+    return row if drawn and number.isdecimal() else name
+
+
+def numbered(row: EnvironmentSpec, number: int) -> EnvironmentSpec:
+    """The row of one world of an endless row."""
+    name = f"{row.name}-{number}"
+    return replace(row, name=name, kwargs=row.kwargs | {"seed": number}, family=row.name)
 
 
 def add_file(specs: dict[str, EnvironmentSpec], path: Path) -> None:

@@ -11,6 +11,7 @@ from ..environments import EnvironmentSpec
 from ..environments.isolation import is_isolated
 from ..environments.library_folders import ROOT
 from ..environments.making import opened
+from ..environments.specs import plain_name
 from ..errors import CheckpointError, LDMError, short
 from ..rollouts.returns import Measurement, Scores
 from . import general, sampling
@@ -47,8 +48,11 @@ def method_of(spec: EnvironmentSpec) -> str:
 
 
 def with_reference(spec: EnvironmentSpec) -> EnvironmentSpec:
-    """The row with a reference: the one that it names, or else that of the packaged scores, if it beats random."""
-    scores = reference_scores().get(spec.name)
+    """The row with a reference: the one that it names, or else that of the packaged scores, if it beats random.
+
+    A row of drawn numbers has the policy of the row that they were put into.
+    """
+    scores = reference_scores().get(plain_name(spec.name))
     if spec.reference is not None or scores is None or not scores["beats_random"]:
         return spec
     return replace(spec, reference=scores["policy"], reference_kwargs=scores["kwargs"])

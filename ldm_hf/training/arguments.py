@@ -45,6 +45,9 @@ class TrainingRun:
     gradient_accumulation_steps: int = option(1, "micro-batches per update")
     learning_rate: float = option(2e-3, "peak learning rate")
     weight_decay: float = option(0.05, "weight decay of matrices")
+    layer_decay: float = option(
+        1.0, "share of the learning rate from one layer to the next below it, from the head down to the stems"
+    )
     warmup_steps: int = option(100, "linear warm-up steps")
     max_grad_norm: float = option(1.0, "norm to which gradients are clipped")
     seed: int = option(0, "random seed of the data order and of new weights")

@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils.data import Dataset
 from transformers import BatchFeature
 
+from ..collection.endless import EndlessWorlds
 from ..configuration_ldm import LDMConfig
 from ..environments.disguises import PairDisguise
 from ..layout_ldm import EncodedSteps, EnvironmentLayout
@@ -15,6 +16,9 @@ from ..processing_ldm import LDMProcessor
 from ..spaces import Steps
 from ..trajectories import WindowSampler
 from ..trajectories.streams import Stream
+
+Source = Stream | EndlessWorlds
+"""Where segments come from: a stored stream, or worlds that are generated."""
 
 # These make random numbers independent of those of the sampler, and of one another.
 ENCODING = 1 << 32
@@ -30,9 +34,10 @@ class SegmentDataset(Dataset[BatchFeature]):
     statistics, without a task text, without rewards. In others, previous actions are hidden: where a reference goes on
     with what it did, a model would otherwise learn to copy its last action, and never recover from a mistake. Some
     are disguised (`environments.disguises`), each in its own way, so that only their history tells what an action does.
+    Segments of endless worlds are the beginnings of histories in worlds that nobody knows.
 
     Args:
-        trajectories: trajectories by environment.
+        trajectories: trajectories by environment, and endless worlds by the name of their row.
         processor: processor that knows these environments.
         sampler: sampler of (environment, start) pairs.
         num_batches: length of the dataset.
@@ -46,7 +51,7 @@ class SegmentDataset(Dataset[BatchFeature]):
 
     def __init__(
         self,
-        trajectories: Mapping[str, Stream],
+        trajectories: Mapping[str, Source],
         processor: LDMProcessor,
         sampler: WindowSampler,
         num_batches: int,
@@ -110,17 +115,22 @@ class SegmentDataset(Dataset[BatchFeature]):
             reward: chance in [0, 1); below ``no_reward``, rewards are hidden.
             past: number of steps that these statistics reach back, as its logarithm to base ``max_past``, in [0, 1).
             action: chance in [0, 1); below ``no_action``, previous actions are hidden.
-            disguise: chance in [0, 1); below ``disguised``, the segment is disguised.
+            disguise: chance in [0, 1); below ``disguised``, the segment is disguised, unless it is of an endless world.
             kind: which disguise it is, in [0, 1).
         """
         stream = self.trajectories[name]
         known_statistics = statistics >= self.unknown_statistics
-        # Log-uniform: as many streams that have just begun as ones of tens, hundreds and thousands of steps.
-        before = min(start, 1 if known_statistics else int(self.max_past**past) - 1)
-        steps = stream.slice(start - before, min(start + self.sampler.segment, stream.num_steps))
-        layout = self.processor.layout(name)
-        if disguise < self.disguised:
-            layout, steps = self._disguised(layout, steps, int(kind * 2**53))
+        if isinstance(stream, EndlessWorlds):
+            history, before = stream.history(start), 0
+            spaces, steps = (history.observation_space, history.action_space), history.steps
+            layout = EnvironmentLayout(self.processor.sizes, *spaces, name, task=stream.info.task)
+        else:
+            # Log-uniform: as many streams that have just begun as ones of tens, hundreds and thousands of steps.
+            before = min(start, 1 if known_statistics else int(self.max_past**past) - 1)
+            steps = stream.slice(start - before, min(start + self.sampler.segment, stream.num_steps))
+            layout = self.processor.layout(name)
+            if disguise < self.disguised:
+                layout, steps = self._disguised(layout, steps, int(kind * 2**53))
         return layout.encode_segment(
             steps,
             past=before,

@@ -33,6 +33,7 @@ FIXED_OPTIONS = (
     "seed",
     "segment",
     "ema_decay",
+    "layer_decay",
     "test_episodes",
     "return_temperature",
 )

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator, DistributedType
 from rich.table import Table
 
+from ..collection.endless import EndlessWorlds
 from ..modeling_ldm import LDMForActionPrediction
 from .arguments import TrainingRun
 from .batches import SegmentDataset
@@ -39,10 +40,11 @@ def plan_table(
     shards = processes if accelerator.distributed_type == DistributedType.FSDP else 1
     states = (4 * parameters + (STATES - 4) * trained) / shards
     update = batches.sampler.segment * args.batch_size * args.gradient_accumulation_steps * processes
-    transitions = sum(stream.num_steps for stream in batches.trajectories.values())
+    stored = [stream for stream in batches.trajectories.values() if not isinstance(stream, EndlessWorlds)]
+    transitions = sum(stream.num_steps for stream in stored)
     seconds = args.max_steps * update / measured["tokens_per_second"]
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
-    table = Table(title=f"{len(batches.trajectories)} environments, nothing written yet", show_header=False)
+    table = Table(title=f"{len(stored)} environments, nothing written yet", show_header=False)
     rows = {
         "parameters": f"{parameters:,}, {trained:,} of them trained",
         "devices": f"{processes} × {device.type}, {accelerator.mixed_precision} mixed precision",

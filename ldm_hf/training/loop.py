@@ -26,11 +26,10 @@ from ..modeling_ldm import LDMForActionPrediction, LDMOutput
 from ..processing_ldm import LDMProcessor
 from ..trajectories import WindowSampler
 from ..trajectories.remote import fetch_ahead
-from ..trajectories.streams import Stream
 from ..utils.files import write_atomically, writing
 from .arguments import TrainingRun
 from .averaging import MovingAverage
-from .batches import SegmentDataset
+from .batches import SegmentDataset, Source
 from .checkpoints import (
     SUMMARY,
     Progress,
@@ -59,7 +58,7 @@ def train(
     accelerator: Accelerator,
     model: LDMForActionPrediction,
     processor: LDMProcessor,
-    trajectories: Mapping[str, Stream],
+    trajectories: Mapping[str, Source],
     args: TrainingRun,
     weights: Mapping[str, float] | None = None,
     early_stopping: EarlyStopping | None = None,
@@ -71,7 +70,7 @@ def train(
         accelerator: accelerator of this process, from `make_accelerator`.
         model: model to train; parameters that need no gradient stay as they are.
         processor: processor that knows the environments.
-        trajectories: trajectories by environment.
+        trajectories: trajectories by environment, and endless worlds by the name of their row.
         args: options of the run.
         weights: sampling weights by environment, equal by default.
         early_stopping: measures held-out loss and ends the run when it no longer improves.
@@ -105,7 +104,7 @@ class _Run:
         accelerator: Accelerator,
         model: LDMForActionPrediction,
         processor: LDMProcessor,
-        trajectories: Mapping[str, Stream],
+        trajectories: Mapping[str, Source],
         args: TrainingRun,
         weights: Mapping[str, float] | None,
         early_stopping: EarlyStopping | None,
@@ -177,15 +176,18 @@ class _Run:
             # without memory until it gets the weights of all processes in the end
             torch.nn.Module.to(self.whole, "meta")
             model.register_forward_hook(_touch_stems)
-        groups = [dict(group) for group in parameter_groups(model, args.weight_decay)]
-        optimizer = torch.optim.AdamW(groups, lr=args.learning_rate, betas=BETAS, fused=True)
+        groups = parameter_groups(model, args.weight_decay, args.layer_decay)
+        self.rates = [group["rate"] for group in groups]
+        optimizer = torch.optim.AdamW(
+            [dict(group) for group in groups], lr=args.learning_rate, betas=BETAS, fused=True
+        )
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
 
     def update(self, rate: float) -> None:
         """Takes one step of the optimiser at ``rate`` times the learning rate."""
         accelerator, args = self.accelerator, self.args
-        for group in self.optimizer.param_groups:
-            group["lr"] = args.learning_rate * rate
+        for group, share in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = args.learning_rate * rate * share
         for number in range(self.progress.step * self.micro, (self.progress.step + 1) * self.micro):
             started = time.perf_counter()
             batch = next(self.stream)

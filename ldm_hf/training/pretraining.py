@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from accelerate import Accelerator
 
+from ..collection.endless import endless_worlds
 from ..configuration_ldm import LDMConfig
-from ..errors import LDMError
+from ..errors import ArgumentError, LDMError
 from ..modeling_ldm import LDMForActionPrediction
-from ..trajectories import open_dataset
+from ..trajectories import Streams, open_dataset
 from .arguments import TrainingRun, option
-from .batches import processor_for
+from .batches import Source, processor_for
 from .loop import train
 
 
@@ -28,6 +30,9 @@ class Pretraining(TrainingRun):
     backbone: str | None = option(
         None, "folder or Hub id of a pretrained language model whose decoder to start from instead"
     )
+    random_worlds: float = option(
+        0.0, "share of segments from endless worlds, each generated when its turn comes and met once; below 1"
+    )
 
 
 def pretrain(accelerator: Accelerator, args: Pretraining) -> None:
@@ -38,13 +43,44 @@ def pretrain(accelerator: Accelerator, args: Pretraining) -> None:
         args: options of the run.
 
     Raises:
+        ArgumentError: if the share of random worlds is impossible.
         LDMError: if the options name two models to start from, or windows of a model that has some; see also `train`.
     """
     trajectories = open_dataset(
         args.dataset, args.environments or None, args.min_return_percentile, args.test_episodes
     )
     model = starting_model(args)
-    train(accelerator, model, processor_for(model.config, trajectories), trajectories, args, trajectories.weights)
+    processor = processor_for(model.config, trajectories)
+    segment = args.segment or model.config.default_segment
+    sources, weights = with_random_worlds(trajectories, segment, args.random_worlds)
+    train(accelerator, model, processor, sources, args, weights)
+
+
+def with_random_worlds(
+    trajectories: Streams, segment: int, share: float
+) -> tuple[Mapping[str, Source], dict[str, float]]:
+    """Stored streams and the endless worlds of all kinds beside them.
+
+    Args:
+        trajectories: the stored streams.
+        segment: steps of a segment.
+        share: share of all segments that come from endless worlds, of each kind as many.
+
+    Returns:
+        The sources of segments by name, and their weights.
+
+    Raises:
+        ArgumentError: if the share is not in [0, 1).
+    """
+    if not 0 <= share < 1:
+        raise ArgumentError(
+            f"--random_worlds is {share:g}; give a share of the segments from 0 to below 1, such as 0.2"
+        )
+    if not share:
+        return trajectories, trajectories.weights
+    worlds = endless_worlds(segment)
+    each = sum(trajectories.weights.values()) * share / (1 - share) / len(worlds)
+    return {**trajectories, **worlds}, trajectories.weights | dict.fromkeys(worlds, each)
 
 
 def starting_model(args: Pretraining) -> LDMForActionPrediction:

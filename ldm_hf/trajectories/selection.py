@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import DatasetError
@@ -59,7 +61,7 @@ class SelectedTrajectories:
             until, shift = min(stop, int(self._runs[run + 1])), int(self._origins[run] - self._runs[run])
             pieces.append(self._stream.slice(start + shift, until + shift))
             start, run = until, run + 1
-        return pieces[0] if len(pieces) == 1 else _joined(pieces)
+        return joined(pieces)
 
     def statistics(self) -> Statistics:
         """The statistics of the whole stream."""
@@ -71,8 +73,10 @@ class SelectedTrajectories:
         return returns
 
 
-def _joined(pieces: list[Steps]) -> Steps:
+def joined(pieces: Sequence[Steps]) -> Steps:
     """Pieces one after another as one."""
+    if len(pieces) == 1:
+        return pieces[0]
     return {
         "observation": _joined_leaves([piece["observation"] for piece in pieces]),
         "action": _joined_leaves([piece["action"] for piece in pieces]),

@@ -36,6 +36,7 @@ COMMANDS = {
     "acting": [*RACE, "--ids", "CartPole-v1", "--steps", "20", "--without-compiler"],
     "importing": ["--gigabytes", "0.001"],
     "demo": ["--visitors", "2", "--ids", "CartPole-v1", "--seconds", "0.3", "--start", "spawn"],
+    "endless": ["--lengths", "8", "16", "--worlds", "2"],
     "int8": ["--ids", "CartPole-v1", "--episodes", "1"],
     "serving": [
         *("--environment", "CartPole-v1", "--clients", "1", "3", "--rounds", "1", "--seconds", "0.1"),

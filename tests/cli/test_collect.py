@@ -71,6 +71,16 @@ def test_collect_refuses_what_the_disk_cannot_hold(tmp_path, monkeypatch):
     assert not (tmp_path / "data").exists()
 
 
+def test_collect_draws_numbers_that_the_data_name(tmp_path):
+    arguments = ("--ids", "Pendulum-v1,Taxi-v4", "--drawn", "2", "--steps-per-env", "200", "--jobs", "1")
+    assert ldm("collect", *arguments, "--output", tmp_path).exit_code == 0
+    infos = [stream.info for stream in open_dataset(tmp_path).values()]
+    assert [info.name for info in infos] == ["Pendulum-v1-drawn-0", "Pendulum-v1-drawn-1"]
+    assert infos[0].kwargs != infos[1].kwargs and all(info.kwargs for info in infos)
+    assert infos[0].task == infos[1].task == "Swing the pendulum up and keep it upright."
+    assert all(info.scores["reference"]["mean"] > info.scores["random"]["mean"] for info in infos)
+
+
 def test_collect_everything_has_to_be_said(tmp_path):
     result = ldm("collect", "--output", tmp_path)
     assert isinstance(result.exception, LDMError) and "--all" in str(result.exception)

@@ -1,6 +1,7 @@
 """examples/finetune.py: whole models, frozen decoders and adapters, on spaces that the model has never seen."""
 
 import json
+import shutil
 import sys
 import time
 
@@ -100,6 +101,22 @@ def test_a_killed_fine_tuning_repeats_the_uninterrupted_one(folder):
     finetune(folder, "killed", *options)
     assert log_of(output) == log_of(whole)
     assert all(torch.equal(value, weights_of(output)[name]) for name, value in weights_of(whole).items())
+
+
+@pytest.mark.slow
+def test_layers_that_learn_at_rates_of_their_own_are_resumed_exactly(folder):
+    """Frozen weights stay as they are; at a decay of nearly nothing, only the head and the last norm learn."""
+    options = ("--layer_decay", 0.5, "--held_out", 0, "--method", "frozen")
+    whole = finetune(folder, "by-layer", *options)
+    shutil.copytree(whole / "checkpoint-4", folder / "by-layer-broken" / "checkpoint-4")
+    again = finetune(folder, "by-layer-broken", *options, "--resume_from_checkpoint", "latest")
+    assert log_of(again) == log_of(whole)[4:]
+    assert all(torch.equal(value, weights_of(again)[name]) for name, value in weights_of(whole).items())
+    assert changed(folder, whole) == {"other"}
+    before, nothing = weights_of(folder / "start"), ("--layer_decay", 1e-30, "--weight_decay", 0)
+    learned = weights_of(finetune(folder, "head-alone", *nothing, "--held_out", 0, "--max_steps", 2))
+    others = {name for name in before if not torch.equal(before[name], learned[name])}
+    assert others and all(name.startswith(("action_head.", "model.backbone.norm.")) for name in others)
 
 
 @pytest.mark.slow

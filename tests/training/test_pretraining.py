@@ -95,6 +95,18 @@ def test_the_average_of_the_weights_is_saved_and_resumed(folder, whole):
     assert [line["loss"] for line in log_of(averaged)] != [line["loss"] for line in log_of(whole)]
 
 
+def test_a_run_in_endless_worlds_is_resumed_with_the_same_worlds(folder):
+    whole = train(folder, folder / "worlds", "--random_worlds", "0.5", "--batch_size", 4)
+    shutil.copytree(whole / "checkpoint-3", folder / "worlds-broken" / "checkpoint-3")
+    options = ("--random_worlds", "0.5", "--batch_size", 4, "--resume_from_checkpoint", "latest")
+    again = train(folder, folder / "worlds-broken", *options, "--num_workers", 1)  # generated there
+    assert log_of(again) == log_of(whole)[3:] and same(weights_of(whole), weights_of(again))
+    assert any("loss/random worlds" in line for line in log_of(whole))
+    assert LDMProcessor.from_pretrained(whole).environments.keys() == ENVIRONMENTS.keys()
+    with pytest.raises(CheckpointError, match="RandomWorlds-bandit had 1099511627776 steps, has none"):
+        train(folder, whole, "--resume_from_checkpoint", "latest", "--max_steps", 9, "--batch_size", 4)
+
+
 def test_a_new_model_with_windows_of_its_own():
     options = {"dataset": "data", "output_dir": "out", "layer_windows": [4, 4, 24]}
     assert starting_model(Pretraining(**options)).config.windows == [4, 4, 24]

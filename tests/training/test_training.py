@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from ldm_hf.configuration_ldm import NO_LABEL
 from ldm_hf.environments.disguises import PairDisguise
+from ldm_hf.environments.specs import endless
 from ldm_hf.errors import ArgumentError, CheckpointError, LDMError, NonFiniteError
 from ldm_hf.layout_ldm import EnvironmentLayout
 from ldm_hf.spaces import space_to_json
@@ -30,6 +31,7 @@ from ldm_hf.training.checkpoints import Progress, find_checkpoint, read_progress
 from ldm_hf.training.launching import sole_writer
 from ldm_hf.training.loop import _log_file
 from ldm_hf.training.meter import flops_per_token, peak_flops
+from ldm_hf.training.pretraining import with_random_worlds
 from ldm_hf.trajectories import EnvironmentInfo, TrajectoryWriter, WindowSampler, open_dataset
 
 from ..conftest import random_steps
@@ -164,6 +166,47 @@ def test_a_disguised_segment_is_what_an_agent_in_disguise_would_see(make_dataset
     assert np.array_equal(found.action_numeric, expected.action_numeric)
 
 
+def test_segments_of_endless_worlds_are_decided_by_their_number(config, streams):
+    processor = processor_for(config, streams)
+    sources, weights = with_random_worlds(streams, SEGMENT, 0.4)
+    assert sum(weights[name] for name in endless()) == pytest.approx(0.4 * sum(weights.values()))
+
+    def batches(rank=0, batch_size=24, world_size=1):
+        lengths = {name: stream.num_steps for name, stream in sources.items()}
+        sampler = WindowSampler(lengths, SEGMENT, batch_size, 3, rank, world_size, weights)
+        return SegmentDataset(sources, processor, sampler, 100)
+
+    whole, parts = batches(), [batches(rank, 12, 2) for rank in (0, 1)]
+    names = [name for step in range(100) for name in whole.environments(step)]
+    drawn = [name for name in names if name in endless()]
+    assert {*drawn} == {*endless()} and len(drawn) / len(names) == pytest.approx(0.4, abs=0.01)
+    assert whole.transitions(drawn[:3]) == 3 * SEGMENT and not endless().keys() & processor.environments.keys()
+    assert same(whole[5], batches()[5])
+    for step in (0, 7):
+        losses = torch.cat([part[step]["feedback"] for part in parts])
+        assert torch.equal(losses, whole[step]["feedback"])
+
+
+def test_segments_of_endless_worlds_begin_their_streams(config, streams):
+    """Standardised by what was seen so far, as an agent in an unknown environment does, with the task of their kind."""
+    processor, (sources, weights) = processor_for(config, streams), with_random_worlds(streams, SEGMENT, 0.9)
+    sampler = WindowSampler({name: stream.num_steps for name, stream in sources.items()}, SEGMENT, 1, weights=weights)
+    dataset, start = SegmentDataset(sources, processor, sampler, 1, disguised=1.0), 40 * SEGMENT
+    for statistics in (0.0, 0.99):
+        found = dataset.encode("RandomWorlds-linear", start, statistics, 1, 1, 0.5, disguise=0.0)
+        history = sources["RandomWorlds-linear"].history(start)
+        spaces, task = (history.observation_space, history.action_space), endless()["RandomWorlds-linear"].task
+        layout = EnvironmentLayout(processor.sizes, *spaces, task=task)
+        expected = layout.encode_segment(history.steps, known_statistics=False)
+        assert same(processor([found]), processor([expected])) and not found.feedback[0].any()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_an_impossible_share_of_worlds_is_named(streams, share):
+    with pytest.raises(ArgumentError, match="--random_worlds is"):
+        with_random_worlds(streams, SEGMENT, share)
+
+
 def test_statistics_of_a_stream_come_from_before_its_segment(make_dataset):
     """As in a roll-out that has been going on for a while; never from before the stream's own start."""
     dataset = make_dataset(unknown_statistics=1, max_past=16)
@@ -253,6 +296,30 @@ def test_weight_decay_is_for_matrices_only(model):
     for name in ("model.numeric.linear.weight", "model.pixels.convs.0.weight", "action_head.logits.weight"):
         assert name in decayed_names
     assert not any(name.endswith("bias") or "norm" in name for name in decayed_names)
+
+
+def test_layers_learn_the_slower_the_lower_they_are(model):
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(model, 0.1, layer_decay=0.5)
+    rates = {names[id(p)]: group["rate"] for group in groups for p in group["params"]}
+    assert rates.keys() == {*names.values()}
+    expected = {"action_head.": 1, "model.backbone.norm": 1, "model.backbone.layers.1.": 0.5}
+    expected |= {"model.backbone.layers.0.": 0.25, "model.numeric.": 0.125, "model.bag.": 0.125, "model.mlp.": 0.125}
+    for start, rate in expected.items():
+        assert {found for name, found in rates.items() if name.startswith(start)} == {rate}
+    assert {rate for rate in rates.values()} == {1, 0.5, 0.25, 0.125}
+    decays = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+    plain = {names[id(p)]: group["weight_decay"] for group in parameter_groups(model, 0.1) for p in group["params"]}
+    assert decays == plain
+    model.model.backbone.requires_grad_(False)
+    given = [p for group in parameter_groups(model, 0.1, 0.5) for p in group["params"]]
+    assert {id(p) for p in given} == {id(p) for p in model.parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.1, -1.0])
+def test_an_impossible_layer_decay_is_named(model, decay):
+    with pytest.raises(ArgumentError, match="--layer_decay is"):
+        parameter_groups(model, 0.1, decay)
 
 
 def test_the_learning_rate_rises_then_follows_a_cosine():

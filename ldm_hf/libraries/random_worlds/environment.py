@@ -152,10 +152,10 @@ class RandomLinearEnv(gymnasium.Env):
         return self._measure(), {}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
-        pushed = np.clip(np.asarray(action, np.float64), -1, 1)
+        pushed = np.minimum(np.maximum(np.asarray(action, np.float64), -1), 1)  # a third of what np.clip takes
         reward = -float(self.state @ self.cost @ self.state + pushed @ self.effort @ pushed)
         noise = self.noise * self.np_random.normal(size=len(self.state))
-        self.state = np.clip(self.drift @ self.state + self.push @ pushed + noise, -100, 100)
+        self.state = np.minimum(np.maximum(self.drift @ self.state + self.push @ pushed + noise, -100), 100)
         self.steps += 1
         return self._measure(), reward, False, self.steps >= self.horizon, {}
 
@@ -165,4 +165,4 @@ class RandomLinearEnv(gymnasium.Env):
 
 def _drawn(rng: np.random.Generator, chances: np.ndarray) -> int:
     """A number drawn with these probabilities."""
-    return min(int(np.searchsorted(np.cumsum(chances), rng.random(), side="right")), len(chances) - 1)
+    return min(int(chances.cumsum().searchsorted(rng.random(), side="right")), len(chances) - 1)

@@ -8,11 +8,15 @@ import numpy as np
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
-SWEEPS = 2000  # most of a value iteration, and of Riccati's
+SWEEPS = 2000  # most of an iteration
+FIRST = 40  # sweeps of value iteration before policy iteration
+DIGITS = 9  # of values; what differs by less is equally good
 
 
 class TableOptimum(Reference):
-    """Value iteration over the tables; where what is seen deceives, weighted by what the state may be (QMDP).
+    """Policy iteration over the tables (Howard 1960); where what is seen deceives, weighted by what the state may be.
+
+    The weighting is QMDP (Littman et al. 1995). Of actions that are equally good, the first is taken.
 
     Args:
         env: the world.
@@ -25,13 +29,23 @@ class TableOptimum(Reference):
 
     def __init__(self, env: gymnasium.Env, discount: float = 0.98) -> None:
         self.tables = tables = inside(env).tables
-        going_on = discount * ~tables.ends[tables.following]
-        self.values = np.zeros(tables.chance.shape[:2])
+        states = np.arange(len(tables.start))
+        # what an action brings at once, (A, S), and how likely each state that counts follows, (A, S, S)
+        reward = (tables.chance * tables.reward).sum(-1)
+        self.moves = np.zeros((*reward.shape, len(states)))
+        outcomes = np.ogrid[tuple(slice(size) for size in reward.shape)]
+        for outcome in range(tables.chance.shape[-1]):
+            self.moves[(*outcomes, tables.following[..., outcome])] += tables.chance[..., outcome]
+        going_on = discount * self.moves * ~tables.ends
+        value = np.zeros(len(states))
+        for _ in range(FIRST):  # of value iteration: a policy to begin with that knows the way to a distant goal
+            value = (reward + going_on @ value).max(0)
+        choice = (reward + going_on @ value).argmax(0)
         for _ in range(SWEEPS):
-            before = self.values
-            best = before.max(0)
-            self.values = (tables.chance * (tables.reward + going_on * best[tables.following])).sum(-1)
-            if np.abs(self.values - before).max() < 1e-6:
+            value = np.linalg.solve(np.eye(len(states)) - going_on[choice, states], reward[choice, states])
+            self.values = (reward + going_on @ value).round(DIGITS)
+            before, choice = choice, self.values.argmax(0)
+            if (choice == before).all():
                 break
 
     def reset(self, env: gymnasium.Env) -> None:
@@ -51,8 +65,7 @@ class TableOptimum(Reference):
         """Probabilities of the states after what was done and seen."""
         tables, moved = self.tables, self.belief
         if self.last >= 0:
-            moved = np.zeros(len(self.belief))
-            np.add.at(moved, tables.following[self.last], self.belief[:, None] * tables.chance[self.last])
+            moved = self.belief @ self.moves[self.last]
         likely = moved * tables.seen[:, symbol]
         belief: np.ndarray = likely / likely.sum()
         self.belief = belief
@@ -92,4 +105,4 @@ class LinearRegulator(Reference):
                 break
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        return np.clip(-self.gain @ inside(env).state, -1, 1).astype(np.float32)
+        return np.minimum(np.maximum(-self.gain @ inside(env).state, -1), 1).astype(np.float32)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STEPS = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]])  # of a maze: row and column
+STEPS = ((-1, 0), (0, 1), (1, 0), (0, -1))  # of a maze: row and column
 Draw = Callable[[np.random.Generator], "Tables"]
 
 
@@ -69,7 +69,7 @@ def maze(rng: np.random.Generator, door: bool = False) -> Tables:
     cells, slip = height * width, float(rng.choice([0.0, 0.1]))
     walks = _passages(rng, height, width)  # where each direction leads, (cells, 4); the cell itself at a wall
     if not door:  # a tree with some more openings
-        for cell, way in zip(rng.integers(cells, size=cells // 4), rng.integers(4, size=cells // 4), strict=True):
+        for cell, way in zip(*(rng.integers(most, size=cells // 4).tolist() for most in (cells, 4)), strict=True):
             _open(walks, cell, way, height, width)
     goal, first = (int(cell) for cell in rng.choice(cells, 2, replace=False))
     locked, near = (-1, -1), _reached(walks, first, (-1, -1))
@@ -145,7 +145,7 @@ def _passages(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     trail = [int(rng.integers(height * width))]
     visited = set(trail)
     while trail:
-        for way in rng.permutation(4):
+        for way in rng.permutation(4).tolist():
             target = _neighbour(trail[-1], way, height, width)
             if target not in visited:
                 _open(walks, trail[-1], way, height, width)
@@ -159,8 +159,8 @@ def _passages(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def _neighbour(cell: int, way: int, height: int, width: int) -> int:
     """The cell in a direction; the cell itself at the border."""
-    row, column = np.array(divmod(cell, width)) + STEPS[way]
-    return int(row * width + column) if 0 <= row < height and 0 <= column < width else cell
+    row, column = cell // width + STEPS[way][0], cell % width + STEPS[way][1]
+    return row * width + column if 0 <= row < height and 0 <= column < width else cell
 
 
 def _open(walks: np.ndarray, cell: int, way: int, height: int, width: int) -> None:

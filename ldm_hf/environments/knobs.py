@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ..environments.building import Kwargs
-from ..environments.specs import EnvironmentSpec, catalogue
+from ..errors import LDMError
+from ..hashing import key
+from .building import Kwargs
+from .specs import DRAWN, EnvironmentSpec, catalogue
 
 Path = tuple[str, ...]
 """Names of keyword arguments, one inside the other."""
@@ -60,7 +62,8 @@ class Knob:
         found: dict[Path, Any] = dict(self.fixed)
         for path in self.points[0][1]:
             between = float(np.interp(value, at, [point[1][path] for point in self.points]))
-            found[path] = round(between) if self.whole and path == self.path else between
+            whole = self.whole if path == self.path else all(isinstance(point[1][path], int) for point in self.points)
+            found[path] = round(between) if whole else between
         return found
 
 
@@ -115,6 +118,56 @@ def change(row: EnvironmentSpec, values: Mapping[Path, float], knobs: list[Knob]
         for path, value in knob.settings(values[knob.path]).items():
             _put(kwargs, path, value)
     return replace(row, kwargs=kwargs, env_id=env_id)
+
+
+def drawn(row: EnvironmentSpec, number: int) -> EnvironmentSpec:
+    """The row with numbers drawn anew, which its name, its task text and what is observed do not tell.
+
+    Each number that the world lets change is drawn with probability 1/2, at least one of them, evenly between the
+    smallest and the largest value that a row of the catalogue has. Of two that would set the same, one is drawn.
+
+    Args:
+        row: row of the catalogue.
+        number: what the numbers are drawn by, together with the name of the row.
+
+    Raises:
+        LDMError: if the rows of its world differ in no number.
+    """
+    knobs = drawable_knobs(row)
+    if not knobs:
+        raise LDMError(
+            f"{row.name}: no number of its world can be drawn, since no two rows of the catalogue differ in one"
+        )
+    rng = np.random.default_rng(key("numbers", row.name, number))
+    chosen = rng.permutation(len(knobs))[: max(1, rng.binomial(len(knobs), 0.5))]
+    values: dict[Path, float] = {}
+    taken: set[Path] = set()
+    for knob in (knobs[index] for index in chosen):
+        value, sets = float(rng.uniform(*knob.range)), {*knob.points[0][1]}
+        if not sets & taken:
+            values[knob.path], taken = value, taken | sets
+    return replace(change(row, values, knobs), name=f"{row.name}{DRAWN}-{number}", family=row.family, public=None)
+
+
+def drawn_rows(rows: Iterable[EnvironmentSpec], count: int) -> list[EnvironmentSpec]:
+    """Rows of drawn numbers in place of those whose world lets a number change; the others are left out.
+
+    Args:
+        rows: rows of the catalogue.
+        count: number of rows in place of each, by the numbers from 0 on.
+
+    Raises:
+        LDMError: if none is left.
+    """
+    found = [drawn(row, number) for row in rows if drawable_knobs(row) for number in range(count)]
+    if not found:
+        raise LDMError("none of these environments lets a number be drawn: no two rows of their worlds differ in one")
+    return found
+
+
+def drawable_knobs(row: EnvironmentSpec) -> list[Knob]:
+    """What the world of a row lets change within a range."""
+    return [knob for knob in knobs_of(row) if knob.range[0] < knob.range[1]]
 
 
 def _put(kwargs: Kwargs, path: Path, value: Any) -> None:
