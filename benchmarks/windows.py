@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Comparison of memories: windows by layer, convolutions, a recurrent layer, wide windows; with hidden actions or not.
+"""Comparison of memories: windows by layer, convolutions, a recurrent layer, wide windows; and of what makes use of it.
+
+Each is tried as it is, with previous actions hidden in half of the segments, with a fifth of the labels that repeat the
+action just executed (*decisions*), and with both.
 
     python benchmarks/windows.py --work outputs/windows --json outputs/windows.json --seeds 0 1 --minutes 7
     python benchmarks/windows.py --speed --json outputs/windows-speed.json
@@ -66,12 +69,14 @@ class Arm:
         segment: Steps per training segment.
         decoder: Fields of the decoder's configuration, beside sizes.
         hidden: Share of segments whose previous actions are hidden.
+        repeated: Share of the labels that repeat the action just executed which is trained on.
     """
 
     windows: tuple[int, ...]
     segment: int = 512
     decoder: Fields = field(default_factory=lambda: {"model_type": "qwen3", "use_sliding_window": True})
     hidden: float = 0.0
+    repeated: float = 1.0
 
     def make_config(self, width: int) -> LDMConfig:
         """The configuration of its model, with ldm-nano's proportions."""
@@ -125,8 +130,13 @@ MEMORIES = {
     "c: 32, 32, Mamba 2": Arm((32, 32, 0), decoder=MAMBA),
     "d: 192 x 3": Arm((192, 192, 192)),  # reaches as far back as (a)
 }
-HIDDEN = ", hidden actions"
-ARMS = MEMORIES | {name + HIDDEN: replace(arm, hidden=0.5) for name, arm in MEMORIES.items()}
+RECIPES: dict[str, dict[str, float]] = {
+    "": {},
+    ", hidden actions": {"hidden": 0.5},
+    ", decisions": {"repeated": 0.2},
+    ", hidden actions, decisions": {"hidden": 0.5, "repeated": 0.2},
+}
+ARMS = {name + recipe: replace(arm, **shares) for recipe, shares in RECIPES.items() for name, arm in MEMORIES.items()}
 
 
 def train(
@@ -141,7 +151,7 @@ def train(
     model, processor = LDMForActionPrediction(config), processor_for(config, streams)
     lengths = {name: stream.num_steps * 9 // 10 for name, stream in streams.items()}
     sampler = WindowSampler(lengths, arm.segment, TRANSITIONS // arm.segment, seed)
-    batches = SegmentDataset(streams, processor, sampler, 10**6, no_action=arm.hidden)
+    batches = SegmentDataset(streams, processor, sampler, 10**6, no_action=arm.hidden, repeated_labels=arm.repeated)
     optimizer = torch.optim.AdamW(parameter_groups(model, 0.05), lr=LEARNING_RATE, betas=(0.9, 0.98), fused=True)
     model.train()
     started, updates = time.process_time(), 0
