@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Comparison of memories: windows by layer, convolutions, a recurrent layer, wide windows; with hidden actions or not.
+"""Comparison of memories: windows by layer, convolutions, a recurrent layer, wide windows; and of what makes use of it.
+
+Each is tried as it is, with previous actions hidden in half of the segments, with a fifth of the labels that repeat the
+action just executed (*decisions*), and with both.
 
     python benchmarks/windows.py --work outputs/windows --json outputs/windows.json --seeds 0 1 --minutes 7
     python benchmarks/windows.py --speed --json outputs/windows-speed.json
@@ -11,6 +14,9 @@ and lets it play. Runs that the JSON file already holds are not repeated. Column
   memory, and over the others.
 * wrong: share of discrete action elements that differ from the label in the last tenth of every stream, which is never
   trained on. It is no judge: a model that copies its last action is right there and fails in play.
+
+With ``--model``, arms continue that model (an LDM of three layers with attention) with windows of their own, instead of
+new weights: what a longer memory is worth to a model that has been trained already.
 
 The second command measures the CPU time of the arms in turns: a training step of 2,048 transitions, and a step of a
 roll-out with full windows, of 1 and 64 lanes.
@@ -38,7 +44,8 @@ from ldm_hf.cache_ldm import RingBufferCache
 from ldm_hf.collection import Plan, collect
 from ldm_hf.configuration_ldm import PRESETS, Fields
 from ldm_hf.environments import get_spec
-from ldm_hf.training import SegmentDataset, cosine_with_warmup, parameter_groups, processor_for
+from ldm_hf.training import Pretraining, SegmentDataset, cosine_with_warmup, parameter_groups, processor_for
+from ldm_hf.training.pretraining import starting_model
 from ldm_hf.trajectories import WindowSampler, open_dataset
 
 MEMORY = (
@@ -52,6 +59,7 @@ MEMORY = (
 )
 OTHERS = ("PointMaze_Medium-v3", "Pendulum-v1", "LunarLander-v3", "MiniGrid-DoorKey-8x8-v0")
 LEARNING_RATE = 2e-3
+CONTINUING_RATE = 1e-3
 WARMUP = 50
 HEAD = 32  # width of a head
 PER_STEP = ("feedback", "numeric", "raw_numeric", "categorical", "action_numeric")
@@ -66,12 +74,14 @@ class Arm:
         segment: Steps per training segment.
         decoder: Fields of the decoder's configuration, beside sizes.
         hidden: Share of segments whose previous actions are hidden.
+        repeated: Share of the labels that repeat the action just executed which is trained on.
     """
 
     windows: tuple[int, ...]
     segment: int = 512
     decoder: Fields = field(default_factory=lambda: {"model_type": "qwen3", "use_sliding_window": True})
     hidden: float = 0.0
+    repeated: float = 1.0
 
     def make_config(self, width: int) -> LDMConfig:
         """The configuration of its model, with ldm-nano's proportions."""
@@ -125,32 +135,47 @@ MEMORIES = {
     "c: 32, 32, Mamba 2": Arm((32, 32, 0), decoder=MAMBA),
     "d: 192 x 3": Arm((192, 192, 192)),  # reaches as far back as (a)
 }
-HIDDEN = ", hidden actions"
-ARMS = MEMORIES | {name + HIDDEN: replace(arm, hidden=0.5) for name, arm in MEMORIES.items()}
+RECIPES: dict[str, dict[str, float]] = {
+    "": {},
+    ", hidden actions": {"hidden": 0.5},
+    ", decisions": {"repeated": 0.2},
+    ", hidden actions, decisions": {"hidden": 0.5, "repeated": 0.2},
+}
+ARMS = {name + recipe: replace(arm, **shares) for recipe, shares in RECIPES.items() for name, arm in MEMORIES.items()}
+
+
+def starting(arm: Arm, width: int, continued: str | None) -> LDMForActionPrediction:
+    """The model that an arm begins with: new, or a pretrained one with the arm's windows."""
+    if continued is None:
+        return LDMForActionPrediction(arm.make_config(width))
+    if "layer_types" in arm.decoder:
+        raise SystemExit("error: --model cannot become another kind of decoder; choose --arms of today's kind")
+    return starting_model(Pretraining(dataset="", output_dir="", model=continued, layer_windows=[*arm.windows]))
 
 
 def train(
-    arm: Arm, width: int, streams: Streams, seed: int, minutes: float
+    arm: Arm, args: argparse.Namespace, streams: Streams, seed: int
 ) -> tuple[LDMForActionPrediction, LDMProcessor, int]:
     """A model, its processor and the number of updates after so many minutes of CPU time.
 
     It is trained on the first nine tenths of every stream.
     """
     torch.manual_seed(seed)
-    config = arm.make_config(width)
-    model, processor = LDMForActionPrediction(config), processor_for(config, streams)
+    model = starting(arm, args.width, args.model)
+    processor = processor_for(model.config, streams)
     lengths = {name: stream.num_steps * 9 // 10 for name, stream in streams.items()}
     sampler = WindowSampler(lengths, arm.segment, TRANSITIONS // arm.segment, seed)
-    batches = SegmentDataset(streams, processor, sampler, 10**6, no_action=arm.hidden)
-    optimizer = torch.optim.AdamW(parameter_groups(model, 0.05), lr=LEARNING_RATE, betas=(0.9, 0.98), fused=True)
+    batches = SegmentDataset(streams, processor, sampler, 10**6, no_action=arm.hidden, repeated_labels=arm.repeated)
+    peak = LEARNING_RATE if args.model is None else CONTINUING_RATE
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.05), lr=peak, betas=(0.9, 0.98), fused=True)
     model.train()
     started, updates = time.process_time(), 0
     with tqdm(total=100, unit="%", leave=False) as bar:
         for updates, batch in enumerate(DataLoader(batches, batch_size=None), 1):
-            share = (time.process_time() - started) / (60 * minutes)
+            share = (time.process_time() - started) / (60 * args.minutes)
             rate = cosine_with_warmup(int(1e6 * share), 0, 10**6) * min(1.0, updates / WARMUP)
             for group in optimizer.param_groups:
-                group["lr"] = LEARNING_RATE * rate
+                group["lr"] = peak * rate
             model(**batch).loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -168,7 +193,7 @@ def run(args: argparse.Namespace, name: str, seed: int) -> dict[str, object]:
     streams = open_dataset(dataset, args.environments)
     facts = folder / "run.json"
     if not facts.exists():
-        model, processor, updates = train(arm, args.width, streams, seed, args.minutes)
+        model, processor, updates = train(arm, args, streams, seed)
         for part in (model, processor):
             part.save_pretrained(folder)
         facts.write_text(json.dumps({"updates": updates}))
@@ -214,7 +239,8 @@ def study(args: argparse.Namespace) -> None:
         raise SystemExit(f"error: {error}")
     kept = json.loads(args.json.read_text())["runs"] if args.json and args.json.exists() else {}
     tasks = [(name, seed) for seed in args.seeds for name in args.arms if f"{name}|{seed}" not in kept]
-    title = f"Memory, width {args.width}, {args.minutes:g} CPU minutes of training, {args.episodes} episodes"
+    start = f"width {args.width}" if args.model is None else f"continued from {args.model}"
+    title = f"Memory, {start}, {args.minutes:g} CPU minutes of training, {args.episodes} episodes"
     for name, seed in tqdm(tasks, unit="run"):
         kept[f"{name}|{seed}"] = run(args, name, seed)
         show(title, table(kept), args)
@@ -283,6 +309,7 @@ def main() -> None:
     made.add_argument("--environments", nargs="+", default=[*MEMORY, *OTHERS], help="environments")
     made.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="seeds of training")
+    made.add_argument("--model", help="folder of a pretrained LDM that the arms continue")
     made.add_argument("--width", type=int, default=192, help="hidden size; ldm-nano's by default")
     made.add_argument("--minutes", type=float, default=7, help="CPU minutes of training for each run")
     made.add_argument("--steps", type=int, default=40_000, help="steps to collect in each environment")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .actions_ldm import ActionCodec
+from .configuration_ldm import NO_LABEL
 from .errors import NonFiniteError, SpaceMismatchError
 from .hashing import bucket, fold, key, text_ids
 from .observations_ldm import CLIP, Encoded, ObservationEncoder, ObservationLimits
@@ -307,6 +308,7 @@ class EnvironmentLayout:
         with_task: bool = True,
         with_reward: bool = True,
         with_action: bool = True,
+        repeats: np.ndarray | None = None,
     ) -> EncodedSteps:
         """Encodes consecutive steps of a stream for training.
 
@@ -319,6 +321,8 @@ class EnvironmentLayout:
             with_task: include the task text.
             with_reward: if False, rewards are hidden and both end flags are merged.
             with_action: if False, previous actions are hidden.
+            repeats: steps of the segment whose label counts even if it repeats the action just executed in the same
+                episode, ``(N,)`` bool; all by default.
 
         Raises:
             NonFiniteError: for NaN or infinity in an observation, action or reward.
@@ -360,7 +364,11 @@ class EnvironmentLayout:
         follows[:1] = not starts
         previous = Previous(encoded[:length], reward, scale, terminated, truncated, follows, with_reward, with_action)
         task = self.task_ids if with_task else np.zeros_like(self.task_ids)
-        return self.encode_step(parts, numbers, standardised, previous, task, encoded[length:])
+        labels = encoded[length:]
+        if repeats is not None:
+            repeated = (encoded[:length] == labels).all(axis=1) & follows & ~np.logical_or(terminated, truncated)
+            labels = np.where((repeated & ~repeats)[:, None], NO_LABEL, labels)
+        return self.encode_step(parts, numbers, standardised, previous, task, labels)
 
 
 def identity_of(model: str, layout: EnvironmentLayout, task: np.ndarray, lanes: int) -> dict[str, object]:

@@ -46,6 +46,14 @@ def collect_command(
         "outputs/trajectories"
     ),
     steps_per_env: Annotated[int, typer.Option(min=1, help="Steps to collect in each environment.")] = 20_000,
+    seconds_per_env: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Seconds to record in each environment, after which no other episode is begun; time is not estimated "
+            "then. By default no limit.",
+        ),
+    ] = None,
     references: References = Path("outputs/references"),
     student: Annotated[
         str | None,
@@ -84,7 +92,7 @@ def collect_command(
 ) -> None:
     """Collects trajectories; the action of the reference policy is the label of every step.
 
-    Time and disk space are estimated first.
+    Time and disk space are estimated first, unless the time is limited.
     """
     from ..collection import Plan
     from ..collection import collect as collect_all
@@ -97,11 +105,11 @@ def collect_command(
     rows = [row for row in select(ids, domain, library) if ids or method_of(row) != "none"]
     if drawn:
         rows = drawn_rows(rows, drawn)
-    plan = Plan(
-        str(output.absolute()), str(references.absolute()), steps_per_env, seed, student, mix, improving=improving
-    )
+    folders = str(output.absolute()), str(references.absolute())
+    plan = Plan(*folders, steps_per_env, seed, student, mix, improving=improving, seconds=seconds_per_env)
     run = executor_of(executor, address)
-    _estimate(rows, plan, jobs, run)
+    if dry_run or seconds_per_env is None:
+        _estimate(rows, plan, jobs, run)
     if dry_run:
         return
     failures = collect_all(rows, plan, jobs, executor=run)

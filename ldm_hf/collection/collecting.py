@@ -7,6 +7,7 @@ what the reference would have done.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -53,6 +54,7 @@ class Plan:
         targets: steps to collect in single environments instead, by name.
         improving: episodes within which the behaviour improves, again and again, from random actions (or the student
             alone) to the reference; 0: the usual mixture.
+        seconds: time to record in one environment, after which no other episode is begun; None: until it has all steps.
     """
 
     folder: str
@@ -64,6 +66,7 @@ class Plan:
     student_folder: str | None = None
     targets: Mapping[str, int] = field(default_factory=dict)
     improving: int = 0
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.improving < 0 or self.improving == 1:
@@ -219,12 +222,16 @@ def collect_environment(
             with TrajectoryWriter(plan.folder, info) as writer:
                 episodes, steps = stored(folder)  # again: another process may have collected in the meantime
                 seed = next_seed(plan.seed, episodes, skipped)
+                began = time.monotonic()
                 with Keeper(writer, journal, episodes) as keeper:
                     for episode in record(lanes, actor_of(spec, plan, lanes), seed, target - steps, skipped):
                         keeper.add(episode)
                         length = len(episode["reward"])
                         report(min(length, max(0, target - steps)))
                         steps += length
+                        if plan.seconds is not None and time.monotonic() - began > plan.seconds:
+                            report(max(0, target - steps))
+                            break
     except EnvironmentFailure as failure:
         failure.doing = RECORDING
         raise

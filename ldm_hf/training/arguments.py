@@ -56,6 +56,9 @@ class TrainingRun:
         0.0, "share of segments whose actions, coordinates, symbols and letters are exchanged, so that history counts"
     )
     hide_previous_actions: float = option(0.0, "share of segments whose previous actions are hidden")
+    repeated_labels: float = option(
+        1.0, "share of the labels that repeat the action just executed which is trained on; less: decisions count more"
+    )
     ema_decay: float = option(
         0.0, "decay of the exponential moving average of the weights that is saved; 0: save the last weights"
     )

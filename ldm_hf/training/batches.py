@@ -34,7 +34,9 @@ class SegmentDataset(Dataset[BatchFeature]):
     statistics, without a task text, without rewards. In others, previous actions are hidden: where a reference goes on
     with what it did, a model would otherwise learn to copy its last action, and never recover from a mistake. Some
     are disguised (`environments.disguises`), each in its own way, so that only their history tells what an action does.
-    Segments of endless worlds are the beginnings of histories in worlds that nobody knows.
+    Of the labels that repeat the action just executed, a share may be left out, so that the steps at which something
+    has to be decided count for more (Wen et al., "Keyframe-Focused Visual Imitation Learning", 2021). Segments of
+    endless worlds are the beginnings of histories in worlds that nobody knows.
 
     Args:
         trajectories: trajectories by environment, and endless worlds by the name of their row.
@@ -47,6 +49,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         max_past: maximal number of steps before a segment that the statistics of its stream so far come from.
         no_action: share of segments without previous actions.
         disguised: share of segments that are disguised.
+        repeated_labels: share of the labels that repeat the action just executed which is kept.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         max_past: int = 4096,
         no_action: float = 0.0,
         disguised: float = 0.0,
+        repeated_labels: float = 1.0,
     ) -> None:
         self.trajectories = trajectories
         self.processor = processor
@@ -72,6 +76,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         self.max_past = max_past
         self.no_action = no_action
         self.disguised = disguised
+        self.repeated_labels = repeated_labels
 
     def __len__(self) -> int:
         return self.num_batches
@@ -87,7 +92,7 @@ class SegmentDataset(Dataset[BatchFeature]):
             )
             for use in (ENCODING, HIDING, DISGUISE)
         )
-        chances = np.concatenate([encoding, hiding[:, :1], disguise[:, :2]], axis=1)
+        chances = np.concatenate([encoding, hiding[:, :2], disguise[:, :2]], axis=1)
         return self.processor(
             [self.encode(*self.sampler.window(number), *row) for number, row in zip(numbers, chances, strict=True)]
         )
@@ -101,6 +106,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         reward: float,
         past: float,
         action: float = 1.0,
+        repeats: float = 0.0,
         disguise: float = 1.0,
         kind: float = 0.0,
     ) -> EncodedSteps:
@@ -115,6 +121,7 @@ class SegmentDataset(Dataset[BatchFeature]):
             reward: chance in [0, 1); below ``no_reward``, rewards are hidden.
             past: number of steps that these statistics reach back, as its logarithm to base ``max_past``, in [0, 1).
             action: chance in [0, 1); below ``no_action``, previous actions are hidden.
+            repeats: which labels that repeat the action just executed are kept, in [0, 1).
             disguise: chance in [0, 1); below ``disguised``, the segment is disguised, unless it is of an endless world.
             kind: which disguise it is, in [0, 1).
         """
@@ -131,6 +138,10 @@ class SegmentDataset(Dataset[BatchFeature]):
             layout = self.processor.layout(name)
             if disguise < self.disguised:
                 layout, steps = self._disguised(layout, steps, int(kind * 2**53))
+        kept = None
+        if self.repeated_labels < 1:
+            length = len(steps["reward"]) - before
+            kept = np.random.default_rng(int(repeats * 2**53)).random(length) < self.repeated_labels
         return layout.encode_segment(
             steps,
             past=before,
@@ -138,6 +149,7 @@ class SegmentDataset(Dataset[BatchFeature]):
             with_task=task >= self.no_task,
             with_reward=reward >= self.no_reward,
             with_action=action >= self.no_action,
+            repeats=kept,
         )
 
     def _disguised(self, layout: EnvironmentLayout, steps: Steps, seed: int) -> tuple[EnvironmentLayout, Steps]:

@@ -140,6 +140,7 @@ class _Run:
             args.unknown_statistics,
             no_action=args.hide_previous_actions,
             disguised=args.disguised_share,
+            repeated_labels=args.repeated_labels,
         )
         self.stream = self._load(range(self.progress.step * self.micro, total))
         domains = {name: stream.info.domain for name, stream in trajectories.items()}

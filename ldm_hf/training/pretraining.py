@@ -24,7 +24,9 @@ class Pretraining(TrainingRun):
     preset: str = option("ldm-nano", "size of a new model: ldm-nano, ldm-small or ldm-base")
     layer_windows: list[int] = field(
         default_factory=list,
-        metadata={"help": "steps that each layer of a new model sees, such as 32 32 512; by default the preset's"},
+        metadata={
+            "help": "steps that each layer sees, such as 32 32 512; by default those of the preset or of --model"
+        },
     )
     model: str | None = option(None, "folder or Hub id of a pretrained LDM to start from instead of a preset")
     backbone: str | None = option(
@@ -44,7 +46,7 @@ def pretrain(accelerator: Accelerator, args: Pretraining) -> None:
 
     Raises:
         ArgumentError: if the share of random worlds is impossible.
-        LDMError: if the options name two models to start from, or windows of a model that has some; see also `train`.
+        LDMError: if the options name two models to start from, or windows for a language model; see also `train`.
     """
     trajectories = open_dataset(
         args.dataset, args.environments or None, args.min_return_percentile, args.test_episodes
@@ -87,10 +89,14 @@ def starting_model(args: Pretraining) -> LDMForActionPrediction:
     """The model to start from: pretrained, with a pretrained decoder, or new."""
     if args.model and args.backbone:
         raise LDMError("--model and --backbone both say where to start from; give one of them")
-    if args.layer_windows and (args.model or args.backbone):
-        raise LDMError("--layer_windows is for a new model; a pretrained one has windows of its own")
+    if args.layer_windows and args.backbone:
+        raise LDMError("--layer_windows is for a preset or an LDM; a language model has a window of its own")
     if args.model:
-        return LDMForActionPrediction.from_pretrained(args.model)
+        config = LDMConfig.from_pretrained(args.model)
+        if args.layer_windows:
+            # attention has no weights of its own for a distance, so that a longer window only has to be learnt to use
+            config = LDMConfig(**config.to_dict() | {"layer_windows": args.layer_windows})
+        return LDMForActionPrediction.from_pretrained(args.model, config=config)
     if args.backbone:
         return LDMForActionPrediction.from_pretrained_backbone(args.backbone)
     return LDMForActionPrediction(LDMConfig.preset(args.preset, layer_windows=args.layer_windows or None))

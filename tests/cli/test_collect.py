@@ -34,6 +34,15 @@ def test_collect_continues_a_dataset(tmp_path):
     assert 100 <= lengths[0] < 200 <= lengths[1] == lengths[2]
 
 
+def test_collect_stops_in_an_environment_when_its_time_is_over(tmp_path):
+    arguments = ("collect", "--ids", "FrozenLake-v1", "--jobs", "1", "--output", tmp_path)
+    result = ldm(*arguments, "--steps-per-env", "1000000", "--seconds-per-env", "0.2")
+    some = open_dataset(tmp_path)["FrozenLake-v1"].num_steps
+    assert result.exit_code == 0 and "Estimate" not in result.stdout and 0 < some < 1_000_000
+    ldm(*arguments, "--steps-per-env", "1000000", "--seconds-per-env", "0")  # one episode more
+    assert some < open_dataset(tmp_path)["FrozenLake-v1"].num_steps <= some + 100
+
+
 def test_collect_reports_failures_and_goes_on(tmp_path):
     arguments = (
         "--ids",

@@ -236,6 +236,14 @@ def test_an_environment_without_a_reference_is_told(folder, monkeypatch):
         improve("--ids", "Blackless-v0")
 
 
+def test_a_round_alters_segments_as_the_model_was_trained(tmp_path):
+    assert rounds.recipe_of("ldm/of-the-hub") == {}
+    told_of = {"hide_previous_actions": 0.5, "repeated_labels": 0.2, "disguised_share": "many", "learning_rate": 1}
+    run = {"steps": 1, "transitions": 1, "minutes": 1.0, "arguments": told_of}
+    (tmp_path / "training.json").write_text(json.dumps(run))
+    assert rounds.recipe_of(str(tmp_path)) == {"hide_previous_actions": 0.5, "repeated_labels": 0.2}
+
+
 def test_what_has_no_reference_is_trained_on_but_not_played(folder):
     """A log of decisions in the same dataset, say."""
     log = folder / "data" / "Log-v0"

@@ -136,6 +136,24 @@ def test_some_segments_have_no_previous_actions_and_are_else_the_same(make_datas
     assert np.array_equal(choices.labels, known.labels) and np.array_equal(choices.feedback, known.feedback)
 
 
+def test_labels_that_repeat_the_action_before_are_thinned_out(make_dataset):
+    plain, thinned = make_dataset(), make_dataset(repeated_labels=0.3)
+    kept, repeated = 0, 0
+    for start in range(4, 40, 4):
+        full, some, again = (
+            dataset.encode("Text-v0", start, 1, 1, 1, 0, repeats=start / 40) for dataset in (plain, thinned, thinned)
+        )
+        assert np.array_equal(some.labels, again.labels) and np.array_equal(some.categorical, full.categorical)
+        steps = plain.trajectories["Text-v0"].slice(start - 1, start - 1 + SEGMENT)  # what came before each label
+        executed = plain.processor.layout("Text-v0").actions.positions(steps["action"])
+        repeats = (executed == full.labels).all(axis=1) & ~(steps["terminated"] | steps["truncated"])
+        left = (some.labels != NO_LABEL).all(axis=1)
+        assert left[~repeats].all() and np.array_equal(some.labels[left], full.labels[left])
+        assert (some.labels[~left] == NO_LABEL).all()
+        kept, repeated = kept + int(left[repeats].sum()), repeated + int(repeats.sum())
+    assert repeated > 5 and 0 < kept < repeated
+
+
 def test_some_segments_are_disguised_and_the_others_the_same(make_dataset):
     plain, some, again = make_dataset(), make_dataset(disguised=0.5), make_dataset(disguised=0.5)
     changed = []
