@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -347,7 +348,7 @@ def _measured_here(results: Results) -> dict[str, Scores]:
     }
 
 
-def recipe_of(model: str) -> dict[str, float]:
+def recipe_of(model: str) -> dict[str, Any]:
     """The shares of altered segments that a model was last trained with, as far as it records them: a round's too."""
     runs = former_runs(model)
     arguments = runs[-1]["arguments"] if runs else {}
