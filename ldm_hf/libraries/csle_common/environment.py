@@ -74,8 +74,8 @@ def stopping_game(stops: int = 1, haste: float = 0.1) -> Game:
     for left in range(stops):
         for defence in range(2):
             after = 2 * (left - defence)
-            for intruded in range(2):
-                state, row = 2 * left + intruded, transitions[left, defence, :, intruded]
+            for before in range(2):  # no intrusion, intrusion
+                state, row = 2 * left + before, transitions[left, defence, :, before]
                 all_transitions[defence, :, state, end] = row[:, 2]
                 if after >= 0:
                     all_transitions[defence, :, state, after : after + 2] = row[:, :2]
@@ -135,7 +135,8 @@ def response_game(success: float = 0.3, detected: float = 0.02, move: float = 2.
     defences, attacks = Util.local_defender_actions(ZONES), Util.local_attacker_actions()
     counts = Util.local_observation_space(ALERTS + 1)
     stage = states[:, 1]
-    strategy = np.array([[0.7, 0.3, 0.0, 0.0], [0.5, 0.0, 0.2, 0.3], [1.0, 0.0, 0.0, 0.0]])  # by the stage of the attack
+    # by the stage of the attack: nothing, looked around, taken
+    strategy = np.array([[0.7, 0.3, 0.0, 0.0], [0.5, 0.0, 0.2, 0.3], [1.0, 0.0, 0.0, 0.0]])
     return Game(
         transitions=Util.local_transition_tensor(
             Util.constant_zone_detection_probabilities(zones, detected),
@@ -216,9 +217,8 @@ class SecurityGameEnv(gymnasium.Env):
     def _update_belief(self, defence: int) -> None:
         """Bayes' rule, given the attacker's strategy, the alerts, and that the episode goes on."""
         game = self.game
-        likely = np.einsum(
-            "s,sa,ast,at->t", self.belief, game.attack, game.transitions[defence], game.alerts[defence, :, :, self.count]
-        )
+        seen = game.alerts[defence, :, :, self.count]  # (attacker's choices, S)
+        likely = np.einsum("s,sa,ast,at->t", self.belief, game.attack, game.transitions[defence], seen)
         likely[game.terminal] = 0.0
         if (total := likely.sum()) > 0:
             self.belief = likely / total
