@@ -1,6 +1,7 @@
 """Virtual environments of isolated libraries, made from pinned requirements by uv, or else by venv and pip.
 
-A library is isolated if its folder has ``requirements.txt``. ``uv pip compile`` writes such a file.
+A library is isolated if its folder has ``requirements.txt``. ``uv pip compile`` writes such a file. Only what is in
+there is installed, so that requirements that a library declares in vain can be left out.
 """
 
 from __future__ import annotations
@@ -112,11 +113,11 @@ def _commands(folder: Path, requirements: Path) -> list[list[str]]:
     if uv:
         return [
             [uv, "venv", "--python", sys.executable, str(folder)],
-            [uv, "pip", "install", "--python", python, "--requirement", str(requirements)],
+            [uv, "pip", "install", "--python", python, "--no-deps", "--requirement", str(requirements)],
         ]
     return [
         [sys.executable, "-m", "venv", str(folder)],
-        [python, "-m", "pip", "install", "--requirement", str(requirements)],
+        [python, "-m", "pip", "install", "--no-deps", "--requirement", str(requirements)],
     ]
 
 
