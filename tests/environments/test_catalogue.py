@@ -21,6 +21,7 @@ from ldm_hf.environments.wrappers import WRAPPERS
 from ldm_hf.errors import UnknownEnvironmentError
 from ldm_hf.references import method_of
 from ldm_hf.references.loading import known_policies
+from ldm_hf.utils.files import YamlLoader
 
 DOMAINS = {
     "control",
@@ -104,15 +105,24 @@ def test_what_the_extra_envs_installs_is_installed():
     assert [name for name in expected if not installed_version(name)] == []
 
 
-def test_the_table_loads_fast():
-    seconds = []
-    for _ in range(3):
+def test_the_table_loads_about_as_fast_as_its_files_are_read():
+    """By CPU time in turns, so that neither another machine nor others on it matter."""
+
+    def load():
         catalogue.cache_clear()
         libraries.cache_clear()
-        started = time.process_time()
         catalogue()
-        seconds.append(time.process_time() - started)
-    assert min(seconds) < 0.2
+
+    def read():
+        for path in ROOT.glob("*/rows.yaml"):
+            yaml.load(path.read_text(encoding="utf-8"), YamlLoader)
+
+    seconds = {load: [], read: []}
+    for work in (load, read) * 3:
+        started = time.process_time()
+        work()
+        seconds[work].append(time.process_time() - started)
+    assert min(seconds[load]) < 3 * min(seconds[read])  # 1.6 times as long when this was written
 
 
 @pytest.mark.parametrize(
