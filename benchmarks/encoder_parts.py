@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, layout_ldm, modeling_ldm
-from ldm_hf.configuration_ldm import NO_LABEL
+from ldm_hf.actions_ldm import NO_LABEL
 from ldm_hf.layout_ldm import EnvironmentLayout
 from ldm_hf.modeling_ldm import LDMColumns, LDMNumericStem, LDMOutput, symlog
 from ldm_hf.observations_ldm import ObservationEncoder

@@ -19,6 +19,7 @@ from .spaces import Arrays, Leaf, Member, Space, children, leaf_array, leaves
 
 UNBOUNDED = 1e6  # a Box wider than this is squashed like an unbounded one
 MAX_ELEMENTS = 2**16  # of an action: the logits of one step take 26 MB
+NO_LABEL = -100.0  # label of a step without one, as everywhere in transformers
 COLDEST, HOTTEST = 1e-9, 1e9  # temperatures beyond sample the same
 SYMLOG_RANGE = math.log1p(1e4)  # |action| up to 10,000 in an unbounded direction
 

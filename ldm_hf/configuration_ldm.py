@@ -27,7 +27,6 @@ RECURRENT = ("conv", "linear_attention")  # types of layers without attention
 WINDOWED = ("qwen3", "qwen2", "mistral")  # backbones whose own attention has the sliding window
 OWN_WINDOWS = ("qwen3", "qwen2")  # those among them whose layers can differ in it
 PRETRAINED_WINDOW = 128  # for a language model without a sliding window
-NO_LABEL = -100.0  # label of a step without one, as everywhere in transformers
 
 LARGEST = 2**24  # of any single size; larger ones are damage, and would take memory before anybody notices
 LAYERS = 2**10

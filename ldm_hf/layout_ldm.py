@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .actions_ldm import ActionCodec
-from .configuration_ldm import NO_LABEL
+from .actions_ldm import NO_LABEL, ActionCodec
 from .errors import NonFiniteError, SpaceMismatchError
 from .hashing import bucket, fold, key, text_ids
 from .observations_ldm import CLIP, Encoded, ObservationEncoder, ObservationLimits

@@ -16,8 +16,9 @@ from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils.generic import ModelOutput
 
+from .actions_ldm import NO_LABEL
 from .cache_ldm import RingBufferCache, backbone_masks, give_layers_windows, segment_mask
-from .configuration_ldm import NO_LABEL, LDMConfig
+from .configuration_ldm import LDMConfig
 from .errors import CheckpointError, NotALanguageModelError
 
 NUM_FEEDBACK = 6  # reward at two scales, whether it is known, terminated, truncated, whether there is a previous step

@@ -16,8 +16,9 @@ import torch
 from transformers import BatchFeature, ProcessorMixin
 from transformers.utils.hub import cached_file
 
+from .actions_ldm import NO_LABEL
 from .cache_ldm import RingBufferCache
-from .configuration_ldm import NO_LABEL, LDMConfig, check_sizes
+from .configuration_ldm import LDMConfig, check_sizes
 from .errors import CheckpointError, LDMError, NonFiniteError, UnknownEnvironmentError
 from .known_ldm import FILES, KnownEnvironment, KnownEnvironments
 from .layout_ldm import EncodedSteps, EnvironmentLayout, Sizes

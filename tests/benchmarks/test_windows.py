@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,13 +30,25 @@ def work(tmp_path_factory):
 def test_every_arm_trains(work, monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     windows = importlib.import_module("windows")
-    streams = open_dataset(work / "trajectories")
+    streams, args = open_dataset(work / "trajectories"), SimpleNamespace(width=32, minutes=1e-9, model=None)
     for name, arm in windows.MEMORIES.items():
-        model, processor, updates = windows.train(arm, 32, streams, seed=0, minutes=1e-9)
+        model, processor, updates = windows.train(arm, args, streams, seed=0)
         assert updates == 1 and model.config.windows == list(arm.windows), name
         kind, share = windows.disagreement(model, processor, streams, known=True)["CartPole-v1"]
         assert kind == "wrong" and 0 <= share <= 1
-    assert [arm.hidden for arm in windows.ARMS.values()] == [0.0] * 7 + [0.5] * 7
+    shares = [(arm.hidden, arm.repeated) for arm in windows.ARMS.values()]
+    assert shares == [pair for pair in ((0.0, 1.0), (0.5, 1.0), (0.0, 0.2), (0.5, 0.2)) for _ in range(7)]
+
+
+def test_a_pretrained_model_is_continued_with_an_arms_windows(work, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    windows = importlib.import_module("windows")
+    arms = windows.MEMORIES
+    windows.starting(arms[FIRST], 32, None).save_pretrained(tmp_path)
+    for name in ("a: 32, 32, 256", "d: 192 x 3"):
+        assert windows.starting(arms[name], 32, str(tmp_path)).config.windows == list(arms[name].windows)
+    with pytest.raises(SystemExit, match="another kind of decoder"):
+        windows.starting(arms["c: 32, 32, Mamba 2"], 32, str(tmp_path))
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ from transformers import AutoConfig, AutoModel, AutoProcessor, Trainer, Training
 
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMModel
 from ldm_hf import cache_ldm as cache_module
+from ldm_hf.actions_ldm import NO_LABEL
 from ldm_hf.cache_ldm import RingBufferCache
-from ldm_hf.configuration_ldm import NO_LABEL, PRESETS
+from ldm_hf.configuration_ldm import PRESETS
 from ldm_hf.layout_ldm import EnvironmentLayout
 from ldm_hf.modeling_ldm import SQUARED_WEIGHT
 

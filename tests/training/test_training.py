@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from ldm_hf.configuration_ldm import NO_LABEL
+from ldm_hf.actions_ldm import NO_LABEL
 from ldm_hf.environments.disguises import PairDisguise
 from ldm_hf.environments.specs import endless
 from ldm_hf.errors import ArgumentError, CheckpointError, LDMError, NonFiniteError
