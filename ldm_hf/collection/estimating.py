@@ -113,6 +113,8 @@ def estimate_environment(
     length = sum(lengths) / len(lengths) if longest < EPISODE else limit
     scored = 0 if known else int(2 * max(SCORE_EPISODES, spec.episodes) * length)
     rate = sum(probe.steps for probe in probes) / taken
+    if plan.seconds is not None:
+        steps = min(steps, int(rate * plan.seconds) + 1)
     return Estimate(steps, scored, began - started, rate, size / sum(lengths))
 
 

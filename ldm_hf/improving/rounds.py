@@ -22,6 +22,7 @@ from ..evaluation.scores import family_scores
 from ..references import load_reference, method_of
 from ..rollouts.returns import BAR, SELECTION_SEED, Scores
 from ..training import Pretraining, make_accelerator, pretrain, readable_errors
+from ..training.arguments import SHARES
 from ..training.checkpoints import former_runs
 from ..training.launching import sole_writer
 from ..trajectories.mixture import gap_mixture
@@ -44,7 +45,6 @@ MOST_STEPS = 30_000  # in one environment and round
 SECONDS_EACH = 10.0  # of one process; more environments than there is time for are not even estimated
 FASTEST = 1000  # updates per second: more than any run makes, so that the clock ends it
 WARM_UP = 0.03  # of a training
-RECIPE = ("unknown_statistics", "disguised_share", "hide_previous_actions", "repeated_labels")  # stay as they were
 
 
 def improve(options: Improvement, on_round: Callable[[Round, Journal], object] = lambda one, journal: None) -> Journal:
@@ -352,7 +352,7 @@ def recipe_of(model: str) -> dict[str, Any]:
     """The shares of altered segments that a model was last trained with, as far as it records them: a round's too."""
     runs = former_runs(model)
     arguments = runs[-1]["arguments"] if runs else {}
-    shares = {name: arguments.get(name) for name in RECIPE}
+    shares = {name: arguments.get(name) for name in SHARES}
     return {name: float(share) for name, share in shares.items() if isinstance(share, int | float) and 0 <= share <= 1}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,7 @@ from .base import Reference, inside
 from .control import bounded
 
 MOST_VARIANTS = 24
+SWEEPS = 100_000
 
 Transitions = Mapping[int, Sequence[tuple[float, int, float, bool]]]
 """Outcomes by action: ``(probability, next state, reward, terminated)``."""
@@ -71,16 +72,35 @@ def _at(space: gymnasium.Space[object], level: float) -> Action:
     return (np.round(value) if np.issubdtype(space.dtype, np.integer) else value).astype(space.dtype)
 
 
-def value_iteration(
-    table: Mapping[int, Transitions], discount: float = 0.999, tolerance: float = 1e-9, sweeps: int = 100_000
+def best_values(
+    worth: Callable[[np.ndarray], np.ndarray], states: int | tuple[int, ...], tolerance: float = 1e-9
 ) -> np.ndarray:
-    """State-action values of a tabular environment, by synchronous sweeps (Bellman 1957).
+    """Values of states and actions under the best policy, by synchronous sweeps over all states (Bellman 1957).
+
+    Args:
+        worth: what each action is worth in each state, ``(*states, A)``, by the values of the states, ``states``.
+        states: number of states, or their shape.
+        tolerance: the sweeps end when no value changes by this much, `SWEEPS` at the latest.
+
+    Returns:
+        ``(*states, A)``.
+    """
+    values = np.zeros(states)
+    for _ in range(SWEEPS):
+        q = worth(values)
+        best = q.max(-1)
+        if np.abs(best - values).max() < tolerance:
+            break
+        values = best
+    return q
+
+
+def value_iteration(table: Mapping[int, Transitions], discount: float = 0.999) -> np.ndarray:
+    """State-action values of a tabular environment.
 
     Args:
         table: transitions by state.
         discount: discount factor.
-        tolerance: the sweeps end when no value changes by this much.
-        sweeps: most sweeps.
 
     Returns:
         ``(S, A)``.
@@ -93,14 +113,9 @@ def value_iteration(
             for k, (p, s2, r, terminated) in enumerate(table[s][a]):
                 probability[s, a, k], reward[s, a, k], following[s, a, k], goes_on[s, a, k] = p, r, s2, not terminated
     following = following.astype(int)
-    values = np.zeros(states)
-    for _ in range(sweeps):
-        q: np.ndarray = (probability * (reward + discount * goes_on * values[following])).sum(-1)
-        best = q.max(1)
-        if np.abs(best - values).max() < tolerance:
-            break
-        values = best
-    return q
+    return best_values(
+        lambda values: (probability * (reward + discount * goes_on * values[following])).sum(-1), states
+    )
 
 
 class ValueIteration(Reference):
@@ -115,7 +130,13 @@ class ValueIteration(Reference):
 
     def __init__(self, env: gymnasium.Env, discount: float = 0.999) -> None:
         # Rounding keeps ties equal, so that the first of equally good actions is always taken.
-        self.policy = value_iteration(inside(env).P, discount).round(8).argmax(1)
+        self.policy = value_iteration(self.transitions(env), discount).round(8).argmax(1)
+
+    @staticmethod
+    def transitions(env: gymnasium.Env) -> Mapping[int, Transitions]:
+        """Transitions by state."""
+        table: Mapping[int, Transitions] = inside(env).P
+        return table
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         return np.int64(self.policy[int(observation)])

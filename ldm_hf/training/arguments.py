@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ..errors import ArgumentError
+
 Value = TypeVar("Value")
+
+SHARES = ("unknown_statistics", "disguised_share", "hide_previous_actions", "repeated_labels")
+"""Options that say how many segments or labels are altered."""
 
 
 def option(default: Value, text: str, **metadata: object) -> Value:
@@ -80,3 +85,13 @@ class TrainingRun:
     report_to: str = option("none", "experiment tracker", choices=["none", "trackio", "tensorboard", "wandb"])
     logging_steps: int = option(50, "updates between two lines of the log")
     dry_run: bool = option(False, "report size, memory, speed and time after two updates, and write nothing")
+
+    def check(self) -> None:
+        """Checks the shares of altered segments and labels.
+
+        Raises:
+            ArgumentError: if one is not from 0 to 1.
+        """
+        for name in SHARES:
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise ArgumentError(f"--{name} is {share:g}; give a share from 0 to 1, such as 0.2")

@@ -142,6 +142,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         if self.repeated_labels < 1:
             length = len(steps["reward"]) - before
             kept = np.random.default_rng(int(repeats * 2**53)).random(length) < self.repeated_labels
+            kept[0] = True  # a segment without any label has no loss
         return layout.encode_segment(
             steps,
             past=before,

@@ -77,9 +77,11 @@ def train(
         finish: function to call with the trained model before it is saved.
 
     Raises:
+        ArgumentError: if a share of segments or labels is not from 0 to 1.
         CheckpointError: if the checkpoint to resume from is damaged or belongs to another run.
         LDMError: if another run is writing to the output folder.
     """
+    args.check()
     if is_complete(args):
         logger.warning("%s is complete; a larger --max_steps would continue it.", args.output_dir)
         return

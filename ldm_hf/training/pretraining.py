@@ -92,11 +92,11 @@ def starting_model(args: Pretraining) -> LDMForActionPrediction:
     if args.layer_windows and args.backbone:
         raise LDMError("--layer_windows is for a preset or an LDM; a language model has a window of its own")
     if args.model:
-        config = LDMConfig.from_pretrained(args.model)
-        if args.layer_windows:
-            # attention has no weights of its own for a distance, so that a longer window only has to be learnt to use
-            config = LDMConfig(**config.to_dict() | {"layer_windows": args.layer_windows})
-        return LDMForActionPrediction.from_pretrained(args.model, config=config)
+        if not args.layer_windows:
+            return LDMForActionPrediction.from_pretrained(args.model)
+        # attention has no weights of its own for a distance, so that a longer window only has to be learnt to use
+        fields = LDMConfig.from_pretrained(args.model).to_dict() | {"layer_windows": args.layer_windows}
+        return LDMForActionPrediction.from_pretrained(args.model, config=LDMConfig(**fields))
     if args.backbone:
         return LDMForActionPrediction.from_pretrained_backbone(args.backbone)
     return LDMForActionPrediction(LDMConfig.preset(args.preset, layer_windows=args.layer_windows or None))

@@ -39,6 +39,8 @@ def test_collect_stops_in_an_environment_when_its_time_is_over(tmp_path):
     result = ldm(*arguments, "--steps-per-env", "1000000", "--seconds-per-env", "0.2")
     some = open_dataset(tmp_path)["FrozenLake-v1"].num_steps
     assert result.exit_code == 0 and "Estimate" not in result.stdout and 0 < some < 1_000_000
+    planned = ldm(*arguments, "--steps-per-env", "1000000", "--seconds-per-env", "0.2", "--dry-run")
+    assert "Estimate of 1 environments" in planned.stdout and "In all 1,000,000 steps" not in planned.stdout
     ldm(*arguments, "--steps-per-env", "1000000", "--seconds-per-env", "0")  # one episode more
     assert some < open_dataset(tmp_path)["FrozenLake-v1"].num_steps <= some + 100
 

@@ -8,12 +8,13 @@ import gymnasium
 import numpy as np
 
 from ldm_hf.references.base import Reference, inside
+from ldm_hf.references.general import best_values
 from ldm_hf.spaces import Action, Info, Observation
 
 if TYPE_CHECKING:
     from .environment import Game
 
-DISCOUNT, SWEEPS = 0.99, 2000
+DISCOUNT = 0.99
 
 
 class BestDefence(Reference):
@@ -28,18 +29,14 @@ class BestDefence(Reference):
         rewards = np.einsum("sa,das->ds", game.attack, game.rewards)
         transitions = np.einsum("sa,dast->dst", game.attack, game.transitions)
         transitions[:, :, game.terminal] = 0.0
-        values = np.zeros(len(game.seen))
-        for _ in range(SWEEPS):
-            worth = rewards + DISCOUNT * transitions @ values
-            values = worth.max(axis=0)
-        self.worth = worth  # (choices, S)
+        self.worth = best_values(lambda values: (rewards + DISCOUNT * transitions @ values).T, len(game.seen))
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:
         return super().fits(env) and inside(env).defends
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        return np.int64(np.argmax(self.worth @ inside(env).belief))
+        return np.int64(np.argmax(inside(env).belief @ self.worth))
 
 
 class BestAttack(Reference):
@@ -55,12 +52,14 @@ class BestAttack(Reference):
         # (S, alerts, attacks): the rewards, expected over the defender's choice
         rewards = -np.einsum("od,das->soa", world.defence, game.rewards)
         goes_on = ~game.terminal[:, None]
-        values = np.zeros((len(game.seen), game.alerts.shape[-1]))
-        for _ in range(SWEEPS):
+
+        def worth(values: np.ndarray) -> np.ndarray:
             after = np.einsum("dato,to->dat", game.alerts, values * goes_on)
             coming = np.einsum("dast,dat->das", game.transitions, after)
-            self.worth = rewards + DISCOUNT * np.einsum("od,das->soa", world.defence, coming)
-            values = self.worth.max(axis=2)
+            found: np.ndarray = rewards + DISCOUNT * np.einsum("od,das->soa", world.defence, coming)
+            return found
+
+        self.worth = best_values(worth, (len(game.seen), game.alerts.shape[-1]))
 
     @classmethod
     def fits(cls, env: gymnasium.Env) -> bool:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import gymnasium
-import numpy as np
 
 from ldm_hf.references.base import Reference, inside
-from ldm_hf.references.general import value_iteration
-from ldm_hf.spaces import Action, Info, Observation
+from ldm_hf.references.general import Transitions, ValueIteration
 
 
-class TextbookProgram(Reference):
-    """The greedy policy of the world's own model, by value iteration."""
+class TextbookProgram(ValueIteration):
+    """The greedy policy of a world that tells its own transitions."""
 
     name = "textbook_program"
-    method = "tabular"
     worlds = ("BaseEnv",)
+    fits = Reference.fits
 
-    def __init__(self, env: gymnasium.Env, discount: float = 0.999) -> None:
+    @staticmethod
+    def transitions(env: gymnasium.Env) -> Mapping[int, Transitions]:
         world = inside(env)
-        table = {
+        return {
             state: {
                 action: [
                     (float(chance), int(after), float(reward), bool(ended))
@@ -29,8 +30,3 @@ class TextbookProgram(Reference):
             }
             for state in world.states()
         }
-        # Rounding keeps ties equal, so that the first of equally good actions is always taken.
-        self.policy = value_iteration(table, discount).round(8).argmax(1)
-
-    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        return np.int64(self.policy[int(observation)])

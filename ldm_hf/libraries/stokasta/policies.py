@@ -7,9 +7,10 @@ import numpy as np
 from scipy.stats import poisson
 
 from ldm_hf.references.base import Reference, inside
+from ldm_hf.references.general import best_values
 from ldm_hf.spaces import Action, Info, Observation
 
-DISCOUNT, SWEEPS = 0.995, 3000
+DISCOUNT = 0.995
 
 
 class OrderingProgram(Reference):
@@ -31,13 +32,8 @@ class OrderingProgram(Reference):
         costs = model.holding_cost * np.maximum(left, 0) + model.shortage_cost * np.maximum(-left, 0)
         expected = costs @ chances + model.ordering_cost * (np.arange(model.max_action + 1) > 0)
         following = np.clip(left, model.min_state, model.max_state) - self.lowest
-        values = np.zeros(len(levels))
-        for _ in range(SWEEPS):
-            q = expected + DISCOUNT * (values[following] @ chances)
-            values, former = q.min(1), values
-            if np.ptp(values - former) < 1e-7:  # the same everywhere: the best orders do not change any more
-                break
-        self.orders = q.round(6).argmin(1)
+        q = best_values(lambda values: DISCOUNT * (values[following] @ chances) - expected, len(levels))
+        self.orders = q.round(6).argmax(1)
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         return np.int64(self.orders[int(observation[0]) - self.lowest])
