@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .serving.client import RemoteAgent
     from .state_ldm import LDMState
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 set_waiting()
 
 WITHOUT_TRANSFORMERS = ("onnx", "serving.client")

@@ -109,15 +109,15 @@ def test_a_run_in_endless_worlds_is_resumed_with_the_same_worlds(folder):
 
 def test_a_new_model_with_windows_of_its_own():
     options = {"dataset": "data", "output_dir": "out", "layer_windows": [4, 4, 24]}
-    assert starting_model(Pretraining(**options)).config.windows == [4, 4, 24]
+    assert starting_model(Pretraining(**options)).config.windows == [4, 24]
     with pytest.raises(LDMError, match="--layer_windows is for a preset or an LDM"):
         starting_model(Pretraining(**options, backbone="somewhere"))
 
 
 def test_a_pretrained_model_gets_longer_windows_and_keeps_its_weights(whole):
     options = {"dataset": "data", "output_dir": "out", "model": str(whole)}
-    longer = starting_model(Pretraining(**options, layer_windows=[4, 4, 24]))
-    assert longer.config.windows == [4, 4, 24] and starting_model(Pretraining(**options)).config.layer_windows is None
+    longer = starting_model(Pretraining(**options, layer_windows=[4, 24]))
+    assert longer.config.windows == [4, 24] and starting_model(Pretraining(**options)).config.layer_windows is None
     assert same(longer.state_dict(), weights_of(whole))
 
 
