@@ -51,7 +51,7 @@ class EndlessWorlds:
 
     Example:
         >>> worlds = EndlessWorlds(endless()["RandomWorlds-maze"], segment=128)
-        >>> len(worlds.history(128 * 5).steps.reward)  # of world 5
+        >>> len(worlds.history(128 * 5).steps["reward"])  # of world 5
         128
     """
 
