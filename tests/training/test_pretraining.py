@@ -109,7 +109,7 @@ def test_a_run_in_endless_worlds_is_resumed_with_the_same_worlds(folder):
 
 def test_a_new_model_with_windows_of_its_own():
     options = {"dataset": "data", "output_dir": "out", "layer_windows": [4, 4, 24]}
-    assert starting_model(Pretraining(**options)).config.windows == [4, 24]
+    assert starting_model(Pretraining(**options)).config.windows == [4, 4, 24]
     with pytest.raises(LDMError, match="--layer_windows is for a preset or an LDM"):
         starting_model(Pretraining(**options, backbone="somewhere"))
 
