@@ -17,8 +17,9 @@ The law is Hoffmann's with one exponent for both terms, loss = E + A / N^a + B /
 nine runs. D are transitions, seen again or not. N are the FLOPs of a transition divided by six, i.e. the weights that
 it passes (as in DeepSeek-AI 2024, arXiv 2401.02954), since of ldm-nano's parameters most are tables that are looked
 up, of ldm-base's few. Squares of relative errors are minimised, E, A and B are not negative. Intervals (95 %) come
-from fits to resampled runs: they tell how the runs scatter, not whether the law holds far beyond them. The share of
-environments at 80 % is a logistic function of the logarithm of the loss.
+from fits to resampled runs: they tell how the runs scatter, not whether the law holds far beyond them (of simulated
+studies of nine runs with errors of 0.5 and 2 %, 95 to 98 % had intervals around the true exponent and loss). The share
+of environments at 80 % is a logistic function of the logarithm of the loss.
 
 Runs of the JSON file are not repeated, and interrupted ones go on; once it has all of them, the command only fits and
 draws again. The picture is written beside it as PNG.
@@ -168,9 +169,8 @@ def held_out_losses(folder: Path, dataset: Path, names: list[str]) -> dict[str, 
     batches = SegmentDataset(streams, processor, sampler, -(-SEGMENTS * len(names) // BATCH))
     losses = defaultdict(list)
     for number in tqdm(range(len(batches)), desc="held-out loss", leave=False):
-        for name, loss in zip(
-            batches.environments(number), model.eval()(**batches[number]).row_losses.tolist(), strict=True
-        ):
+        found = model(**batches[number]).row_losses.tolist()
+        for name, loss in zip(batches.environments(number), found, strict=True):
             losses[name].append(loss)
     return {name: float(np.nanmean(values)) for name, values in losses.items()}
 
@@ -344,13 +344,17 @@ def main() -> None:
     made.add_argument("--max-updates", type=int, default=UPDATES, help="most updates of a run, to try the command")
     made.set_defaults(threads=2)
     args = made.parse_args()
+    torch.set_num_threads(args.threads)
     kept = begun(args)
     # short runs first, so that the law is known before the longest ones
-    for minutes, size in itertools.product(sorted(args.minutes), args.sizes):
-        if (name := f"{size:g}M, {minutes:g} minutes") not in kept["runs"]:
-            kept["runs"][name] = run(args, [*kept["environments"]], size, minutes)
-            report(args, kept)
-    report(args, kept)
+    every = {
+        f"{size:g}M, {minutes:g} minutes": (size, minutes) for minutes in sorted(args.minutes) for size in args.sizes
+    }
+    for name in (missing := [name for name in every if name not in kept["runs"]]):
+        kept["runs"][name] = run(args, [*kept["environments"]], *every[name])
+        report(args, kept)
+    if not missing:
+        report(args, kept)
 
 
 if __name__ == "__main__":

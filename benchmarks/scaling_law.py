@@ -109,16 +109,13 @@ def conclusions(runs: list[Entry], release: list[float], goal: Entry, seed: int 
         chosen[f"{minutes:g}"] = {"size": best[0], "loss": losses[best[0]][0], "share_of_resamples": share}
 
     losses = [law.loss(goal["weights"] / 1e6, goal["transitions"] / 1e6) for law in laws]
+    reached = [line.share(loss) for line, loss in zip(lines, losses, strict=True)]
     found: Entry = {
         "law": {name: told([asdict(law)[name] for law in laws]) for name in asdict(laws[0])},
         "reach": asdict(lines[0]),
         "error": float(np.abs(laws[0].loss(*points[:, :2].T) / points[:, 2] - 1).mean()),
         "release": chosen,
-        "goal": goal
-        | {
-            "loss": told(losses),
-            "share": told([line.share(loss) for line, loss in zip(lines, losses, strict=True)]),
-        },
+        "goal": {**goal, "loss": told(losses), "share": told(reached)},
     }
     longest = np.array([run["minutes"] == max(run["minutes"] for run in runs) for run in runs])
     if (~longest).sum() >= LEAST:  # does it hold beyond the runs that it was fitted to?
@@ -146,11 +143,12 @@ def sentences(found: Entry, runs: list[Entry], steps: int) -> list[str]:
         for minutes, best in found["release"].items()
     ]
     (low, high), (least, most) = goal["loss"]["interval"], goal["share"]["interval"]
+    billions, times = goal["transitions"] / 1e9, goal["transitions"] / steps
     lines.append(
-        f"{goal['parameters'] / 1e6:.0f}M parameters after {goal['transitions'] / 1e9:.0f} billion transitions (a day "
-        f"of one H100): loss {goal['loss']['value']:.3g} ({low:.3g} to {high:.3g}), {goal['share']['value']:.0%} of the "
-        f"environments at 80 % ({least:.0%} to {most:.0%}). This is an extrapolation over {orders:.1f} orders of "
-        "magnitude of compute, to more layers and a longer window, which no interval covers, and as if there were "
-        f"{goal['transitions'] / steps:,.0f} times the {steps / 1e6:.2g} million transitions of these data."
+        f"{goal['parameters'] / 1e6:.0f}M parameters after {billions:.0f} billion transitions, a day of one H100: loss "
+        f"{goal['loss']['value']:.3g} ({low:.3g} to {high:.3g}), {goal['share']['value']:.0%} of the environments at "
+        f"80 % ({least:.0%} to {most:.0%}). This is an extrapolation over {orders:.1f} orders of magnitude of compute, "
+        "to more layers and a longer window, which no interval covers, and as if there were "
+        f"{times:,.0f} times the {steps / 1e6:.2g} million transitions of these data."
     )
     return lines
