@@ -13,13 +13,13 @@
   over environments. Only means and deviations that standardise observations come from all episodes.
 * Play: score by held-out seeds (0 random, 1 reference), clipped to [-1, 1] for means.
 
-The law is Hoffmann's with one exponent for both terms, loss = E + A / N^a + B / D^a: his five numbers are too many for
-nine runs. D are transitions, seen again or not. N are the FLOPs of a transition divided by six, i.e. the weights that
-it passes (as in DeepSeek-AI 2024, arXiv 2401.02954), since of ldm-nano's parameters most are tables that are looked
-up, of ldm-base's few. Squares of relative errors are minimised, E, A and B are not negative. Intervals (95 %) come
-from fits to resampled runs: they tell how the runs scatter, not whether the law holds far beyond them (of simulated
-studies of nine runs with errors of 0.5 and 2 %, 95 to 98 % had intervals around the true exponent and loss). The share
-of environments at 80 % is a logistic function of the logarithm of the loss.
+The law is that of Hoffmann et al. with one exponent for both terms, loss = E + A / N^a + B / D^a: two exponents, five
+numbers in all, are too many for nine runs. D are transitions, seen again or not. N are the FLOPs of a transition divided
+by six, i.e. the weights that it passes (as in DeepSeek-AI 2024, arXiv 2401.02954), since of ldm-nano's parameters most
+are tables that are looked up, of ldm-base's few. Squares of relative errors are minimised, E, A and B are not negative.
+Intervals (95 %) come from fits to resampled runs: they tell how the runs scatter, not whether the law holds far beyond
+them (of simulated studies of nine runs with errors of 0.5 and 2 %, 95 to 98 % had intervals around the true exponent
+and loss). The share of environments at 80 % is a logistic function of the logarithm of the loss.
 
 Runs of the JSON file are not repeated, and interrupted ones go on; once it has all of them, the command only fits and
 draws again. The picture is written beside it as PNG.
@@ -274,7 +274,7 @@ def draw(runs: list[Entry], law: Law | None, path: Path) -> None:
         if law is not None:
             terms = f"{law.size:.2g} / N^{law.exponent:.2f} + {law.data:.2g} / D^{law.exponent:.2f}"
             losses.set_title(f"loss = {law.floor:.2g} + {terms}", fontsize="medium")
-        losses.set(xscale="log", yscale="log", xlabel="transitions seen, millions", ylabel="held-out loss")
+        losses.set(xscale="log", xlabel="transitions seen, millions", ylabel="held-out loss")
         plays.set(xlabel="minutes of training", ylabel="environments at 80 % of the reference, %")
         losses.legend()
 
@@ -303,13 +303,16 @@ def identity(args: argparse.Namespace) -> dict[str, object]:
 
 
 def begun(args: argparse.Namespace) -> Entry:
-    """What the JSON file holds if its options were the same, otherwise the environments and no run.
+    """What the JSON file holds of the study, or the chosen environments and no run if there is none yet.
 
     Raises:
-        SystemExit: if the dataset has too few environments.
+        SystemExit: if the file is of other options, or the dataset has too few environments.
     """
-    found = json.loads(args.json.read_text()) if args.json.exists() else {}
-    if found.get("identity") == identity(args):
+    if args.json.exists():
+        found, same = json.loads(args.json.read_text()), identity(args)
+        if others := [name for name in IDENTITY if found["identity"][name] != same[name]]:
+            was = ", ".join(f"{name} was {found['identity'][name]}" for name in others)
+            raise SystemExit(f"error: {args.json} is of a study with other options ({was}); choose another --json")
         return {name: found[name] for name in ("identity", "environments", "transitions", "runs")}
     domains = candidates(args.dataset)
     names = choose(domains, args.environments, args.seed)

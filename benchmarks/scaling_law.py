@@ -51,7 +51,7 @@ def fitted(points: np.ndarray) -> Law:
     def solve(exponent: float) -> tuple[float, Law]:
         terms = np.stack([np.ones(len(points)), weights**-exponent, transitions**-exponent], 1)
         numbers, error = nnls(terms / losses[:, None], np.ones(len(points)))
-        return error, Law(*map(float, numbers), exponent=float(exponent))
+        return error, Law(*map(float, numbers), float(exponent))
 
     return min(map(solve, EXPONENTS), key=lambda found: found[0])[1]
 
@@ -108,14 +108,14 @@ def conclusions(runs: list[Entry], release: list[float], goal: Entry, seed: int 
         share = Counter(best[1:])[best[0]] / len(best[1:])
         chosen[f"{minutes:g}"] = {"size": best[0], "loss": losses[best[0]][0], "share_of_resamples": share}
 
-    losses = [law.loss(goal["weights"] / 1e6, goal["transitions"] / 1e6) for law in laws]
-    reached = [line.share(loss) for line, loss in zip(lines, losses, strict=True)]
+    reached = [law.loss(goal["weights"] / 1e6, goal["transitions"] / 1e6) for law in laws]
+    won = [line.share(loss) for line, loss in zip(lines, reached, strict=True)]
     found: Entry = {
         "law": {name: told([asdict(law)[name] for law in laws]) for name in asdict(laws[0])},
         "reach": asdict(lines[0]),
         "error": float(np.abs(laws[0].loss(*points[:, :2].T) / points[:, 2] - 1).mean()),
         "release": chosen,
-        "goal": {**goal, "loss": told(losses), "share": told(reached)},
+        "goal": {**goal, "loss": told(reached), "share": told(won)},
     }
     longest = np.array([run["minutes"] == max(run["minutes"] for run in runs) for run in runs])
     if (~longest).sum() >= LEAST:  # does it hold beyond the runs that it was fitted to?

@@ -107,6 +107,9 @@ def test_a_finished_study_is_drawn_again_without_data(scaling, tmp_path, monkeyp
     assert [row["domain"] for row in told["domains"]] == ["control", "games"]
     assert "extrapolation" in told["notes"][-1] and told["goal"]["preset"] == "ldm-base"
     assert output.with_suffix(".png").stat().st_size > 1000 and not (tmp_path / "none").exists()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--episodes", "20"])
+    with pytest.raises(SystemExit, match="episodes was 10"):
+        scaling.main()
 
 
 @pytest.mark.slow
