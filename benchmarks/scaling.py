@@ -14,12 +14,13 @@
 * Play: score by held-out seeds (0 random, 1 reference), clipped to [-1, 1] for means.
 
 The law is that of Hoffmann et al. with one exponent for both terms, loss = E + A / N^a + B / D^a: two exponents, five
-numbers in all, are too many for nine runs. D are transitions, seen again or not. N are the FLOPs of a transition divided
-by six, i.e. the weights that it passes (as in DeepSeek-AI 2024, arXiv 2401.02954), since of ldm-nano's parameters most
-are tables that are looked up, of ldm-base's few. Squares of relative errors are minimised, E, A and B are not negative.
-Intervals (95 %) come from fits to resampled runs: they tell how the runs scatter, not whether the law holds far beyond
-them (of simulated studies of nine runs with errors of 0.5 and 2 %, 95 to 98 % had intervals around the true exponent
-and loss). The share of environments at 80 % is a logistic function of the logarithm of the loss.
+numbers in all, are too many for nine runs. D are transitions, seen again or not. N are the FLOPs of a transition
+divided by six, i.e. the weights that it passes (as in DeepSeek-AI 2024, arXiv 2401.02954), since of ldm-nano's
+parameters most are tables that are looked up, of ldm-base's few. Squares of relative errors are minimised, E, A and B
+are not negative. Intervals (95 %) come from fits to resampled runs: they tell how the runs scatter, not whether the
+law holds far beyond them (of simulated studies of nine runs with errors of 0.5 and 2 %, 95 to 98 % had intervals
+around the true exponent and loss). The share of environments at 80 % is a logistic function of the logarithm of the
+loss.
 
 Runs of the JSON file are not repeated, and interrupted ones go on; once it has all of them, the command only fits and
 draws again. The picture is written beside it as PNG.
