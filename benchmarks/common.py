@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,14 @@ from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
 from ldm_hf import LDMConfig, LDMForActionPrediction, LDMProcessor
 from ldm_hf.layout_ldm import EnvironmentLayout, Sizes
 from ldm_hf.spaces import stack
+from ldm_hf.utils.files import write_atomically
 from ldm_hf.utils.installed import versions
 
 Row = dict[str, str | int | float | None]
 """A row of a table: cells by the title of their column."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 OBSERVATION, ACTION = spaces.Box(-1, 1, (17,)), spaces.Box(-1, 1, (6,))  # HalfCheetah's sizes
+HEAD = 32  # width of a head of ldm-nano
 
 
 def parser(doc: str) -> argparse.ArgumentParser:
@@ -59,8 +61,14 @@ def machine() -> str:
     return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
-def show(title: str, rows: list[Row], args: argparse.Namespace, notes: list[str] | None = None) -> None:
-    """Prints rows as a table, notes below it, and writes both as JSON if asked to."""
+def show(
+    title: str,
+    rows: list[Row],
+    args: argparse.Namespace,
+    notes: list[str] | None = None,
+    more: Mapping[str, object] | None = None,
+) -> None:
+    """Prints rows as a table, notes below it, and writes both, and ``more``, as JSON if asked to."""
     device = torch.cuda.get_device_name() if args.device.startswith("cuda") else machine()
     threads = " and ".join(map(str, np.atleast_1d(args.threads)))
     table = Table(title=f"{title}\n{device}, {threads} thread(s)")
@@ -74,7 +82,6 @@ def show(title: str, rows: list[Row], args: argparse.Namespace, notes: list[str]
     for note in notes or []:
         console.print(note, markup=False, highlight=False)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         command = shlex.join(["benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]])
         data = {
             "title": title,
@@ -84,8 +91,9 @@ def show(title: str, rows: list[Row], args: argparse.Namespace, notes: list[str]
             "rows": rows,
             "notes": notes or [],
             "versions": versions(),
+            **(more or {}),
         }
-        args.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        write_atomically(args.json, json.dumps(data, indent=2) + "\n")
 
 
 def _cell(value: object) -> str:
@@ -157,6 +165,19 @@ def sized(hidden: int, layers: int, window: int) -> LDMConfig:
         "vocab_size": 1,
     }
     return LDMConfig(backbone_config=backbone)
+
+
+def nano_sizes(width: int, layers: int = 3) -> dict[str, int]:
+    """Sizes of a decoder with ldm-nano's proportions and width of a head."""
+    heads = width // HEAD
+    return {
+        "hidden_size": width,
+        "intermediate_size": 7 * width // 3,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "head_dim": HEAD,
+    }
 
 
 def random_segments(config: LDMConfig, rows: int, steps: int, labels: bool = True) -> dict[str, torch.Tensor]:

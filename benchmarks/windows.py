@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Row, model_of, parser, race, random_segments, show
+from common import HEAD, Row, model_of, nano_sizes, parser, race, random_segments, show
 from encoders import TRANSITIONS, Streams, disagreement, play
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -61,7 +61,6 @@ OTHERS = ("PointMaze_Medium-v3", "Pendulum-v1", "LunarLander-v3", "MiniGrid-Door
 LEARNING_RATE = 2e-3
 CONTINUING_RATE = 1e-3
 WARMUP = 50
-HEAD = 32  # width of a head
 PER_STEP = ("feedback", "numeric", "raw_numeric", "categorical", "action_numeric")
 
 
@@ -85,14 +84,9 @@ class Arm:
 
     def make_config(self, width: int) -> LDMConfig:
         """The configuration of its model, with ldm-nano's proportions."""
-        sizes = {
-            "hidden_size": width,
-            "intermediate_size": 7 * width // 3,
-            "shared_intermediate_size": 7 * width // 3,
-            "num_hidden_layers": len(self.windows),
-            "num_attention_heads": width // HEAD,
-            "num_key_value_heads": width // HEAD,
-            "head_dim": HEAD,
+        sizes: Fields = nano_sizes(width, len(self.windows))
+        sizes |= {
+            "shared_intermediate_size": sizes["intermediate_size"],
             "mamba_n_heads": 2 * width // HEAD,
             "initializer_range": PRESETS["ldm-nano"]["initializer_range"],
             "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},

@@ -62,6 +62,8 @@ def test_every_benchmark_is_run_here():
         "logs",
         "ray_executor",
         "retrieval",
+        "scaling",
+        "scaling_law",
         "serving_clients",
         "unseen",
         "windows",
