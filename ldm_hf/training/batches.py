@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 from transformers import BatchFeature
 
@@ -36,7 +37,8 @@ class SegmentDataset(Dataset[BatchFeature]):
     are disguised (`environments.disguises`), each in its own way, so that only their history tells what an action does.
     Of the labels that repeat the action just executed, a share may be left out, so that the steps at which something
     has to be decided count for more (Wen et al., "Keyframe-Focused Visual Imitation Learning", 2021). Segments of
-    endless worlds are the beginnings of histories in worlds that nobody knows.
+    endless worlds are the beginnings of histories in worlds that nobody knows. Of an action of very many elements,
+    other ones are drawn for each segment, or a single environment may take most of the time of a training.
 
     Args:
         trajectories: trajectories by environment, and endless worlds by the name of their row.
@@ -50,6 +52,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         no_action: share of segments without previous actions.
         disguised: share of segments that are disguised.
         repeated_labels: share of the labels that repeat the action just executed which is kept.
+        most_elements: elements of an action that a segment is trained on at the most.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         no_action: float = 0.0,
         disguised: float = 0.0,
         repeated_labels: float = 1.0,
+        most_elements: int = 256,
     ) -> None:
         self.trajectories = trajectories
         self.processor = processor
@@ -77,6 +81,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         self.no_action = no_action
         self.disguised = disguised
         self.repeated_labels = repeated_labels
+        self.most_elements = most_elements
 
     def __len__(self) -> int:
         return self.num_batches
@@ -93,9 +98,10 @@ class SegmentDataset(Dataset[BatchFeature]):
             for use in (ENCODING, HIDING, DISGUISE)
         )
         chances = np.concatenate([encoding, hiding[:, :2], disguise[:, :2]], axis=1)
-        return self.processor(
+        batch = self.processor(
             [self.encode(*self.sampler.window(number), *row) for number, row in zip(numbers, chances, strict=True)]
         )
+        return self._with_fewer_elements(batch, hiding[:, 2])
 
     def encode(
         self,
@@ -160,6 +166,26 @@ class SegmentDataset(Dataset[BatchFeature]):
         statistics = disguise.statistics(known["statistics"])
         disguised = EnvironmentLayout(layout.sizes, *disguise.spaces, layout.name, statistics, known["task"])
         return disguised, disguise.steps(steps)
+
+    def _with_fewer_elements(self, batch: BatchFeature, chances: np.ndarray) -> BatchFeature:
+        """The batch with no more elements of the action in a row than are trained on; the others are not computed.
+
+        Args:
+            batch: the batch.
+            chances: which elements are kept, a number in [0, 1) for each row.
+        """
+        rows = batch["element_rows"].numpy()
+        counts = np.bincount(rows, minlength=len(chances))
+        if counts.max() <= self.most_elements:
+            return batch
+        kept = []
+        for row, chance in enumerate(chances):
+            own, rng = np.flatnonzero(rows == row), np.random.default_rng(int(chance * 2**53))
+            few = rng.choice(own, self.most_elements, replace=False) if len(own) > self.most_elements else own
+            kept.append(np.sort(few))
+        chosen = torch.from_numpy(np.concatenate(kept))
+        names = ("element_rows", "element_ids", "element_sizes", "labels")
+        return BatchFeature({**batch, **{name: batch[name][chosen] for name in names}})
 
     def environments(self, step: int) -> list[str]:
         """Names of the environments in the rows of batch ``step``."""

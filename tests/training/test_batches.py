@@ -131,6 +131,20 @@ def test_a_segment_that_only_repeats_keeps_a_label(tmp_path, config):
     assert ((labels != NO_LABEL).sum(1) == 1).all()
 
 
+def test_of_an_action_of_many_elements_each_segment_is_trained_on_others(make_dataset):
+    plain, few, again = make_dataset(), make_dataset(most_elements=1), make_dataset(most_elements=1)
+    drawn = set()
+    for step in range(8):
+        full, some = plain[step], few[step]
+        assert same(some, again[step])
+        assert some["element_rows"].tolist() == full["element_rows"].unique().tolist()  # one for each row
+        for row, number, labels in zip(some["element_rows"], some["element_ids"], some["labels"], strict=True):
+            own = (full["element_rows"] == row) & (full["element_ids"] == number)
+            assert torch.equal(full["labels"][own], labels[None])
+            drawn.add((few.environments(step)[row], int(number)))
+    assert len(drawn) > len(plain.trajectories)
+
+
 def test_some_segments_are_disguised_and_the_others_the_same(make_dataset):
     plain, some, again = make_dataset(), make_dataset(disguised=0.5), make_dataset(disguised=0.5)
     changed = []
