@@ -1,0 +1,139 @@
+"""A second emulator of an Atari game, and plans that are tried in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import ale_py
+    from ale_py.env import AtariEnv
+
+LONGEST_RUN = 8
+"""Steps for which a random plan repeats an action, at most."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a plan: the action, and what it leads to in the emulator."""
+
+    action: int
+    reward: float
+    lost: bool
+    state: ale_py.ALEState
+
+
+class Emulator:
+    """A second emulator of the game of an environment, in which actions can be tried without consequences.
+
+    Args:
+        env: environment to imitate.
+        frame_skip: frames for which an action is repeated.
+    """
+
+    def __init__(self, env: AtariEnv, frame_skip: int) -> None:
+        import ale_py
+        from ale_py import roms
+
+        self.ale = ale_py.ALEInterface()
+        self.ale.setLoggerMode(ale_py.LoggerMode.Error)
+        self.ale.setFloat("repeat_action_probability", env.ale.getFloat("repeat_action_probability"))
+        self.ale.setInt("max_num_frames_per_episode", env.ale.getInt("max_num_frames_per_episode"))
+        self.ale.setInt("frame_skip", frame_skip)
+        rom = roms.get_rom_path(env._game)
+        assert rom is not None  # the environment runs it
+        self.ale.loadROM(rom)
+        self.actions = list(env._action_set)
+
+    def steps(self, state: ale_py.ALEState, actions: np.ndarray) -> list[Step]:
+        """Executes actions one after the other from a state; ends with the first that costs a life or ends the game."""
+        ale, found = self.ale, list[Step]()
+        ale.restoreState(state)
+        lives = ale.lives()
+        for action in actions:
+            reward = ale.act(self.actions[action])
+            lost = ale.lives() < lives
+            found.append(Step(int(action), reward, lost, ale.cloneState(include_rng=True)))
+            if lost or ale.game_over():
+                break
+        return found
+
+
+class Plan:
+    """The best known actions for the next steps; it is improved before each step, and what is left of it kept.
+
+    A new plan agrees with the old one up to a random step. From there, each action is repeated for a random number of
+    steps, as in random shooting; in every second one, the old actions follow after the first of them. It replaces the
+    old plan if it keeps the life for longer, or for equally long with no smaller discounted reward. The emulator is
+    exact, so a plan that is kept does what it has promised.
+
+    Args:
+        emulator: where plans are tried.
+        horizon: steps of a plan.
+        trials: steps to try in the emulator before each step of the environment.
+        urgent: times as many while the plan costs a life.
+        discount: factor of a reward for each step that it comes later.
+        rng: source of randomness.
+    """
+
+    def __init__(
+        self, emulator: Emulator, horizon: int, trials: int, urgent: int, discount: float, rng: np.random.Generator
+    ) -> None:
+        self.emulator, self.horizon, self.trials, self.urgent, self.rng = emulator, horizon, trials, urgent, rng
+        self.weights = discount ** np.arange(horizon)
+        self.start: ale_py.ALEState | None = None
+        self.steps: list[Step] = []
+        self.left = 0  # trials that are allowed, less those of a last attempt that took longer
+
+    def begin(self, state: ale_py.ALEState) -> None:
+        """Forgets the plan and makes one from a state, with as many trials as for a whole horizon."""
+        self.start = state
+        self.steps = self.emulator.steps(state, self._random(self.horizon))
+        self._improve(self.horizon * self.trials)
+
+    def next(self, state: ale_py.ALEState) -> int:
+        """The action in a state: of the plan, if it has foreseen the state, else of a new one."""
+        if self.start is None or not self.start.equals(state):
+            self.begin(state)
+        else:
+            if self.horizon > len(self.steps) and not self._ends():
+                last = self.steps[-1].state if self.steps else self.start
+                self.steps += self.emulator.steps(last, self._random(self.horizon - len(self.steps)))
+            self._improve(self.trials)
+            if self._ends():
+                self._improve(self.trials * (self.urgent - 1))
+        first = self.steps.pop(0)
+        self.start = first.state
+        return first.action
+
+    def _ends(self) -> bool:
+        return bool(self.steps) and self.steps[-1].lost
+
+    def _random(self, length: int) -> np.ndarray:
+        """Random actions ``(length,)``, each repeated for some steps."""
+        runs = self.rng.integers(1, LONGEST_RUN + 1, length)
+        return np.repeat(self.rng.integers(len(self.emulator.actions), size=length), runs)[:length]
+
+    def _value(self, steps: list[Step]) -> tuple[float, float]:
+        """How long the life is kept, and the discounted rewards."""
+        kept = float(len(steps)) if steps[-1].lost else np.inf
+        return kept, float(np.dot([step.reward for step in steps], self.weights[: len(steps)]))
+
+    def _improve(self, trials: int) -> None:
+        assert self.start is not None, "`begin` makes the plan"
+        best = self._value(self.steps)
+        self.left += trials
+        while self.left > 0:
+            at = int(self.rng.integers(len(self.steps)))
+            actions = self._random(self.horizon - at)
+            if self.rng.random() < 0.5:
+                first = int(np.argmax(actions != actions[0])) or len(actions)
+                old = [step.action for step in self.steps[at + first :]]
+                actions = np.concatenate([actions[:first], old, actions[first + len(old) :]]).astype(int)
+            tried = self.emulator.steps(self.steps[at - 1].state if at else self.start, actions)
+            self.left -= len(tried)
+            steps = self.steps[:at] + tried
+            if (value := self._value(steps)) >= best:
+                self.steps, best = steps, value
