@@ -25,6 +25,10 @@ def improve_command(
     ids: Ids = None,
     references: References = Path("outputs/references"),
     episodes: Annotated[int, typer.Option(min=2, help="Episodes per environment; more where returns vary much.")] = 20,
+    per_family: Annotated[
+        int | None,
+        typer.Option(min=1, help="Measure so many environments of each family, drawn by the seed; by default all."),
+    ] = None,
     jobs: Jobs = 2,
     steps: Annotated[
         int | None,
@@ -71,6 +75,7 @@ def improve_command(
         names=None if names is None else tuple(dict.fromkeys(names)),
         references=str(references),
         episodes=episodes,
+        per_family=per_family,
         jobs=jobs,
         steps=steps,
         updates=updates,

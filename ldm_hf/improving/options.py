@@ -25,12 +25,14 @@ class Improvement:
         names: environments to evaluate and improve; by default those of the dataset that have a reference policy.
         references: folder of trained reference policies.
         episodes: episodes that measure a model in an environment; where returns vary much, there are more.
-        jobs: processes that evaluate and collect.
+        per_family: environments of each family that are measured, drawn by the seed; by default all. The others of
+            their family are taken to score as much.
+        jobs: processes that evaluate, collect and train; they share a batch evenly, on accelerators one each.
         steps: steps to collect in a round, instead of as many as the minutes allow.
         updates: updates of a round's training, instead of as many as the minutes allow.
         mix: probability that the reference acts in place of the model in a step that is collected.
         learning_rate: peak learning rate of a round.
-        batch_size: segments of an update.
+        batch_size: segments of an update, of all processes together.
         won_share: least share of the segments for environments that are won, together.
         seed: seed of the training; the round's number is added.
     """
@@ -43,6 +45,7 @@ class Improvement:
     names: tuple[str, ...] | None = None
     references: str = "outputs/references"
     episodes: int = 20
+    per_family: int | None = None
     jobs: int = 1
     steps: int | None = None
     updates: int | None = None

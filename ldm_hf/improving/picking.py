@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..environments import EnvironmentSpec
 from ..rollouts.returns import BAR
 
 LEAST_STEPS = 100  # fewer do not pay for making the environment
@@ -35,6 +37,37 @@ class Standing:
     fruitless: int = 0
     seconds_to_make: float = 0.0
     steps_per_second: float = math.inf
+
+
+def of_each_family(specs: Sequence[EnvironmentSpec], most: int | None, seed: int) -> list[EnvironmentSpec]:
+    """So many environments of each family, drawn once and for all.
+
+    Args:
+        specs: environments to draw from.
+        most: how many of a family; None for all of them.
+        seed: seed of the draw.
+    """
+    drawn: dict[str, list[str]] = defaultdict(list)
+    # a name decides its own place, so that environments which join later do not change the draw
+    for spec in sorted(specs, key=lambda spec: random.Random(f"{seed} {spec.name}").random()):
+        drawn[spec.family].append(spec.name)
+    chosen = {name for names in drawn.values() for name in names[:most]}
+    return [spec for spec in specs if spec.name in chosen]
+
+
+def spread(specs: Sequence[EnvironmentSpec], scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores by name, where an environment that was not measured has the mean of its family, if any of it was.
+
+    Args:
+        specs: the environments.
+        scores: scores of those that were measured.
+    """
+    families: dict[str, list[float]] = defaultdict(list)
+    for spec in specs:
+        if spec.name in scores:
+            families[spec.family].append(scores[spec.name])
+    means = {family: float(np.mean(values)) for family, values in families.items()}
+    return {spec.name: scores.get(spec.name, means[spec.family]) for spec in specs if spec.family in means}
 
 
 def need(standing: Standing) -> float:

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -21,21 +20,20 @@ from ..evaluation.evaluating import catalogue_target
 from ..evaluation.scores import family_scores
 from ..references import load_reference, method_of
 from ..rollouts.returns import BAR, SELECTION_SEED, Scores
-from ..training import Pretraining, make_accelerator, pretrain, readable_errors
-from ..training.arguments import SHARES
-from ..training.checkpoints import former_runs
+from ..training import Pretraining
 from ..training.launching import sole_writer
 from ..trajectories.mixture import gap_mixture
 from ..trajectories.schema import EnvironmentInfo
 from ..trajectories.streams import config_names
 from ..trajectories.writer import stored
 from ..utils.files import read_json, write_atomically
-from ..utils.parallel import only_in_processes, run_tasks
+from ..utils.parallel import run_tasks
 from .comparing import Comparison, compare
 from .journal import Journal, Round
 from .options import Improvement
-from .picking import Standing, pick, shares
+from .picking import Standing, of_each_family, pick, shares, spread
 from .report import draw_curve
+from .retraining import recipe_of, train_elsewhere
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +127,7 @@ class _Stages:
     def __init__(self, options: Improvement, journal: Journal, one: Round, specs: list[EnvironmentSpec]) -> None:
         self.options, self.journal, self.one, self.specs = options, journal, one, specs
         self.model = journal.model_of(one["number"])
+        self.judging = of_each_family(specs, options.per_family, options.seed)
 
     def measure_start(self) -> None:
         """Round 0: measures the model that the improvement starts from."""
@@ -152,6 +151,11 @@ class _Stages:
         found: Results = read_json(self.journal.results_of(self.journal.best_number))
         return found
 
+    def _scores(self) -> dict[str, float]:
+        """Scores of the best model so far by name; what was not measured has those of its family, if any was."""
+        entries = self._best_results()["environments"]
+        return spread(self.specs, {name: entry["normalised"] for name, entry in entries.items()})
+
     def _evaluate(self, model: str, output: Path) -> Results:
         """Measures a model; random actions and references only where nobody has."""
         options, known = self.options, {}
@@ -159,7 +163,7 @@ class _Stages:
             known = _measured_here(read_json(self.journal.results_of(0)))
         find = partial(_target, dataset=options.dataset, known=known)
         how = EvaluationOptions(options.episodes, SELECTION_SEED)
-        names = [spec.name for spec in self.specs]
+        names = [spec.name for spec in self.judging]
         with self.journal.timed(self.one, "evaluate") as tick:
             found = evaluate(
                 model, names, how, options.references, output=output, jobs=options.jobs, find=find, on_result=tick
@@ -179,13 +183,11 @@ class _Stages:
         """Chooses where to collect how many steps of the best model so far."""
         options, one = self.options, self.one
         with self.journal.timed(one, "collect") as tick:
-            entries = self._best_results()["environments"]
+            scores = self._scores()
             standings = {
-                spec.name: Standing(
-                    spec.name, spec.domain, spec.family, entries[spec.name]["normalised"], self._fruitless(spec.name)
-                )
+                spec.name: Standing(spec.name, spec.domain, spec.family, scores[spec.name], self._fruitless(spec.name))
                 for spec in self.specs
-                if spec.name in entries
+                if spec.name in scores
             }
             seconds = COLLECTING * self._left_minutes() * 60 * options.jobs
             if options.steps is None:
@@ -280,7 +282,7 @@ class _Stages:
             **recipe_of(self.journal.best),
         )
         with self.journal.timed(one, "train"):
-            _train_elsewhere(run)
+            train_elsewhere(run, options.jobs)
         summary = read_json(self.model / "training.json")
         # that of processes that were killed, too
         one["minutes"]["train"] = max(one["minutes"]["train"], round(summary["minutes"], 4))
@@ -289,12 +291,11 @@ class _Stages:
 
     def _mix(self, path: Path) -> None:
         """Writes the mixture: the further behind, the more often, while what is won keeps its share."""
-        entries = self._best_results()["environments"]
         # what is not measured is kept as if it were won
-        scores = {name: {"normalised": 1.0} for name in config_names(Path(self.options.dataset))}
-        scores |= {name: {"normalised": entry["normalised"]} for name, entry in entries.items()}
+        scores = dict.fromkeys(config_names(Path(self.options.dataset)), 1.0) | self._scores()
+        told = {name: {"normalised": score} for name, score in scores.items()}
         mixed = gap_mixture(
-            Path(self.options.dataset).absolute(), {"environments": scores}, won_share=self.options.won_share
+            Path(self.options.dataset).absolute(), {"environments": told}, won_share=self.options.won_share
         )
         write_atomically(path, yaml.safe_dump(mixed, sort_keys=False))
 
@@ -346,24 +347,3 @@ def _measured_here(results: Results) -> dict[str, Scores]:
         for name, entry in results["environments"].items()
         if entry["reference"].get("seed") == SELECTION_SEED
     }
-
-
-def recipe_of(model: str) -> dict[str, Any]:
-    """The shares of altered segments that a model was last trained with, as far as it records them: a round's too."""
-    runs = former_runs(model)
-    arguments = runs[-1]["arguments"] if runs else {}
-    shares = {name: arguments.get(name) for name in SHARES}
-    return {name: float(share) for name, share in shares.items() if isinstance(share, int | float) and 0 <= share <= 1}
-
-
-def _train_elsewhere(run: Pretraining) -> None:
-    """Trains in a process of its own, which ends with this one, and whose threads and memory go with it."""
-    with only_in_processes():
-        ((_, outcome),) = run_tasks(_train_here, {"training": (run,)}, quiet=False)
-    if isinstance(outcome, LDMError):
-        raise CheckpointError(f"the training into {run.output_dir} failed: {outcome}") from outcome
-
-
-def _train_here(run: Pretraining) -> None:
-    with readable_errors(run):
-        pretrain(make_accelerator(run), run)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from ..errors import DatasetError
 from .mixture import open_mixture
-from .streams import Streams, find_configs, open_stream
+from .streams import Streams, find_configs, open_stream, opening
 
 
 def open_dataset(
@@ -43,5 +41,6 @@ def open_dataset(
     if unknown:
         raise DatasetError(f"{path_or_repo} has no environment(s) {', '.join(unknown)}; it has: {', '.join(configs)}.")
     chosen = names or list(configs)
-    bar = tqdm(chosen, desc="open", disable=len(chosen) < 8, leave=False)
-    return Streams({name: open_stream(configs[name], min_return_percentile, test_episodes) for name in bar})
+    return Streams(
+        {name: open_stream(configs[name], min_return_percentile, test_episodes) for name in opening(chosen, "open")}
+    )

@@ -29,13 +29,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ..errors import DatasetError, short
 from ..rollouts.returns import BAR
 from ..utils.files import read_yaml
 from ..utils.names import check_name
-from .streams import Stream, Streams, find_configs, open_stream
+from .streams import Stream, Streams, find_configs, open_stream, opening
 
 HEAVIEST = 1e15  # more would overflow when weights are multiplied
 Keys = dict[str, Any]
@@ -205,7 +204,7 @@ def open_mixture(
     source: dict[str, int] = {}
     for number, part in enumerate(mixture.datasets):
         configs = find_configs(part.path, None if part.environments is None else list(part.environments))
-        for name in tqdm(_chosen(part, configs), desc=f"open {part.path}", leave=False):
+        for name in opening(_chosen(part, configs), f"open {part.path}"):
             called = part.rename.get(name, name)
             if called in streams:
                 raise DatasetError(

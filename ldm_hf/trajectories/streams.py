@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ import gymnasium
 import numpy as np
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from tqdm.auto import tqdm
 
 from ..errors import DatasetError
 from ..spaces import Statistics, Steps
@@ -133,3 +135,15 @@ def config_names(folder: Path) -> list[str]:
             "Make one with `ldm collect` or `ldm import`."
         )
     return found
+
+
+def opening(names: Sequence[str], what: str) -> Iterable[str]:
+    """Names with a bar beside them, if they are many; of several processes of one run, the first of a machine shows it.
+
+    Args:
+        names: names of the environments to open.
+        what: what the bar is called.
+    """
+    other = os.environ.get("LOCAL_RANK", "0") != "0"
+    bar: Iterable[str] = tqdm(names, desc=what, disable=other or len(names) < 8, leave=False)
+    return bar

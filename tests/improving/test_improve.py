@@ -18,7 +18,7 @@ from ldm_hf.cli import app as cli
 from ldm_hf.environments import EnvironmentSpec, catalogue, make
 from ldm_hf.errors import ArgumentError, CheckpointError, DatasetError, LDMError, UnknownEnvironmentError
 from ldm_hf.evaluation.scores import is_matched
-from ldm_hf.improving import Improvement, compare, rounds
+from ldm_hf.improving import Improvement, compare, retraining, rounds
 from ldm_hf.improving.journal import Journal
 from ldm_hf.trajectories.writer import stored
 from ldm_hf.utils.files import read_json
@@ -199,6 +199,23 @@ def test_more_rounds_continue_and_the_better_weights_take_the_place(whole, tmp_p
     assert journal["rounds"][2]["kept"] and journal["best"] == str(Path("out/round-2/model"))
 
 
+def test_two_processes_train_as_one_and_a_family_is_measured_by_one_of_it(folder, whole, monkeypatch):
+    for name in NAMES:
+        monkeypatch.setitem(catalogue(), name, replace(catalogue()[name], family="both"))
+    improve("--per-family", "1", jobs=2)
+    start, one = told()["rounds"]
+    assert start["environments"] == one["environments"] == 1
+    assert set(one["picked"]) == set(NAMES)  # the other lags as much, so far as anybody knows
+    trained = read_json(folder / "out" / "round-1" / "model" / "training.json")
+    assert trained["steps"] == 3 and trained["arguments"]["batch_size"] == 1
+    assert trained["transitions"] == 6 * LDMConfig(**TINY).default_segment
+
+
+@pytest.mark.parametrize(("batch", "most", "count"), [(16, 2, 2), (16, 3, 2), (9, 4, 3), (7, 4, 1), (2, 0, 1)])
+def test_processes_share_a_batch_evenly(batch, most, count):
+    assert retraining.most_processes(batch, most) == count
+
+
 def test_minutes_are_split_by_what_was_measured(folder):
     """Without numbers of steps and updates, the clock decides; the whole takes little more than a round's minutes."""
     improve(minutes=0.05, steps=None, updates=None)
@@ -237,11 +254,11 @@ def test_an_environment_without_a_reference_is_told(folder, monkeypatch):
 
 
 def test_a_round_alters_segments_as_the_model_was_trained(tmp_path):
-    assert rounds.recipe_of("ldm/of-the-hub") == {}
+    assert retraining.recipe_of("ldm/of-the-hub") == {}
     told_of = {"hide_previous_actions": 0.5, "repeated_labels": 0.2, "disguised_share": "many", "learning_rate": 1}
     run = {"steps": 1, "transitions": 1, "minutes": 1.0, "arguments": told_of}
     (tmp_path / "training.json").write_text(json.dumps(run))
-    assert rounds.recipe_of(str(tmp_path)) == {"hide_previous_actions": 0.5, "repeated_labels": 0.2}
+    assert retraining.recipe_of(str(tmp_path)) == {"hide_previous_actions": 0.5, "repeated_labels": 0.2}
 
 
 def test_what_has_no_reference_is_trained_on_but_not_played(folder):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ldm_hf.environments import EnvironmentSpec
 from ldm_hf.improving import Standing, need, pick, shares
-from ldm_hf.improving.picking import LEAST_STEPS
+from ldm_hf.improving.picking import LEAST_STEPS, of_each_family, spread
 
 MOST = 5000
 SCORES = st.floats(-5, 2) | st.sampled_from([0.0, 0.8, 1.0])
@@ -99,3 +100,29 @@ def test_time_that_the_fast_cannot_use_goes_to_the_slow():
     assert pick([fast, slow], 101.0, MOST) == {"fast": MOST, "slow": 999}
     never = Standing("never", "d", "c", 0.0, 0, 500.0, 10.0)
     assert "never" not in pick([fast, slow, never], 100.0, MOST)
+
+
+def rows(*families):
+    return [EnvironmentSpec(f"E{index}-v0", f"E{index}-v0", family=family) for index, family in enumerate(families)]
+
+
+@given(st.lists(st.sampled_from("ABCD"), min_size=1, max_size=20), st.integers(1, 4), st.integers(0, 99))
+def test_so_many_of_each_family_are_drawn(families, most, seed):
+    specs = rows(*families)
+    drawn = [spec.family for spec in of_each_family(specs, most, seed)]
+    assert {family: drawn.count(family) for family in families} == {
+        family: min(most, families.count(family)) for family in families
+    }
+    assert of_each_family(specs, None, seed) == specs
+
+
+def test_what_joins_later_does_not_change_the_draw():
+    specs = rows(*"AABBCC")
+    assert of_each_family([*rows(*"AABBCCD")], 1, 3)[:-1] == of_each_family(specs, 1, 3)
+    draws = {tuple(spec.name for spec in of_each_family(specs, 1, seed)) for seed in range(30)}
+    assert len(draws) > 4
+
+
+def test_what_was_not_measured_scores_like_its_family():
+    scores = spread(rows(*"AAABC"), {"E0-v0": 0.2, "E1-v0": 0.6, "E4-v0": 1.0})
+    assert scores == pytest.approx({"E0-v0": 0.2, "E1-v0": 0.6, "E2-v0": 0.4, "E4-v0": 1.0})
