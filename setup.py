@@ -91,6 +91,7 @@ extras = {
         "parameterized>=0.9",  # of transformers' own tests
         "nbclient>=0.10",  # runs the notebooks, in a kernel of
         "ipykernel>=6.29",
+        "cma>=4",  # searches for waypoints
     ],
 }
 extras["all"] = sorted(
