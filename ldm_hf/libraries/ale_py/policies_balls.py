@@ -1,0 +1,309 @@
+"""Rules of ball games whose aims are tried in a second emulator before they are followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import gymnasium
+import numpy as np
+
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.spaces import Action, Info, Observation
+
+from .emulator import Emulator
+from .rules import AtariRule, reflected
+
+if TYPE_CHECKING:
+    import ale_py
+
+
+def toward(right: float, up: float, nearly: float = 0) -> str:
+    """Meaning of the action that goes this far to the right and up, where either counts if it is more than nearly 0."""
+    vertical = "UP" if up > nearly else "DOWN" if up < -nearly else ""
+    return vertical + ("RIGHT" if right > nearly else "LEFT" if right < -nearly else "")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One step of a plan: the action, the console's memory that it leads to, the reward, and whether the plan ends."""
+
+    action: int
+    memory: np.ndarray
+    reward: float
+    last: bool
+
+
+class AtariAims(Reference):
+    """A rule that leaves something open, its aim, which is drawn at random and tried in a second emulator.
+
+    Whenever the ball begins to fly away, some plans are tried, in which the rule is followed with random aims, one for
+    each flight of the ball. The best is kept, and what is left of the old plan is one of them. If none brings a reward,
+    more are tried, and of equal ones the last is taken, so that nothing goes on for ever. The emulator is exact, also
+    about sticky actions, so a plan does what it has promised; after another action than the plan's, it is made anew.
+
+    Args:
+        env: environment like the one that the policy will act in.
+        horizon: steps of a plan.
+        trials: plans to try for each new aim.
+        urgent: times as many while none of them brings a reward.
+        discount: factor of a reward for each step that it comes later.
+        loss: what the loss of a ball counts, discounted likewise.
+        seed: seed of the aims.
+    """
+
+    method = "planner"
+    worlds = ("AtariEnv",)
+    AIMS = 2
+    plan: list[Tried]
+    end: ale_py.ALEState
+    before: np.ndarray | None
+    expected: np.ndarray | None
+
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        horizon: int = 120,
+        trials: int = 3,
+        urgent: int = 4,
+        discount: float = 0.99,
+        loss: float = 10.0,
+        seed: int = 0,
+    ) -> None:
+        self.horizon, self.trials, self.urgent = horizon, trials, urgent
+        self.discount, self.loss, self.seed = discount, loss, seed
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
+        self.meanings = inside(env).get_action_meanings()
+        self.rng = np.random.default_rng(self.seed)
+        self.plan, self.before, self.expected, self.flew = [], None, None, False
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        memory = inside(env).ale.getRAM().astype(int)
+        before = memory if self.before is None else self.before
+        if self.expected is None or (self.expected != memory).any():
+            self.plan = []
+        flew, self.flew = self.flew, self.away(memory, before)
+        if not self.plan or (self.flew and not flew):
+            self._improve(inside(env).ale.cloneState(include_rng=True), memory, before)
+        step = self.plan.pop(0)
+        self.before, self.expected = memory, step.memory
+        return np.int64(step.action)
+
+    def _improve(self, state: ale_py.ALEState, memory: np.ndarray, before: np.ndarray) -> None:
+        """Extends the plan to the horizon, and replaces it by the best of some others."""
+        best = -np.inf
+        if self.plan:
+            if not self.plan[-1].last:
+                last, previous = self.plan[-1].memory, self.plan[-2].memory if len(self.plan) > 1 else memory
+                self.plan += self._tried(self.end, last, previous, self.horizon - len(self.plan))
+                self.end = self.emulator.ale.cloneState(include_rng=True)
+            elif not self._fails(self.plan):
+                return
+            best = self._value(self.plan)
+        for trial in range(self.trials * self.urgent):
+            if trial >= self.trials and best > 0:
+                break
+            plan = self._tried(state, memory, before, self.horizon)
+            if (value := self._value(plan)) >= best:
+                self.plan, self.end, best = plan, self.emulator.ale.cloneState(include_rng=True), value
+
+    def _tried(self, state: ale_py.ALEState, memory: np.ndarray, before: np.ndarray, length: int) -> list[Tried]:
+        """Steps of the rule from a state, with new aims; the emulator stays where they end."""
+        ale, steps = self.emulator.ale, list[Tried]()
+        ale.restoreState(state)
+        lives, aim, flies = ale.lives(), self._aim(), self.away(memory, before)
+        while len(steps) < length and not (steps and steps[-1].last):
+            flew, flies = flies, self.away(memory, before)
+            if flies and not flew:
+                aim = self._aim()
+            action = self.meanings.index(self.choose(memory, before, aim))
+            reward = ale.act(self.emulator.actions[action])
+            before, memory = memory, ale.getRAM().astype(int)
+            last = self.ends(reward, ale.lives() < lives) or ale.game_over()
+            steps.append(Tried(action, memory, reward, last))
+        return steps
+
+    def _value(self, steps: list[Tried]) -> float:
+        value = float(sum(step.reward * self.discount**index for index, step in enumerate(steps)))
+        return value - self.loss * self.discount ** len(steps) if self._fails(steps) else value
+
+    def _fails(self, steps: list[Tried]) -> bool:
+        return steps[-1].last and steps[-1].reward <= 0
+
+    def _aim(self) -> np.ndarray:
+        return self.rng.uniform(-1, 1, size=self.AIMS)
+
+    def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
+        """Whether the ball flies away, by the memory ``(128,)`` now and a step ago."""
+        raise NotImplementedError
+
+    def choose(self, memory: np.ndarray, before: np.ndarray, aim: np.ndarray) -> str:
+        """Meaning of the action for an aim: two numbers from -1 to 1, of which the rule makes what it likes."""
+        raise NotImplementedError
+
+    def ends(self, reward: float, lost: bool) -> bool:
+        """Whether a plan ends with a step that has brought a reward or lost a life."""
+        raise NotImplementedError
+
+
+class AtariPongAims(AtariAims):
+    """Meets the ball in Pong with that part of the paddle from which the other side will not return it.
+
+    Addresses: Anand et al. 2019 (arXiv 1906.08226).
+    """
+
+    name = "atari_pong_aims"
+
+    def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
+        return bool(memory[49] < before[49])
+
+    def choose(self, memory: np.ndarray, before: np.ndarray, aim: np.ndarray) -> str:
+        x, y, paddle = memory[[49, 54, 51]].tolist()
+        target = y
+        if before[54] == 0 or y == 0:
+            target = 128
+        elif (speed := x - before[49]) > 0:
+            target = reflected(y + (y - before[54]) * max(0, 188 - x) / speed, 46, 206)
+        way = target + 18 * aim[0] - (paddle + (paddle - before[51]))  # where the paddle will be after another step
+        return "NOOP" if abs(way) <= 10 else "LEFT" if way > 0 else "RIGHT"
+
+    def ends(self, reward: float, lost: bool) -> bool:
+        return reward != 0
+
+
+class AtariBreakoutAims(AtariAims):
+    """Serves in Breakout, and meets the ball with that part of the paddle from which it breaks the most bricks.
+
+    Addresses: Anand et al. 2019 (arXiv 1906.08226). The two bytes of the score are decimal, found by experiment.
+    """
+
+    name = "atari_breakout_aims"
+    SCORE, ALL = [76, 77], [0x08, 0x64]
+    """Address of the score, and what it is after two walls, of 432 each; there is no third."""
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        if inside(env).ale.getRAM()[self.SCORE].tolist() == self.ALL:
+            return np.int64(inside(env).get_action_meanings().index("FIRE"))  # gives the balls that are left away
+        return super().act(env, observation, info)
+
+    def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
+        return bool(memory[101] < before[101])
+
+    def choose(self, memory: np.ndarray, before: np.ndarray, aim: np.ndarray) -> str:
+        x, y, paddle = memory[[99, 101, 72]].tolist()
+        if y == 0:
+            return "FIRE"
+        target, speed = x, y - before[101]
+        if speed > 0 and before[101]:
+            target = reflected(x + (x - before[99]) * max(0, 180 - y) / speed, 57, 199)
+        way = target + 12 * aim[0] - (paddle + (paddle - before[72]) + 10)  # 10 is the middle of the paddle
+        return "NOOP" if abs(way) <= 4 else "RIGHT" if way > 0 else "LEFT"
+
+    def ends(self, reward: float, lost: bool) -> bool:
+        return lost
+
+
+class AtariTennisAims(AtariAims):
+    """Follows the ball in Tennis with a swing in every step, at a side and depth from which the point is won.
+
+    Addresses: Anand et al. 2019 (arXiv 1906.08226) and OCAtari (github.com/k4ntz/OC_Atari, ocatari/ram/tennis.py).
+    """
+
+    name = "atari_tennis_aims"
+    SIDE = 80
+    """Address of the player's side of the net: 0 is far."""
+    SHADOW = 55
+    """Address of how far from the camera the ball is."""
+
+    def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
+        return bool((memory[self.SHADOW] < before[self.SHADOW]) == (memory[self.SIDE] == 0))
+
+    def choose(self, memory: np.ndarray, before: np.ndarray, aim: np.ndarray) -> str:
+        far = memory[self.SIDE] == 0
+        ball, x, y = memory[[16, 26, 24] if far else [16, 27, 25]].tolist()
+        side = ball - 4 + 12 * aim[0] - x
+        forward = 15 * max(0.0, aim[1])  # half of all aims stay at the line
+        depth = (142 - forward if far else 2 + forward) - y
+        return toward(side, depth, nearly=3) + "FIRE"
+
+    def ends(self, reward: float, lost: bool) -> bool:
+        return reward != 0
+
+
+class AtariFishingDerbyAims(AtariAims):
+    """Lowers the hook to a row of fish in Fishing Derby."""
+
+    name = "atari_fishing_derby_aims"
+    HOOK, DEPTH, CAUGHT, FISH = 32, 65, 112, 68
+    AIMS = 3
+
+    def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
+        return bool(memory[self.CAUGHT] == 0)
+
+    def choose(self, memory: np.ndarray, before: np.ndarray, aim: np.ndarray) -> str:
+        x, depth, caught = memory[[self.HOOK, self.DEPTH, self.CAUGHT]].tolist()
+        if caught:
+            return toward(54 + 22 * aim[2] - x, 1, nearly=2 if aim[2] < 0.8 else 99) + "FIRE" if False else "UP" + toward(54 + 25 * aim[2] - x, 0, nearly=2) + "FIRE"
+        row = 1 + int(6 * ((1 + aim[0]) / 2) ** 2)  # 1 is the deepest
+        fish = memory[self.FISH + row] + 3 + 3 * aim[1]
+        return toward(fish - x, depth - (52 - 7 * row), nearly=0.99) or "NOOP"
+
+    def ends(self, reward: float, lost: bool) -> bool:
+        return False
+
+
+class AtariSurround(AtariRule):
+    """Goes where more of the field can be reached before the other player than the other way round.
+
+    The field has 20 rows of 40 columns, whose memory was found by experiment: a playfield of the console has, for each
+    row, three bytes for either half, in which the order of the bits alternates. A field is a number here with a bit for
+    each cell, so that a step in all directions at once is four shifts.
+    """
+
+    name = "atari_surround"
+    WIDE = 40
+    MINE, OTHER = (110, 112), (109, 111)
+    """Addresses of rows and columns of the players."""
+    WAYS = {"UP": -WIDE, "DOWN": WIDE, "LEFT": -1, "RIGHT": 1}
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        free = self._free(memory)
+        mine, other = (row * self.WIDE + column for row, column in (memory[[*self.MINE]].tolist(), memory[[*self.OTHER]].tolist()))
+        best, chosen = (-np.inf, 0.0), "NOOP"
+        for meaning, way in self.WAYS.items():
+            if free >> mine + way & 1:
+                walls = sum(1 - (free >> mine + way + other_way & 1) for other_way in self.WAYS.values())
+                value = (self._lead(free, 1 << mine + way, 1 << other), float(walls))
+                if value > best:
+                    best, chosen = value, meaning
+        return chosen
+
+    def _free(self, memory: np.ndarray) -> int:
+        free = 0
+        for row in range(20):
+            edges, left, inner, right, far = memory[[row, 20 + row, 40 + row, 60 + row, 80 + row]].tolist()
+            cells = [edges >> bit & 1 for bit in range(4)] + [left >> bit & 1 for bit in range(7, -1, -1)]
+            cells += [inner >> bit & 1 for bit in range(8)] + [edges >> bit & 1 for bit in range(4, 8)]
+            cells += [right >> bit & 1 for bit in range(7, -1, -1)] + [far >> bit & 1 for bit in range(8)]
+            for column, full in enumerate(cells):
+                if not full and 0 < row < 19 and 0 < column < 39:
+                    free |= 1 << row * self.WIDE + column
+        return free
+
+    def _lead(self, free: int, mine: int, other: int) -> int:
+        """Cells that I reach first, less those of the other player, who moves next."""
+        free &= ~(mine | other)
+        fresh, others = mine, other
+        while fresh or others:
+            others = self._around(others) & free
+            free &= ~others
+            other |= others
+            fresh = self._around(fresh) & free
+            free &= ~fresh
+            mine |= fresh
+        return mine.bit_count() - other.bit_count()
+
+    def _around(self, cells: int) -> int:
+        return cells << 1 | cells >> 1 | cells << self.WIDE | cells >> self.WIDE
