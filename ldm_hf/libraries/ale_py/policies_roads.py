@@ -1,0 +1,207 @@
+"""Policies of games of driving, climbing and fighting: rules whose mishaps are foreseen in a copy of the emulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import gymnasium
+import numpy as np
+
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.spaces import Action, Info, Observation
+
+from .emulator import Emulator
+
+if TYPE_CHECKING:
+    import ale_py
+
+LONGEST_DETOUR = 10
+"""Steps for which a detour repeats an action, at most."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step of a foreseen way: the action that leads to it, its credit, whether it is a mishap, and where it ends."""
+
+    action: int
+    credit: float
+    mishap: bool
+    memory: np.ndarray
+    state: ale_py.ALEState
+
+
+class AtariForesight(Reference):
+    """Follows a rule by the console's memory, as long as a copy of the emulator shows no mishap on its way.
+
+    The way is foreseen for some steps: before each step, it is extended by one in the copy. Where it meets with a
+    mishap, detours are tried: from a random step, another action is repeated for a while, and then the rule goes on. A
+    detour is taken if the mishap comes later, or if there is none in either and the way earns no less.
+
+    Args:
+        env: environment like the one that the policy will act in.
+        horizon: steps to look ahead, of four frames each.
+        detours: detours to try before a step if there is a mishap ahead.
+        idle: detours to try before a step if there is none.
+        seed: seed of the random detours.
+    """
+
+    method = "planner"
+    worlds = ("AtariEnv",)
+
+    def __init__(self, env: gymnasium.Env, horizon: int = 24, detours: int = 10, idle: int = 0, seed: int = 0) -> None:
+        self.horizon, self.detours, self.idle, self.seed = horizon, detours, idle, seed
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        """Meaning of the action of the rule, by the memory ``(128,)`` now and a step ago."""
+        raise NotImplementedError
+
+    def mishap(self, memory: np.ndarray, before: np.ndarray) -> bool:
+        """Whether something went wrong between two steps."""
+        raise NotImplementedError
+
+    def credit(self, reward: float, memory: np.ndarray, before: np.ndarray) -> float:
+        """What counts for a step, by default its reward."""
+        return reward
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
+        self.meanings = inside(env).get_action_meanings()
+        self.rng = np.random.default_rng(self.seed)
+        self.now: Moment | None = None
+        self.way: list[Moment] = []
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        state = inside(env).ale.cloneState(include_rng=True)
+        if self.now is None or not self.now.state.equals(state):
+            self.now, self.way = Moment(0, 0.0, False, inside(env).ale.getRAM().astype(int), state), []
+        if not self._ends(self.way):
+            self.way += self._foreseen(self.way, [])
+        for _ in range(self.detours if self._ends(self.way) else self.idle):
+            at = int(self.rng.integers(len(self.way)))
+            detour = [int(self.rng.integers(len(self.meanings)))] * int(self.rng.integers(1, LONGEST_DETOUR + 1))
+            other = self.way[:at] + self._foreseen(self.way[:at], detour)
+            if self._value(other) >= self._value(self.way):
+                self.way = other
+            if not self._ends(self.way) and not self.idle:
+                break
+        self.now = self.way.pop(0)
+        return np.int64(self.now.action)
+
+    def _foreseen(self, way: list[Moment], detour: list[int]) -> list[Moment]:
+        """What follows in the copy after a way, up to the horizon or a mishap."""
+        assert self.now is not None, "an episode begins with `reset`"
+        ale, found = self.emulator.ale, list[Moment]()
+        last = way[-1] if way else self.now
+        before = way[-2] if len(way) > 1 else self.now
+        ale.restoreState(last.state)
+        for step in range(self.horizon - len(way)):
+            action = detour[step] if step < len(detour) else self.meanings.index(self.choose(last.memory, before.memory))
+            reward = ale.act(self.emulator.actions[action])
+            memory = ale.getRAM().astype(int)
+            credit, mishap = self.credit(reward, memory, last.memory), self.mishap(memory, last.memory)
+            before, last = last, Moment(action, credit, mishap, memory, ale.cloneState(include_rng=True))
+            found.append(last)
+            if mishap or ale.game_over():
+                break
+        return found
+
+    def _ends(self, way: list[Moment]) -> bool:
+        return bool(way) and way[-1].mishap
+
+    def _value(self, way: list[Moment]) -> tuple[int, float]:
+        """When the mishap comes, and what is earned until then."""
+        return len(way), sum(moment.credit for moment in way)
+
+
+def signed(byte: int) -> int:
+    """A byte as a number from -128 to 127."""
+    return (byte + 128) % 256 - 128
+
+
+class AtariEnduro(AtariForesight):
+    """Drives at high speed through the gaps between the cars ahead.
+
+    The cars ahead are in seven rows, and on the left, in the middle or on the right of the road. The sets of places
+    across the road that can be reached are bits of a number, so that a way through is found by shifting bits. Brakes
+    if there is no way through.
+
+    Addresses were found by experiment: 22 is the speed and 50 the speed against that of the other cars, 46 the place
+    on the road, 27 to 33 the cars in the rows ahead, 25 the distance to the next row.
+    """
+
+    name = "atari_enduro"
+    SPEED, RELATIVE, PLACE, ROWS, DISTANCE, LEFT = 22, 50, 46, slice(27, 34), 25, slice(43, 45)
+    FASTEST, SLOWEST, EDGE, WIDTH, LENGTH, STEPS, LATE = 100, 4, 16, 15, (0.4, 1.6), 30, 5
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        place = max(-20, min(20, signed(int(memory[self.PLACE]))))
+        relative = signed(int(memory[self.RELATIVE]))
+        rows = [(row + memory[self.DISTANCE] / 256, int(car)) for row, car in enumerate(memory[self.ROWS]) if car]
+        cars = [(far, 0 if not car & 16 else -14 if car & 1 else 14) for far, car in rows]
+        speeds = ("FIRE",) if relative < self.SLOWEST else ("FIRE", "NOOP", "DOWN")
+        best = (-np.inf, "FIRE", 0)
+        for speed in speeds:
+            kept, way = self._through(place, cars, int(memory[self.SPEED]), relative, speed)
+            if kept > best[0] or (speed == "DOWN" and kept == best[0]):
+                best = kept, speed, way
+            if kept == self.STEPS:
+                break
+        _, speed, way = best
+        if speed == "FIRE" and memory[self.SPEED] >= self.FASTEST:
+            speed = "NOOP"
+        side = "LEFT" if way > 0 else "RIGHT" if way < 0 else ""
+        return "DOWN" + side if speed == "DOWN" else side + speed if speed == "FIRE" or not side else side
+
+    def _through(
+        self, place: int, cars: list[tuple[float, int]], speed: float, relative: float, pedal: str
+    ) -> tuple[int, int]:
+        """For how many steps the road is kept free of cars, and how far to the left one has to go for it."""
+        zero = 32  # the bit for the middle of the road
+        road = sum(1 << zero + at for at in range(-self.EDGE, self.EDGE + 1))
+        reached, sets, widths, gone, hit = 1 << zero + place, list[int](), list[int](), 0.0, 0
+        slowest, others = speed - relative + self.SLOWEST, speed - relative
+        for step in range(self.STEPS):
+            if pedal == "FIRE":
+                speed = min(speed + (1 if speed < 46 else 0.5), max(self.FASTEST, speed))
+            elif pedal == "DOWN":
+                speed = max(speed - 4, slowest)
+            gone += (speed - others) * 3 / 256
+            width = 2 - step % 2 if speed < 50 else 2 if speed < 88 else 3
+            for _ in range(width):
+                reached |= reached << 1 | reached >> 1
+            free = road
+            for far, lane in cars:
+                if self.LENGTH[0] <= far - gone <= self.LENGTH[1]:
+                    free &= ~(((1 << 2 * self.WIDTH - 1) - 1) << zero + lane - self.WIDTH + 1)
+            if reached & free:
+                reached &= free
+            elif step > self.LATE:
+                break
+            else:
+                hit = 10
+            sets.append(reached)
+            widths.append(width)
+        for step in range(len(sets) - 2, -1, -1):
+            good = sets[step + 1]
+            for _ in range(widths[step + 1]):
+                good |= good << 1 | good >> 1
+            sets[step] &= good
+        for places in sets:
+            if not places >> zero + place & 1:
+                way = min((at - zero - place for at in range(64) if places >> at & 1), key=abs)
+                side = 1 if way > 0 else -1
+                free = any(sets[0] >> zero + place + side * far & 1 for far in (1, 2))
+                return len(sets) - hit, way if free else 0
+        return len(sets) - hit, 0
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        if not inside(env).ale.getRAM()[self.LEFT].any():  # no car counts any more on this day
+            return np.int64(inside(env).get_action_meanings().index("FIRE"))
+        return super().act(env, observation, info)
+
+    def mishap(self, memory: np.ndarray, before: np.ndarray) -> bool:
+        return bool(memory[self.SPEED] < before[self.SPEED] - 10)
+
+    def credit(self, reward: float, memory: np.ndarray, before: np.ndarray) -> float:
+        return float(memory[self.SPEED])
