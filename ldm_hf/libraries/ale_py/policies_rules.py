@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gymnasium
 import numpy as np
-
-from ldm_hf.references.base import Reference, inside
-from ldm_hf.spaces import Action, Info, Observation
 
 from .rules import AtariRule, reflected
 
@@ -71,19 +67,3 @@ class AtariBowling(AtariRule):
         if phase == 0 and column <= 8:  # before the throw
             return "FIRE" if row == 12 else "UP" if row < 12 else "DOWN"
         return "UP" if phase >= 5 and ball >= 118 else "NOOP"
-
-
-class AtariAtlantis(Reference):
-    """Fires the three cannons in turn, whose shots cross what flies over the city."""
-
-    name = "atari_atlantis"
-    method = "scripted"
-    steps = 0
-
-    def reset(self, env: gymnasium.Env) -> None:
-        self.steps = 0
-
-    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        meaning = ("FIRE", "NOOP", "LEFTFIRE", "NOOP", "RIGHTFIRE", "NOOP")[self.steps % 6]
-        self.steps += 1
-        return np.int64(inside(env).get_action_meanings().index(meaning))
