@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import gymnasium
 import numpy as np
 
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.spaces import Action, Info, Observation
+
+from .emulator import LONGEST_RUN, Emulator
 from .rules import AtariRule
+
+if TYPE_CHECKING:
+    import ale_py
 
 
 @dataclass(frozen=True)
@@ -77,4 +86,150 @@ class AtariAtlantis(AtariRule):
                 missed = abs(there - cannon.place - lane * cannon.aside)
                 if missed <= self.REACH <= there <= 160 - self.REACH:
                     found.append((float(missed), meaning, ship, steps))
+        return found
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What an action led to in the emulator, and the memory before and after it."""
+
+    action: int
+    reward: float
+    lost: bool
+    state: ale_py.ALEState
+    before: np.ndarray
+    memory: np.ndarray
+
+
+class AtariGuardedRule(Reference):
+    """Follows a rule by the console's memory, except where a copy of the emulator shows that it would lose a life.
+
+    There is always a plan: what the rule will do, and where it leads. It is made longer by one step before each step.
+    While it ends with the loss of a life, variants of it are tried that leave it at a random step, repeat random actions
+    for some steps, and follow the rule again or what is left of the plan. A variant replaces the plan if it keeps the
+    life for longer, or for equally long with no smaller discounted reward.
+
+    Args:
+        env: environment like the one that the policy will act in.
+        horizon: steps of a plan, which are to be more than those from a hit until the life is lost.
+        urgent: steps tried in the emulator before each step of the environment while the plan costs a life.
+        trials: as many otherwise, for more reward.
+        discount: factor of a reward for each step that it comes later.
+        seed: seed of the variants.
+    """
+
+    method = "planner"
+
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        horizon: int = 30,
+        urgent: int = 90,
+        trials: int = 0,
+        discount: float = 0.99,
+        seed: int = 0,
+    ) -> None:
+        self.horizon, self.urgent, self.trials, self.seed = horizon, urgent, trials, seed
+        self.weights = discount ** np.arange(horizon)
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        """Meaning of the rule's action, by the memory ``(128,)`` now and a step ago."""
+        raise NotImplementedError
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
+        self.meanings = inside(env).get_action_meanings()
+        self.rng = np.random.default_rng(self.seed)
+        self.plan: list[Moment] = []
+        self.now: Moment | None = None
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        ale = inside(env).ale
+        state, memory = ale.cloneState(include_rng=True), ale.getRAM().astype(int)
+        if self.now is None or not self.now.state.equals(state):  # the first step, or another action was executed
+            self.now, self.plan = Moment(0, 0.0, False, state, memory, memory), []
+        if not (self.plan and self.plan[-1].lost):
+            self.plan += self._follow(self.plan[-1] if self.plan else self.now, [], self.horizon - len(self.plan))
+        self._improve(self.trials)
+        self._improve(self.urgent, until_kept=True)
+        self.now = self.plan.pop(0)
+        return np.int64(self.now.action)
+
+    def _follow(self, moment: Moment, actions: Sequence[int], length: int) -> list[Moment]:
+        """Executes actions, then those of the rule; ends after ``length`` or with the first that costs a life."""
+        ale, found = self.emulator.ale, list[Moment]()
+        ale.restoreState(moment.state)
+        lives = ale.lives()
+        while len(found) < length and not (found and moment.lost):
+            if len(found) < len(actions):
+                action = actions[len(found)]
+            else:
+                action = self.meanings.index(self.choose(moment.memory, moment.before))
+            reward = ale.act(self.emulator.actions[action])
+            lost = ale.lives() < lives or ale.game_over()
+            lives, memory = ale.lives(), ale.getRAM().astype(int)
+            moment = Moment(action, reward, lost, ale.cloneState(include_rng=True), moment.memory, memory)
+            found.append(moment)
+        return found
+
+    def _improve(self, trials: int, until_kept: bool = False) -> None:
+        assert self.now is not None, "`act` begins the plan"
+        best = self._value(self.plan)
+        while trials > 0 and not (until_kept and best[0] == np.inf):
+            at = int(self.rng.integers(len(self.plan)))
+            runs = self.rng.integers(1, LONGEST_RUN + 1, self.rng.integers(1, 4))
+            actions = np.repeat(self.rng.integers(len(self.meanings), size=len(runs)), runs).tolist()
+            if self.rng.random() < 0.5:
+                actions += [moment.action for moment in self.plan[at + len(actions) :]]
+            tried = self._follow(self.plan[at - 1] if at else self.now, actions, self.horizon - at)
+            trials -= len(tried)
+            plan = self.plan[:at] + tried
+            if (value := self._value(plan)) >= best:
+                self.plan, best = plan, value
+
+    def _value(self, plan: list[Moment]) -> tuple[float, float]:
+        """How long the life is kept, and the discounted rewards."""
+        kept = float(len(plan)) if plan[-1].lost else np.inf
+        return kept, float(np.dot([moment.reward for moment in plan], self.weights[: len(plan)]))
+
+
+class AtariSeaquest(AtariGuardedRule):
+    """Fetches divers, shoots what is near on the way, and comes up when six are on board or the air becomes scarce.
+
+    The addresses are from Anand et al. 2019 (arXiv 1906.08226) and OCAtari (Delfosse et al. 2023).
+    """
+
+    name = "atari_seaquest"
+    SURFACE = 13
+    ENEMIES, FORMATIONS, DIVERS, KINDS = 30, 36, 71, 89  # of the four lanes, the lowest first
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        x, y, air, divers = memory[[70, 97, 102, 62]]
+        if y <= self.SURFACE + 2 and air < 62:  # the air is filled up only at the very surface
+            return "UP" if y > self.SURFACE else "NOOP"
+        if divers >= 6 or (air < 22 and divers > 0):  # without a diver, coming up costs a life
+            return "UPFIRE"
+        _, height, place, diver = min(self._targets(memory), default=(0, 72, 80, True))
+        meaning = "DOWN" if height - y > 3 else "UP" if y - height > 3 else ""
+        side, leftwards = place - x, memory[86] & 8
+        if diver:
+            meaning += "RIGHT" if side > 3 else "LEFT" if side < -3 else ""
+        elif side > 0:
+            meaning += "RIGHT" if leftwards or side > 60 else ""
+        else:
+            meaning += "LEFT" if not leftwards or side < -60 else ""
+        return meaning + "FIRE"
+
+    def _targets(self, memory: np.ndarray) -> list[tuple[float, int, int, bool]]:
+        """For each diver and each enemy on the screen: how far it seems, its height, its place, whether it is a diver."""
+        x, y, found = int(memory[70]), int(memory[97]), list[tuple[float, int, int, bool]]()
+        for lane in range(4):
+            height, diver = 108 - 24 * lane, int(memory[self.DIVERS + lane])
+            torpedo = 3 < memory[self.KINDS + lane] % 8 < 7  # a submarine's, in the byte of the diver
+            if not torpedo and 0 < diver < 160 and memory[62] < 6:
+                found.append((abs(diver - x) + abs(height - y) - 30, height, diver, True))
+            for slot in range(3):
+                place = (int(memory[self.ENEMIES + lane]) + 16 * slot) % 256
+                if memory[self.FORMATIONS + lane] >> (2 - slot) & 1 and 8 < place < 155:
+                    found.append((1.5 * abs(height - y) + 0.3 * abs(place - x), height, place, False))
         return found
