@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -233,3 +233,91 @@ class AtariSeaquest(AtariGuardedRule):
                 if memory[self.FORMATIONS + lane] >> (2 - slot) & 1 and 8 < place < 155:
                     found.append((1.5 * abs(height - y) + 0.3 * abs(place - x), height, place, False))
         return found
+
+
+class AtariDemonAttack(AtariGuardedRule):
+    """Keeps under the demon that is nearest to the side, or where it will be when a shot arrives, and fires.
+
+    The addresses are from OCAtari (Delfosse et al. 2023); a shot rises by 12 pixels a step.
+    """
+
+    name = "atari_demon_attack"
+    PLAYER = 16
+    LEFT, RIGHT = 13, 17  # halves of the three demons
+    LEFT_KINDS, RIGHT_KINDS, RIGHT_ALONE = 29, 33, 47
+    HEIGHTS = 69
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        middle = column(int(memory[self.PLAYER])) + 1
+        sides = [place - middle for place in self._places(memory, before)]
+        if not sides:
+            return "NOOP"
+        side = min(sides, key=abs)
+        return ("RIGHT" if side > 3 else "LEFT" if side < -3 else "") + "FIRE"
+
+    def _places(self, memory: np.ndarray, before: np.ndarray) -> list[float]:
+        """Where the demons will be when a shot reaches their heights, or after five steps: they turn often."""
+        found = []
+        for demon in range(3):
+            left, right = memory[self.LEFT_KINDS + demon], memory[self.RIGHT_KINDS + demon]
+            split = left > 24
+            halves = []
+            if left > 3:
+                halves.append((self.LEFT + demon, 4 if split else 8))
+            if (split and right > 3) or (left <= 3 and memory[self.RIGHT_ALONE + demon] >> 6):
+                halves.append((self.RIGHT + demon, 4))
+            steps = min(memory[self.HEIGHTS + demon] / 12, 5)
+            for address, middle in halves:
+                place = column(int(memory[address]))
+                speed = place - column(int(before[address]))
+                found.append(place + middle + (0.7 * speed * steps if abs(speed) <= 12 else 0.0))
+        return found
+
+
+class AtariGopher(AtariGuardedRule):
+    """Fills the hole that is nearest to the surface; while the gopher climbs one that is open, waits there to hit it.
+
+    The addresses are from OCAtari (Delfosse et al. 2023, ``ocatari/ram/gopher.py``).
+    """
+
+    name = "atari_gopher"
+    FARMER, GOPHER, CLIMBED = 31, 41, 85
+    LAYERS = (0, 6, 12)  # of the soil, the highest first
+    HOLES = ((16, 1, 128), (32, 1, 24), (48, 1, 1), (112, 4, 24), (128, 4, 1), (144, 5, 24))
+    """Column, byte in each layer and bit of each hole."""
+    FRAMES = 75  # a counter
+
+    def __init__(self, env: gymnasium.Env, horizon: int = 50, urgent: int = 150, **settings: Any) -> None:
+        super().__init__(env, horizon=horizon, urgent=urgent, **settings)
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        farmer = memory[self.FARMER] - 4
+        dug = {hole: self._dug(memory, byte, bit) for hole, byte, bit in self.HOLES}
+        opened = [hole for hole, layers in dug.items() if layers >= 4]
+        climbed = [hole for hole in opened if memory[self.CLIMBED] > 5 and abs(hole - memory[self.GOPHER]) < 8]
+        if opened:
+            hole = climbed[0] if climbed else min(opened, key=lambda hole: abs(hole - farmer))
+        else:
+            _, _, hole = max((layers, -abs(hole - farmer), hole) for hole, layers in (dug | {80: 0}).items())
+        if abs(hole - farmer) <= 2:  # a button that is held does nothing more
+            return "FIRE" if memory[self.FRAMES] & 4 else "NOOP"
+        return "RIGHT" if hole > farmer else "LEFT"
+
+    def _dug(self, memory: np.ndarray, byte: int, bit: int) -> int:
+        """The layers that are dug, with the highest counting most: 4, 2 and 1."""
+        return sum(4 >> layer for layer, first in enumerate(self.LAYERS) if memory[first + byte] & bit)
+
+
+class AtariSolaris(AtariGuardedRule):
+    """Any action, drawn by the sum of the memory, unless it would lose a life: what survives meets more enemies."""
+
+    name = "atari_solaris"
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        return self.meanings[int(memory.sum()) * 7919 % len(self.meanings)]
+
+
+def column(place: int) -> int:
+    """The column of the screen that the console positions an object at by a fine and a coarse part of a byte."""
+    fine = place >> 4
+    return place % 16 * 15 + (28 if fine > 7 else 12) - fine
