@@ -105,9 +105,9 @@ class AtariGuardedRule(Reference):
     """Follows a rule by the console's memory, except where a copy of the emulator shows that it would lose a life.
 
     There is always a plan: what the rule will do, and where it leads. It is made longer by one step before each step.
-    While it ends with the loss of a life, variants of it are tried that leave it at a random step, repeat random actions
-    for some steps, and follow the rule again or what is left of the plan. A variant replaces the plan if it keeps the
-    life for longer, or for equally long with no smaller discounted reward.
+    While it ends with the loss of a life, variants of it are tried that leave it at a random step, repeat random
+    actions for some steps, and follow the rule again or what is left of the plan. A variant replaces the plan if it
+    keeps the life for longer, or for equally long with no smaller discounted reward.
 
     Args:
         env: environment like the one that the policy will act in.
@@ -221,7 +221,7 @@ class AtariSeaquest(AtariGuardedRule):
         return meaning + "FIRE"
 
     def _targets(self, memory: np.ndarray) -> list[tuple[float, int, int, bool]]:
-        """For each diver and each enemy on the screen: how far it seems, its height, its place, whether it is a diver."""
+        """For each diver and enemy on the screen: how far it seems, its height and place, and whether it is a diver."""
         x, y, found = int(memory[70]), int(memory[97]), list[tuple[float, int, int, bool]]()
         for lane in range(4):
             height, diver = 108 - 24 * lane, int(memory[self.DIVERS + lane])
@@ -314,7 +314,7 @@ class AtariSolaris(AtariGuardedRule):
     name = "atari_solaris"
 
     def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
-        return self.meanings[int(memory.sum()) * 7919 % len(self.meanings)]
+        return str(self.meanings[int(memory.sum()) * 7919 % len(self.meanings)])
 
 
 def column(place: int) -> int:
