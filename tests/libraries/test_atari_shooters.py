@@ -40,7 +40,7 @@ def played(game, policy, steps, sticky=0.0):
 
 @pytest.mark.parametrize(
     ("game", "steps", "score"),
-    [("Atlantis", 300, 3000), ("Seaquest", 400, 100), ("DemonAttack", 400, 60), ("Gopher", 500, 150)],
+    [("Atlantis", 300, 3000), ("Seaquest", 400, 100), ("DemonAttack", 400, 60), ("Gopher", 500, 150), ("NameThisGame", 400, 150)],
 )
 def test_rules_score_and_lose_no_life(game, steps, score):
     row = f"ALE-{game}-v5"
@@ -48,7 +48,7 @@ def test_rules_score_and_lose_no_life(game, steps, score):
     assert found >= score and lost <= 0  # lives can be won
 
 
-@pytest.mark.parametrize("game", ["Atlantis", "Seaquest", "DemonAttack", "Gopher", "Solaris"])
+@pytest.mark.parametrize("game", ["Atlantis", "Seaquest", "DemonAttack", "Gopher", "Solaris", "NameThisGame"])
 def test_rules_act_with_sticky_actions_too(game):
     row = f"ALE-{game}-v5"
     played(game, policy_of(row, get_spec(row).reference), 30, sticky=0.25)

@@ -13,7 +13,7 @@ from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
 from .emulator import LONGEST_RUN, Emulator
-from .rules import AtariRule
+from .rules import AtariRule, reflected
 
 if TYPE_CHECKING:
     import ale_py
@@ -315,6 +315,59 @@ class AtariSolaris(AtariGuardedRule):
 
     def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
         return str(self.meanings[int(memory.sum()) * 7919 % len(self.meanings)])
+
+
+class AtariNameThisGame(AtariGuardedRule):
+    """Goes under the boat's pipe for air, and fires at the shark, or at the longest tentacle while the shark is high.
+
+    It keeps under where the shark will be when a shot arrives that is fired as soon as the last one is gone. The
+    addresses are from OCAtari (Delfosse et al. 2023); a shot rises by 12 pixels a step, nearly a row of the shark's.
+    """
+
+    name = "atari_name_this_game"
+    ROWS = slice(53, 60)  # which of the seven rows the shark is in, the highest last
+    SHARK, DIVER, BOAT, PIPE, SHOT = 60, 99, 100, 117, 50
+    AIR = (112, 113)
+    ENOUGH = 13  # of the 16 parts of the bar of air
+    TENTACLES = ((16, 7), (48, 0), (80, 4), (96, 7), (128, 0))
+    """What each ten bytes draw, the lowest first, four pixels a bit: the first column and its bit."""
+
+    def __init__(self, env: gymnasium.Env, horizon: int = 70, urgent: int = 200, **settings: Any) -> None:
+        super().__init__(env, horizon=horizon, urgent=urgent, **settings)
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        diver, shark = int(memory[self.DIVER]), int(memory[self.SHARK])
+        gun = diver + (14 if memory[61] & 128 else 1)  # by where the diver looks
+        rows = np.flatnonzero(memory[self.ROWS])
+        row = int(rows[0]) if len(rows) else None
+        side, aim = 0.0, 12
+        low, tentacles = self._tentacles(memory)
+        if memory[self.PIPE] and (row is None or row >= 2) and self._air(memory) <= self.ENOUGH:
+            side, aim = float(memory[self.BOAT] - diver), 160
+        elif tentacles and low <= 7 and (row is None or row >= 5):
+            side, aim = min((place - gun for place in tentacles), key=abs), 6
+        elif row is not None:
+            speed = shark - int(before[self.SHARK])
+            shot = memory[self.SHOT] / 12 if memory[self.SHOT] < 100 else 0  # steps until the last one is gone
+            steps = 1.5 + row + shot if abs(speed) <= 16 else 0.0
+            side = reflected(shark + 8 + speed * steps, 8, 152) - gun
+        way = "RIGHT" if side > 3 else "LEFT" if side < -3 else ""
+        return way + "FIRE" if abs(side) <= aim else way
+
+    def _air(self, memory: np.ndarray) -> int:
+        return sum(int(memory[address]).bit_count() for address in self.AIR)
+
+    def _tentacles(self, memory: np.ndarray) -> tuple[int, list[int]]:
+        """How low the lowest tentacles are, from 9 to 0, and the middles of their columns."""
+        found: dict[int, list[int]] = {}
+        for part, (left, first) in enumerate(self.TENTACLES):
+            drawn = memory[10 * part : 10 * part + 10]
+            if drawn.any():
+                low = int(drawn.nonzero()[0][0])
+                bits = [bit for bit in range(8) if drawn[low] >> bit & 1]
+                found.setdefault(low, []).extend(left + 4 * abs(bit - first) + 2 for bit in bits)
+        low = min(found, default=9)
+        return low, found.get(low, [])
 
 
 def column(place: int) -> int:
