@@ -370,6 +370,18 @@ class AtariNameThisGame(AtariGuardedRule):
         return low, found.get(low, [])
 
 
+class AtariAssault(AtariGuardedRule):
+    """Fires upwards all the time; leaving that, to dodge and before the gun overheats, is up to the look ahead."""
+
+    name = "atari_assault"
+
+    def __init__(self, env: gymnasium.Env, horizon: int = 40, urgent: int = 120, **settings: Any) -> None:
+        super().__init__(env, horizon=horizon, urgent=urgent, **settings)
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        return "UP"
+
+
 def column(place: int) -> int:
     """The column of the screen that the console positions an object at by a fine and a coarse part of a byte."""
     fine = place >> 4
