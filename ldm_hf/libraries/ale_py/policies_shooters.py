@@ -275,7 +275,7 @@ class AtariDemonAttack(AtariGuardedRule):
 
 
 class AtariGopher(AtariGuardedRule):
-    """Fills the hole that is nearest to the surface; while the gopher climbs one that is open, waits there to hit it.
+    """Fills the nearest open hole, or else the one dug highest; hits the gopher while it climbs an open one.
 
     The addresses are from OCAtari (Delfosse et al. 2023, ``ocatari/ram/gopher.py``).
     """
