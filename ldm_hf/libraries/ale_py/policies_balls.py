@@ -12,7 +12,7 @@ from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
 from .emulator import Emulator
-from .rules import AtariRule, reflected
+from .rules import reflected
 
 if TYPE_CHECKING:
     import ale_py
@@ -54,7 +54,7 @@ class AtariAims(Reference):
 
     method = "planner"
     worlds = ("AtariEnv",)
-    AIMS = 2
+    numbers = 2
     plan: list[Tried]
     end: ale_py.ALEState
     before: np.ndarray | None
@@ -133,14 +133,14 @@ class AtariAims(Reference):
         return steps[-1].last and steps[-1].reward <= 0
 
     def _aim(self) -> np.ndarray:
-        return self.rng.uniform(-1, 1, size=self.AIMS)
+        return self.rng.uniform(-1, 1, size=self.numbers)
 
     def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
         """Whether the ball flies away, by the memory ``(128,)`` now and a step ago."""
         raise NotImplementedError
 
     def choose(self, memory: np.ndarray, before: np.ndarray, aim: np.ndarray) -> str:
-        """Meaning of the action for an aim: two numbers from -1 to 1, of which the rule makes what it likes."""
+        """Meaning of the action for an aim: `numbers` from -1 to 1, of which the rule makes what it likes."""
         raise NotImplementedError
 
     def ends(self, reward: float, lost: bool) -> bool:
@@ -232,30 +232,39 @@ class AtariTennisAims(AtariAims):
         return reward != 0
 
 
-class AtariFishingDerbyAims(AtariAims):
-    """Lowers the hook to a row of fish in Fishing Derby."""
+class AtariFishingDerby(AtariAims):
+    """Lowers the hook in Fishing Derby to the next fish of a row, and pulls it up at a side where the shark is not.
 
-    name = "atari_fishing_derby_aims"
-    HOOK, DEPTH, CAUGHT, FISH = 32, 65, 112, 68
-    AIMS = 3
+    The row, the place at the fish and the side are the aim, until the fish is brought up or lost. Addresses: OCAtari
+    (github.com/k4ntz/OC_Atari, ocatari/ram/fishingderby.py); the depths of the rows were found by experiment.
+    """
+
+    name = "atari_fishing_derby"
+    numbers = 3
+    CAUGHT = 112
+    """Address of the row of the fish at the hook: 1, the deepest, to 6; 0 is none."""
+    PLACES = 68
+    """Address of the place of a row's fish, less the row."""
 
     def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
         return bool(memory[self.CAUGHT] == 0)
 
     def choose(self, memory: np.ndarray, before: np.ndarray, aim: np.ndarray) -> str:
-        x, depth, caught = memory[[self.HOOK, self.DEPTH, self.CAUGHT]].tolist()
-        if caught:
-            return toward(54 + 22 * aim[2] - x, 1, nearly=2 if aim[2] < 0.8 else 99) + "FIRE" if False else "UP" + toward(54 + 25 * aim[2] - x, 0, nearly=2) + "FIRE"
-        row = 1 + int(6 * ((1 + aim[0]) / 2) ** 2)  # 1 is the deepest
-        fish = memory[self.FISH + row] + 3 + 3 * aim[1]
+        x, depth = memory[[32, 65]].tolist()
+        if memory[self.CAUGHT]:
+            return "UP" + toward(54 + 25 * aim[2] - x, 0, nearly=2) + "FIRE"
+        row = 1 + int(6 * ((1 + aim[0]) / 2) ** 2)  # deep ones more often, which count for more
+        fish = memory[self.PLACES + row] + 3 + 3 * aim[1]
         return toward(fish - x, depth - (52 - 7 * row), nearly=0.99) or "NOOP"
 
     def ends(self, reward: float, lost: bool) -> bool:
         return False
 
 
-class AtariSurround(AtariRule):
+class AtariSurround(AtariAims):
     """Goes where more of the field can be reached before the other player than the other way round.
+
+    How much the other player's cells count, and whether walls are sought, is the aim, for 32 moves each.
 
     The field has 20 rows of 40 columns, whose memory was found by experiment: a playfield of the console has, for each
     row, three bytes for either half, in which the order of the bits alternates. A field is a number here with a bit for
@@ -264,36 +273,53 @@ class AtariSurround(AtariRule):
 
     name = "atari_surround"
     WIDE = 40
-    MINE, OTHER = (110, 112), (109, 111)
-    """Addresses of rows and columns of the players."""
+    PLAYERS = [110, 112, 109, 111]
+    """Addresses of the row and the column of this player and of the other."""
+    CLOCK = 100
     WAYS = {"UP": -WIDE, "DOWN": WIDE, "LEFT": -1, "RIGHT": 1}
+    BITS = (
+        [(0, bit) for bit in range(4)]
+        + [(20, bit) for bit in range(7, -1, -1)]
+        + [(40, bit) for bit in range(8)]
+        + [(0, bit) for bit in range(4, 8)]
+        + [(60, bit) for bit in range(7, -1, -1)]
+        + [(80, bit) for bit in range(8)]
+    )
+    """First address and bit of each column."""
+    BYTES = np.array([start for start, _ in BITS]) + np.arange(20)[:, None]
+    SHIFTS = np.array([bit for _, bit in BITS])
 
-    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
-        free = self._free(memory)
-        mine, other = (row * self.WIDE + column for row, column in (memory[[*self.MINE]].tolist(), memory[[*self.OTHER]].tolist()))
-        best, chosen = (-np.inf, 0.0), "NOOP"
+    def reset(self, env: gymnasium.Env) -> None:
+        super().reset(env)
+        self.known: tuple[tuple[float, ...], str] = ((), "")
+
+    def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
+        return bool(memory[self.CLOCK] >= 128)
+
+    def ends(self, reward: float, lost: bool) -> bool:
+        return reward != 0
+
+    def choose(self, memory: np.ndarray, before: np.ndarray, aim: np.ndarray) -> str:
+        row, column, other_row, other_column = memory[self.PLAYERS].tolist()
+        mine, other = row * self.WIDE + column, other_row * self.WIDE + other_column
+        if (key := (mine, other, aim[0])) == self.known[0]:
+            return self.known[1]
+        full = memory[self.BYTES] >> self.SHIFTS & 1
+        full[[0, -1]] = full[:, [0, -1]] = 1
+        free = int.from_bytes(np.packbits(1 - full, bitorder="little").tobytes(), "little")
+        best, chosen = -np.inf, "NOOP"
         for meaning, way in self.WAYS.items():
-            if free >> mine + way & 1:
-                walls = sum(1 - (free >> mine + way + other_way & 1) for other_way in self.WAYS.values())
-                value = (self._lead(free, 1 << mine + way, 1 << other), float(walls))
-                if value > best:
+            place = mine + way
+            if free >> place & 1:
+                walls = sum(1 - (free >> place + turn & 1) for turn in self.WAYS.values())
+                ours, theirs = self._reached(free, 1 << place, 1 << other)
+                if (value := ours - (1 + aim[0]) * theirs + 3 * aim[1] * walls) > best:
                     best, chosen = value, meaning
+        self.known = key, chosen
         return chosen
 
-    def _free(self, memory: np.ndarray) -> int:
-        free = 0
-        for row in range(20):
-            edges, left, inner, right, far = memory[[row, 20 + row, 40 + row, 60 + row, 80 + row]].tolist()
-            cells = [edges >> bit & 1 for bit in range(4)] + [left >> bit & 1 for bit in range(7, -1, -1)]
-            cells += [inner >> bit & 1 for bit in range(8)] + [edges >> bit & 1 for bit in range(4, 8)]
-            cells += [right >> bit & 1 for bit in range(7, -1, -1)] + [far >> bit & 1 for bit in range(8)]
-            for column, full in enumerate(cells):
-                if not full and 0 < row < 19 and 0 < column < 39:
-                    free |= 1 << row * self.WIDE + column
-        return free
-
-    def _lead(self, free: int, mine: int, other: int) -> int:
-        """Cells that I reach first, less those of the other player, who moves next."""
+    def _reached(self, free: int, mine: int, other: int) -> tuple[int, int]:
+        """Cells that either player reaches first, where the other moves first."""
         free &= ~(mine | other)
         fresh, others = mine, other
         while fresh or others:
@@ -303,7 +329,37 @@ class AtariSurround(AtariRule):
             fresh = self._around(fresh) & free
             free &= ~fresh
             mine |= fresh
-        return mine.bit_count() - other.bit_count()
+        return mine.bit_count(), other.bit_count()
 
     def _around(self, cells: int) -> int:
         return cells << 1 | cells >> 1 | cells << self.WIDE | cells >> self.WIDE
+
+
+class AtariVideoPinball(AtariAims):
+    """Flips."""
+
+    name = "atari_video_pinball"
+    numbers = 3
+
+    def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
+        return bool(memory[68] > before[68] and memory[68] > 150)
+
+    def choose(self, memory: np.ndarray, before: np.ndarray, aim: np.ndarray) -> str:
+        x, y = memory[[67, 68]].tolist()
+        if x == 149 and y == 132:
+            return "FIRE" if memory[70] >= 87 else "DOWN"
+        if 176 + 8 * aim[0] < y < 192:
+            return ("LEFT", "UP", "RIGHT")[int(1.5 * (1 + aim[1]))]
+        if aim[2] > 0.4 and y > 100:
+            return "LEFTFIRE" if aim[2] > 0.7 else "RIGHTFIRE"
+        return "NOOP"
+
+    def ends(self, reward: float, lost: bool) -> bool:
+        return lost
+
+    def _value(self, steps: list[Tried]) -> float:
+        return super()._value(steps) + self._worth(steps[-1].memory) - self._worth(steps[0].memory)
+
+    def _worth(self, memory: np.ndarray) -> float:
+        down = int((memory[[72, 73, 74]] == 0).sum())
+        return 500.0 * down + 3000 * int(memory[75]) // 8
