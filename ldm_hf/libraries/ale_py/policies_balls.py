@@ -126,6 +126,7 @@ class AtariAims(Reference):
         return steps
 
     def _value(self, steps: list[Tried]) -> float:
+        """What a plan is worth, by its rewards and its end."""
         value = float(sum(step.reward * self.discount**index for index, step in enumerate(steps)))
         return value - self.loss * self.discount ** len(steps) if self._fails(steps) else value
 
@@ -336,22 +337,30 @@ class AtariSurround(AtariAims):
 
 
 class AtariVideoPinball(AtariAims):
-    """Flips."""
+    """Flips in Video Pinball when the ball comes down: which flipper, and how early, is the aim for each time.
+
+    A plan is also worth something if it knocks targets down and raises the numbers in the bumpers, which count in each
+    later hit. Addresses: Anand et al. 2019 (arXiv 1906.08226) and OCAtari (github.com/k4ntz/OC_Atari,
+    ocatari/ram/videopinball.py); the plunger was found by experiment.
+    """
 
     name = "atari_video_pinball"
-    numbers = 3
+    PLUNGER, PULLED = 70, 87
+    """Address of the plunger, and what it is when it is pulled back completely."""
+    TARGETS = [72, 73, 74]
+    """Addresses of the three targets at the top, which are 0 when they are down."""
+    NUMBERS = [75, 76]
+    """Addresses of the numbers in the bumpers, times 8."""
 
     def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
-        return bool(memory[68] > before[68] and memory[68] > 150)
+        return bool(memory[68] > before[68] and memory[68] > 150)  # it comes down to the flippers
 
     def choose(self, memory: np.ndarray, before: np.ndarray, aim: np.ndarray) -> str:
         x, y = memory[[67, 68]].tolist()
-        if x == 149 and y == 132:
-            return "FIRE" if memory[70] >= 87 else "DOWN"
+        if (x, y) == (149, 132):  # before the plunger
+            return "FIRE" if memory[self.PLUNGER] >= self.PULLED else "DOWN"
         if 176 + 8 * aim[0] < y < 192:
-            return ("LEFT", "UP", "RIGHT")[int(1.5 * (1 + aim[1]))]
-        if aim[2] > 0.4 and y > 100:
-            return "LEFTFIRE" if aim[2] > 0.7 else "RIGHTFIRE"
+            return ("LEFT", "UP", "RIGHT")[int(1.49 * (1 + aim[1]))]  # up is both
         return "NOOP"
 
     def ends(self, reward: float, lost: bool) -> bool:
@@ -361,5 +370,4 @@ class AtariVideoPinball(AtariAims):
         return super()._value(steps) + self._worth(steps[-1].memory) - self._worth(steps[0].memory)
 
     def _worth(self, memory: np.ndarray) -> float:
-        down = int((memory[[72, 73, 74]] == 0).sum())
-        return 500.0 * down + 3000 * int(memory[75]) // 8
+        return float(500 * (memory[self.TARGETS] == 0).sum() + 250 * memory[self.NUMBERS].sum())
