@@ -71,7 +71,7 @@ def test_surround_reads_the_field_as_it_is_drawn_and_survives():
 
 
 def test_surround_counts_the_cells_that_either_player_reaches_first():
-    env, policy = begun("Surround", AtariSurround)
+    _, policy = begun("Surround", AtariSurround)
     row = sum(1 << column for column in range(1, 9))
     assert policy._reached(row, 1 << 1, 1 << 8) == (4, 4)
     assert policy._reached(row, 1 << 4, 1 << 8) == (5, 3)

@@ -4,42 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .rules import AtariRule, reflected
-
-
-class AtariPong(AtariRule):
-    """Meets the ball where its path, with its reflections, crosses the paddle's column; hits it above the middle.
-
-    A step moves the paddle by 21, so that it stands still where it would come no nearer.
-    """
-
-    name = "atari_pong"
-
-    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
-        x, y, paddle = memory[[49, 54, 51]]
-        target = y
-        if before[54] == 0 or y == 0:
-            target = 128
-        elif (speed := x - before[49]) > 0:
-            target = reflected(y + (y - before[54]) * max(0, 188 - x) / speed, 46, 206)
-        way = target - (paddle + (paddle - before[51]) + 3)  # where the paddle will be after another step
-        return "NOOP" if abs(way) <= 10 else "LEFT" if way > 0 else "RIGHT"
-
-
-class AtariBreakout(AtariRule):
-    """Serves, and waits where the ball will come down after its reflections."""
-
-    name = "atari_breakout"
-
-    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
-        x, y, paddle = memory[[99, 101, 72]]
-        if y == 0:
-            return "FIRE"
-        target, speed = x, y - before[101]
-        if speed > 0 and before[101]:
-            target = reflected(x + (x - before[99]) * max(0, 180 - y) / speed, 57, 199)
-        way = target - (paddle + (paddle - before[72]) + 10)  # where the paddle will be after another step
-        return "NOOP" if abs(way) <= 4 else "RIGHT" if way > 0 else "LEFT"
+from .rules import AtariRule
 
 
 class AtariSkiing(AtariRule):
