@@ -12,7 +12,7 @@ from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
 from .emulator import Emulator
-from .rules import reflected
+from .rules import AtariRule, reflected
 
 if TYPE_CHECKING:
     import ale_py
@@ -174,10 +174,34 @@ class AtariPongAims(AtariAims):
         return reward != 0
 
 
+def breakout(memory: np.ndarray, before: np.ndarray, beside: float) -> str:
+    """Meaning of the action that serves, or goes to where the ball will come down, or so far beside.
+
+    Addresses: Anand et al. 2019 (arXiv 1906.08226).
+    """
+    x, y, paddle = memory[[99, 101, 72]].tolist()
+    if y == 0:
+        return "FIRE"
+    target, speed = x, y - before[101]
+    if speed > 0 and before[101]:
+        target = reflected(x + (x - before[99]) * max(0, 180 - y) / speed, 57, 199)
+    way = target + beside - (paddle + (paddle - before[72]) + 10)  # where its middle will be after another step
+    return "NOOP" if abs(way) <= 4 else "RIGHT" if way > 0 else "LEFT"
+
+
+class AtariBreakout(AtariRule):
+    """Serves, and waits where the ball will come down after its reflections."""
+
+    name = "atari_breakout"
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        return breakout(memory, before, 0)
+
+
 class AtariBreakoutAims(AtariAims):
     """Serves in Breakout, and meets the ball with that part of the paddle from which it breaks the most bricks.
 
-    Addresses: Anand et al. 2019 (arXiv 1906.08226). The two bytes of the score are decimal, found by experiment.
+    The two bytes of the score are decimal, found by experiment.
     """
 
     name = "atari_breakout_aims"
@@ -193,14 +217,7 @@ class AtariBreakoutAims(AtariAims):
         return bool(memory[101] < before[101])
 
     def choose(self, memory: np.ndarray, before: np.ndarray, aim: np.ndarray) -> str:
-        x, y, paddle = memory[[99, 101, 72]].tolist()
-        if y == 0:
-            return "FIRE"
-        target, speed = x, y - before[101]
-        if speed > 0 and before[101]:
-            target = reflected(x + (x - before[99]) * max(0, 180 - y) / speed, 57, 199)
-        way = target + 12 * aim[0] - (paddle + (paddle - before[72]) + 10)  # 10 is the middle of the paddle
-        return "NOOP" if abs(way) <= 4 else "RIGHT" if way > 0 else "LEFT"
+        return breakout(memory, before, 12 * aim[0])
 
     def ends(self, reward: float, lost: bool) -> bool:
         return lost
