@@ -33,7 +33,7 @@ def test_points_are_won_and_none_lost(game, steps, score):
 
 @pytest.mark.parametrize("sticky", [0.0, 0.25])
 def test_what_a_plan_foresees_happens(sticky):
-    env, policy = begun("Pong", AtariPongAims, sticky, horizon=60)
+    env, policy = begun("Breakout", AtariBreakoutAims, sticky, horizon=60)
     for _ in range(80):
         env.step(policy.act(env, None, {}))
         assert (env.unwrapped.ale.getRAM() == policy.expected).all()

@@ -34,13 +34,23 @@ class Tried:
     last: bool
 
 
+@dataclass(frozen=True)
+class Point:
+    """Where a plan begins or ends: the emulator's state, the memory now and a step ago, and the last action."""
+
+    state: ale_py.ALEState
+    memory: np.ndarray
+    before: np.ndarray
+    action: int
+
+
 class AtariAims(Reference):
     """A rule that leaves something open, its aim, which is drawn at random and tried in a second emulator.
 
     Whenever the ball begins to fly away, some plans are tried, in which the rule is followed with random aims, one for
     each flight of the ball. The best is kept, and what is left of the old plan is one of them. If none brings a reward,
     more are tried, and of equal ones the last is taken, so that nothing goes on for ever. The emulator is exact, also
-    about sticky actions, so a plan does what it has promised; after another action than the plan's, it is made anew.
+    about sticky actions, so a plan does what it has promised. After another action than the plan's, it is made anew.
 
     Args:
         env: environment like the one that the policy will act in.
@@ -56,7 +66,7 @@ class AtariAims(Reference):
     worlds = ("AtariEnv",)
     numbers = 2
     plan: list[Tried]
-    end: ale_py.ALEState
+    end: Point
     before: np.ndarray | None
     expected: np.ndarray | None
 
@@ -78,6 +88,8 @@ class AtariAims(Reference):
         self.meanings = inside(env).get_action_meanings()
         self.rng = np.random.default_rng(self.seed)
         self.plan, self.before, self.expected, self.flew = [], None, None, False
+        self.action = 0  # nothing has been done yet
+        self.sticky = inside(env).ale.getFloat("repeat_action_probability") > 0
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         memory = inside(env).ale.getRAM().astype(int)
@@ -86,33 +98,36 @@ class AtariAims(Reference):
             self.plan = []
         flew, self.flew = self.flew, self.away(memory, before)
         if not self.plan or (self.flew and not flew):
-            self._improve(inside(env).ale.cloneState(include_rng=True), memory, before)
+            self._improve(Point(inside(env).ale.cloneState(include_rng=True), memory, before, self.action))
         step = self.plan.pop(0)
-        self.before, self.expected = memory, step.memory
+        self.before, self.expected, self.action = memory, step.memory, step.action
         return np.int64(step.action)
 
-    def _improve(self, state: ale_py.ALEState, memory: np.ndarray, before: np.ndarray) -> None:
+    def _improve(self, start: Point) -> None:
         """Extends the plan to the horizon, and replaces it by the best of some others."""
         best = -np.inf
         if self.plan:
             if not self.plan[-1].last:
-                last, previous = self.plan[-1].memory, self.plan[-2].memory if len(self.plan) > 1 else memory
-                self.plan += self._tried(self.end, last, previous, self.horizon - len(self.plan))
-                self.end = self.emulator.ale.cloneState(include_rng=True)
+                steps, self.end = self._tried(self.end, self.horizon - len(self.plan))
+                self.plan += steps
             elif not self._fails(self.plan):
                 return
             best = self._value(self.plan)
         for trial in range(self.trials * self.urgent):
             if trial >= self.trials and best > 0:
                 break
-            plan = self._tried(state, memory, before, self.horizon)
-            if (value := self._value(plan)) >= best:
-                self.plan, self.end, best = plan, self.emulator.ale.cloneState(include_rng=True), value
+            steps, end = self._tried(start, self.horizon)
+            if (value := self._value(steps)) >= best:
+                self.plan, self.end, best = steps, end, value
 
-    def _tried(self, state: ale_py.ALEState, memory: np.ndarray, before: np.ndarray, length: int) -> list[Tried]:
-        """Steps of the rule from a state, with new aims; the emulator stays where they end."""
+    def _tried(self, start: Point, length: int) -> tuple[list[Tried], Point]:
+        """Steps of the rule with new aims, and where they end."""
         ale, steps = self.emulator.ale, list[Tried]()
-        ale.restoreState(state)
+        if self.sticky:  # the action that may be repeated is not part of a state
+            for _ in range(2):
+                ale.act(self.emulator.actions[start.action])
+        ale.restoreState(start.state)
+        memory, before, action = start.memory, start.before, start.action
         lives, aim, flies = ale.lives(), self._aim(), self.away(memory, before)
         while len(steps) < length and not (steps and steps[-1].last):
             flew, flies = flies, self.away(memory, before)
@@ -123,7 +138,7 @@ class AtariAims(Reference):
             before, memory = memory, ale.getRAM().astype(int)
             last = self.ends(reward, ale.lives() < lives) or ale.game_over()
             steps.append(Tried(action, memory, reward, last))
-        return steps
+        return steps, Point(ale.cloneState(include_rng=True), memory, before, action)
 
     def _value(self, steps: list[Tried]) -> float:
         """What a plan is worth, by its rewards and its end."""
