@@ -266,18 +266,21 @@ class AtariTennisAims(AtariAims):
 
 
 class AtariFishingDerby(AtariAims):
-    """Lowers the hook in Fishing Derby to the next fish of a row, and pulls it up at a side where the shark is not.
+    """Lowers the hook in Fishing Derby to a near or heavy fish, and pulls it up at a side where the shark is not.
 
-    The row, the place at the fish and the side are the aim, until the fish is brought up or lost. Addresses: OCAtari
-    (github.com/k4ntz/OC_Atari, ocatari/ram/fishingderby.py); the depths of the rows were found by experiment.
+    How much the weight counts, the place at the fish and the side are the aim, until it is brought up or lost.
+    Addresses: OCAtari (github.com/k4ntz/OC_Atari, ocatari/ram/fishingderby.py); the depths of the rows were found by
+    experiment.
     """
 
     name = "atari_fishing_derby"
     numbers = 3
     CAUGHT = 112
     """Address of the row of the fish at the hook: 1, the deepest, to 6; 0 is none."""
-    PLACES = 68
-    """Address of the place of a row's fish, less the row."""
+    PLACES = np.arange(69, 75)
+    """Addresses of the places of the fish, from the deepest row."""
+    DEPTHS, WEIGHTS, REACH = np.arange(45, 9, -7), np.array([6, 6, 4, 4, 2, 2]), 88
+    """Depths of the rows, what their fish weigh, and how far the hook gets."""
 
     def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
         return bool(memory[self.CAUGHT] == 0)
@@ -286,9 +289,10 @@ class AtariFishingDerby(AtariAims):
         x, depth = memory[[32, 65]].tolist()
         if memory[self.CAUGHT]:
             return "UP" + toward(54 + 25 * aim[2] - x, 0, nearly=2) + "FIRE"
-        row = 1 + int(6 * ((1 + aim[0]) / 2) ** 2)  # deep ones more often, which count for more
-        fish = memory[self.PLACES + row] + 3 + 3 * aim[1]
-        return toward(fish - x, depth - (52 - 7 * row), nearly=0.99) or "NOOP"
+        sides, depths = memory[self.PLACES] + 3 + 3 * aim[1] - x, self.DEPTHS - depth
+        value = (1 + aim[0]) * self.WEIGHTS - np.maximum(abs(sides), abs(depths)) / 10 - 99 * (sides + x > self.REACH)
+        row = int(value.argmax())
+        return toward(sides[row], -depths[row], nearly=0.99) or "NOOP"
 
     def ends(self, reward: float, lost: bool) -> bool:
         return False
