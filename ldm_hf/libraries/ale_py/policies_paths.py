@@ -121,8 +121,9 @@ class AtariSearch(Reference):
             tells one place from another, see `Search`.
         actions: meanings of the actions that are tried; all, if there are none.
         trials: steps in the emulator that an episode may cost.
+        patience: steps in the emulator that one search may cost; all of an episode, if it is None.
         length: steps for which a search goes on from a place, on average.
-        rest: meaning of the action after the last reward that was found.
+        rest: meaning of the action once the trials are spent, and for some steps after a search that found nothing.
         seed: seed of the random actions.
 
     Raises:
@@ -138,6 +139,7 @@ class AtariSearch(Reference):
         places: Sequence[tuple[int, int]],
         actions: Sequence[str] = (),
         trials: int = 100_000,
+        patience: int | None = None,
         length: int = 24,
         rest: str = "NOOP",
         seed: int = 0,
@@ -146,31 +148,41 @@ class AtariSearch(Reference):
             raise LDMError(f"{env}: atari_search needs an emulator to copy, and this environment has no `ale`")
         meanings = inside(env).get_action_meanings()
         self.places, self.actions = places, [meanings.index(action) for action in actions or meanings]
-        self.trials, self.length, self.rest, self.seed = trials, length, np.int64(meanings.index(rest)), seed
+        self.trials, self.patience = trials, trials if patience is None else patience
+        self.length, self.rest, self.seed = length, np.int64(meanings.index(rest)), seed
         self.search: Search | None = None
         self.steps: list[Step] = []
         self.start: ale_py.ALEState | None = None
-        self.left = 0
+        self.left = self.pause = 0
 
     def reset(self, env: gymnasium.Env) -> None:
         emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
         rng = np.random.default_rng(self.seed)
         self.search = Search(emulator, self.places, self.actions, self.length, rng)
-        self.steps, self.start, self.left = [], None, self.trials
+        self.steps, self.start, self.left, self.pause = [], None, self.trials, 0
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         assert self.search is not None, "an episode begins with `reset`"
-        if not self.steps and self.left <= 0:
+        if not self.steps and (self.left <= 0 or self.pause > 0):
+            self.pause -= 1
             return self.rest
         state = inside(env).ale.cloneState(include_rng=True)
         if not self.steps or not state.equals(self.start):
-            actions = self.search.find(state, self.left)
-            self.steps, self.left = self.search.emulator.steps(state, np.array(actions)), self.search.left
-            if not actions:
+            self.steps = self._found(state)
+            if not self.steps:
                 return self.rest
         step = self.steps.pop(0)
         self.start = step.state
         return np.int64(step.action)
+
+    def _found(self, state: ale_py.ALEState) -> list[Step]:
+        """Steps from a state to the next reward, if one is found."""
+        assert self.search is not None, "an episode begins with `reset`"
+        allowed = min(self.left, self.patience)
+        actions = self.search.find(state, allowed)
+        self.left -= allowed - self.search.left
+        self.pause = 0 if actions else SURVIVED
+        return self.search.emulator.steps(state, np.array(actions))
 
 
 class AtariPrivateEye(AtariRule):
@@ -186,3 +198,12 @@ class AtariPrivateEye(AtariRule):
         car, seen, place = memory[[63, 43, 49]]
         ahead = car - (place + 15)
         return "LEFTFIRE" if seen in self.WINDOWS and 24 <= ahead <= 48 else "LEFT"
+
+
+class AtariPitfall(AtariRule):
+    """Does nothing: where the game begins nothing costs points, and hardly anybody who walks on reaches a treasure."""
+
+    name = "atari_pitfall"
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        return "NOOP"
