@@ -64,7 +64,7 @@ class Search:
         self.left = 0
 
     def find(self, state: ale_py.ALEState, trials: int) -> list[int]:
-        """Actions from a state to a reward; none if ``trials`` steps do not find one. `left` is what is left of them."""
+        """Actions from a state to a reward; none if ``trials`` steps find none. `left` is what is left of them."""
         ale, self.left = self.emulator.ale, trials
         ale.restoreState(state)
         lives = ale.lives()
@@ -186,7 +186,7 @@ class AtariSearch(Reference):
 
 
 class AtariPrivateEye(AtariRule):
-    """Drives to the left, jumps at whoever looks out of a window ahead, and goes on to the first barrier, where it stays.
+    """Drives to the left, jumps at whoever looks out of a window, and goes on to the first barrier, where it stays.
 
     It solves no case. Who may look out of a window is from OCAtari (Delfosse et al. 2024, `ocatari/ram/privateeye.py`).
     """
