@@ -6,7 +6,7 @@ import pytest
 from ldm_hf.environments import get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.libraries.ale_py.policies_paths import AtariSearch
-from ldm_hf.references import load_reference
+from ldm_hf.references.loading import policy_of
 
 pytest.importorskip("ale_py")
 
@@ -19,7 +19,7 @@ def played(game, steps, sticky=0.0, **settings):
     """Sum of the rewards of the row's reference, whose settings may be changed, in the first steps of an episode."""
     row = spec(game, sticky)
     env = make(row)
-    policy = AtariSearch(env, **(row.reference_kwargs | settings)) if settings else load_reference(row, "nowhere")(env)
+    policy = policy_of(row.name, row.reference)(env, **(row.reference_kwargs | settings))
     observation, info = env.reset(seed=5)
     policy.reset(env)
     total = 0.0

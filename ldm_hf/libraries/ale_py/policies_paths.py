@@ -102,14 +102,23 @@ class Search:
 
     def _safe(self, state: ale_py.ALEState) -> bool:
         """Whether one of some random attempts keeps the life; the emulator is in the same state afterwards."""
-        safe = False
         for _ in range(ATTEMPTS):
-            tried = self.emulator.steps(state, self._random(SURVIVED))
-            self.left -= len(tried)
-            if safe := not tried[-1].lost:
+            safe = self._survives()
+            self.emulator.ale.restoreState(state)
+            if safe:
+                return True
+        return False
+
+    def _survives(self) -> bool:
+        """Whether some random actions keep the life."""
+        ale = self.emulator.ale
+        lives = ale.lives()
+        for action in self._random(SURVIVED):
+            ale.act(self.emulator.actions[action])
+            self.left -= 1
+            if ale.lives() < lives or ale.game_over():
                 break
-        self.emulator.ale.restoreState(state)
-        return safe
+        return bool(ale.lives() >= lives)
 
 
 class AtariSearch(Reference):
