@@ -89,7 +89,7 @@ class Search:
         return []
 
     def _place(self) -> bytes:
-        return (self.emulator.ale.getRAM()[self.addresses] // self.sizes).tobytes()
+        return bytes(self.emulator.ale.getRAM()[self.addresses] // self.sizes)
 
     def _choose(self, places: list[Place]) -> Place:
         weights = np.array([1 / (1 + place.visits) ** 2 for place in places])
