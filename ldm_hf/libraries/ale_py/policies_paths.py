@@ -124,6 +124,10 @@ class Search:
 class AtariSearch(Reference):
     """Searches a path to the next reward in a copy of the emulator, follows it, and searches again; then rests.
 
+    The addresses that rows name are from Anand et al. 2019 and OCAtari (Delfosse et al. 2024); those of Ice Hockey (puck
+    and player) and Tutankham (player) were found by comparing the memory with the picture and after different actions.
+    A step is either nearly free or a whole search, which takes up to minutes; also after an action other than its own.
+
     Args:
         env: environment like the one that the policy will act in.
         places: address in the console's memory, and the size of the steps in which its value counts, for all that
@@ -210,7 +214,7 @@ class AtariPrivateEye(AtariRule):
 
 
 class AtariPitfall(AtariRule):
-    """Does nothing: where the game begins nothing costs points, and hardly anybody who walks on reaches a treasure."""
+    """Does nothing, which costs no points where the game begins; the nearest treasure is six screens away."""
 
     name = "atari_pitfall"
 
