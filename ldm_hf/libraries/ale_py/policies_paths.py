@@ -124,8 +124,8 @@ class Search:
 class AtariSearch(Reference):
     """Searches a path to the next reward in a copy of the emulator, follows it, and searches again; then rests.
 
-    The addresses that rows name are from Anand et al. 2019 and OCAtari (Delfosse et al. 2024); those of Ice Hockey (puck
-    and player) and Tutankham (player) were found by comparing the memory with the picture and after different actions.
+    The addresses that rows name are from Anand et al. 2019 and OCAtari (Delfosse et al. 2024); those of Ice Hockey
+    (puck and player) and Tutankham (player) were found by comparing the memory with the picture and after actions.
     A step is either nearly free or a whole search, which takes up to minutes; also after an action other than its own.
 
     Args:
