@@ -64,6 +64,10 @@ class AtariForesight(Reference):
         """What counts for a step, by default its reward."""
         return reward
 
+    def worrying(self, way: list[Moment]) -> bool:
+        """Whether detours are tried, by default if there is a mishap on the way."""
+        return way[-1].mishap
+
     def reset(self, env: gymnasium.Env) -> None:
         self.emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
         self.meanings = inside(env).get_action_meanings()
@@ -74,18 +78,19 @@ class AtariForesight(Reference):
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         state = inside(env).ale.cloneState(include_rng=True)
         if self.now is None or not self.now.state.equals(state):
-            self.now, self.way = Moment(0, 0.0, False, inside(env).ale.getRAM().astype(int), state), []
-        if not self._ends(self.way):
+            self.past = self.now = Moment(0, 0.0, False, inside(env).ale.getRAM().astype(int), state)
+            self.way = []
+        if not (self.way and self.way[-1].mishap):
             self.way += self._foreseen(self.way, [])
-        for _ in range(self.detours if self._ends(self.way) else self.idle):
+        for _ in range(self.detours if self.worrying(self.way) else self.idle):
             at = int(self.rng.integers(len(self.way)))
             detour = [int(self.rng.integers(len(self.meanings)))] * int(self.rng.integers(1, LONGEST_DETOUR + 1))
             other = self.way[:at] + self._foreseen(self.way[:at], detour)
-            if self._value(other) >= self._value(self.way):
+            if self.accepted(other, self.way):
                 self.way = other
-            if not self._ends(self.way) and not self.idle:
+            if not self.worrying(self.way) and not self.idle:
                 break
-        self.now = self.way.pop(0)
+        self.past, self.now = self.now, self.way.pop(0)
         return np.int64(self.now.action)
 
     def _foreseen(self, way: list[Moment], detour: list[int]) -> list[Moment]:
@@ -93,7 +98,7 @@ class AtariForesight(Reference):
         assert self.now is not None, "an episode begins with `reset`"
         ale, found = self.emulator.ale, list[Moment]()
         last = way[-1] if way else self.now
-        before = way[-2] if len(way) > 1 else self.now
+        before = way[-2] if len(way) > 1 else self.now if way else self.past
         ale.restoreState(last.state)
         for step in range(self.horizon - len(way)):
             action = detour[step] if step < len(detour) else self.meanings.index(self.choose(last.memory, before.memory))
@@ -106,10 +111,11 @@ class AtariForesight(Reference):
                 break
         return found
 
-    def _ends(self, way: list[Moment]) -> bool:
-        return bool(way) and way[-1].mishap
+    def accepted(self, other: list[Moment], way: list[Moment]) -> bool:
+        """Whether another way replaces the one so far."""
+        return self.value(other) >= self.value(way)
 
-    def _value(self, way: list[Moment]) -> tuple[int, float]:
+    def value(self, way: list[Moment]) -> tuple[int, float]:
         """When the mishap comes, and what is earned until then."""
         return len(way), sum(moment.credit for moment in way)
 
@@ -205,3 +211,43 @@ class AtariEnduro(AtariForesight):
 
     def credit(self, reward: float, memory: np.ndarray, before: np.ndarray) -> float:
         return float(memory[self.SPEED])
+
+
+class AtariCrazyClimber(AtariForesight):
+    """Pulls up with both arms in turn, in a column with windows in the rows above.
+
+    Addresses are from OCAtari (Delfosse et al. 2023), checked in the emulator: 19 and 21 are the arms, 24 is the place
+    across the tower, 46 to 57 which windows the rows have
+    from above, 95 to 102 how far windows of rows are shut, and 108 to 115 which, 93 is 2 during a fall.
+    """
+
+    name = "atari_crazy_climber"
+    PLACE, ROWS, FALL = 24, slice(49, 55), 93
+    SHUT, KINDS = slice(99, 103), slice(112, 116)
+    SHUTTERS = {0: {0, 2, 3, 5}, 2: {1, 4}, 4: {1, 4}, 6: {2, 3}, 8: {0, 5}, 10: {1, 4}}
+    COLUMNS = (51, 63, 75, 91, 103, 115)
+    WINDOWS = {0: {0, 1, 2, 3, 4, 5}, 4: {1, 2, 3, 4}, 8: {0, 1, 4, 5}, 12: {2, 3}, 16: {2, 3}}
+
+    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
+        place, wanted = int(memory[self.PLACE]), set(range(6))
+        for row in memory[self.ROWS][::-1]:
+            wanted = wanted & self.WINDOWS.get(int(row), wanted) or wanted
+        for shut, kind in zip(memory[self.SHUT], memory[self.KINDS], strict=True):
+            if shut:
+                wanted = wanted - self.SHUTTERS.get(int(kind), {2, 3}) or wanted
+        target = min((self.COLUMNS[column] for column in wanted), key=lambda column: abs(column - place))
+        arms = memory[[19, 21]]
+        aside = np.isin(arms, (1, 32)).any() or ((arms == 0).all() and abs(target - place) > 3)
+        if aside and not memory[58]:
+            return "RIGHT" if target > place else "LEFT"
+        pulled = arms.sum() < before[[19, 21]].sum() and arms.any()
+        return "DOWN" if (arms == 124).all() or pulled or memory[58] else "UP"
+
+    def mishap(self, memory: np.ndarray, before: np.ndarray) -> bool:
+        return bool(memory[self.FALL] == 2 != before[self.FALL])
+
+    def worrying(self, way: list[Moment]) -> bool:
+        return super().worrying(way) or (way[0].memory[self.FALL] != 2 and not any(moment.credit for moment in way))
+
+    def accepted(self, other: list[Moment], way: list[Moment]) -> bool:
+        return self.value(other) > self.value(way)  # so that the rule goes on where nothing is earned
