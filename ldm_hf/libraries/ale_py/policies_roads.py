@@ -1,4 +1,4 @@
-"""Policies of games of driving, climbing and fighting: rules whose mishaps are foreseen in a copy of the emulator."""
+"""Policies of games of driving and climbing: rules whose mishaps are foreseen in a copy of the emulator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONGEST_DETOUR = 10
 
 @dataclass(frozen=True)
 class Moment:
-    """One step of a foreseen way: the action that leads to it, its credit, whether it is a mishap, and where it ends."""
+    """One step of a foreseen way: the action before it, its credit, whether it is a mishap, and where it ends."""
 
     action: int
     credit: float
@@ -42,15 +42,13 @@ class AtariForesight(Reference):
         env: environment like the one that the policy will act in.
         horizon: steps to look ahead, of four frames each.
         detours: detours to try before a step if there is a mishap ahead.
-        idle: detours to try before a step if there is none.
         seed: seed of the random detours.
     """
 
     method = "planner"
-    worlds = ("AtariEnv",)
 
-    def __init__(self, env: gymnasium.Env, horizon: int = 24, detours: int = 10, idle: int = 0, seed: int = 0) -> None:
-        self.horizon, self.detours, self.idle, self.seed = horizon, detours, idle, seed
+    def __init__(self, env: gymnasium.Env, horizon: int = 24, detours: int = 10, seed: int = 0) -> None:
+        self.horizon, self.detours, self.seed = horizon, detours, seed
 
     def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
         """Meaning of the action of the rule, by the memory ``(128,)`` now and a step ago."""
@@ -72,6 +70,7 @@ class AtariForesight(Reference):
         self.emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
         self.meanings = inside(env).get_action_meanings()
         self.rng = np.random.default_rng(self.seed)
+        self.past: Moment | None = None
         self.now: Moment | None = None
         self.way: list[Moment] = []
 
@@ -82,26 +81,28 @@ class AtariForesight(Reference):
             self.way = []
         if not (self.way and self.way[-1].mishap):
             self.way += self._foreseen(self.way, [])
-        for _ in range(self.detours if self.worrying(self.way) else self.idle):
+        for _ in range(self.detours):
+            if not self.worrying(self.way):
+                break
             at = int(self.rng.integers(len(self.way)))
             detour = [int(self.rng.integers(len(self.meanings)))] * int(self.rng.integers(1, LONGEST_DETOUR + 1))
             other = self.way[:at] + self._foreseen(self.way[:at], detour)
             if self.accepted(other, self.way):
                 self.way = other
-            if not self.worrying(self.way) and not self.idle:
-                break
         self.past, self.now = self.now, self.way.pop(0)
         return np.int64(self.now.action)
 
     def _foreseen(self, way: list[Moment], detour: list[int]) -> list[Moment]:
         """What follows in the copy after a way, up to the horizon or a mishap."""
-        assert self.now is not None, "an episode begins with `reset`"
+        assert self.past is not None and self.now is not None, "`act` knows where it is"
         ale, found = self.emulator.ale, list[Moment]()
         last = way[-1] if way else self.now
         before = way[-2] if len(way) > 1 else self.now if way else self.past
         ale.restoreState(last.state)
         for step in range(self.horizon - len(way)):
-            action = detour[step] if step < len(detour) else self.meanings.index(self.choose(last.memory, before.memory))
+            action = (
+                detour[step] if step < len(detour) else self.meanings.index(self.choose(last.memory, before.memory))
+            )
             reward = ale.act(self.emulator.actions[action])
             memory = ale.getRAM().astype(int)
             credit, mishap = self.credit(reward, memory, last.memory), self.mishap(memory, last.memory)
@@ -133,36 +134,41 @@ class AtariEnduro(AtariForesight):
     if there is no way through.
 
     Addresses were found by experiment: 22 is the speed and 50 the speed against that of the other cars, 46 the place
-    on the road, 27 to 33 the cars in the rows ahead, 25 the distance to the next row.
+    on the road, 27 to 33 the cars in the rows ahead, 25 the distance to the next row, 43 and 44 the cars that are left
+    for the day. A car is in the middle if bit 4 is clear, else on the right or left by bit 0.
     """
 
     name = "atari_enduro"
     SPEED, RELATIVE, PLACE, ROWS, DISTANCE, LEFT = 22, 50, 46, slice(27, 34), 25, slice(43, 45)
-    FASTEST, SLOWEST, EDGE, WIDTH, LENGTH, STEPS, LATE = 100, 4, 16, 15, (0.4, 1.6), 30, 5
+    FASTEST, SLOWEST = 100, 4  # the one of the speed, the other of that against the other cars
+    EDGE, WIDTH, LENGTH = 16, 15, (0.4, 1.6)  # of the road and of a car in places, and of a car in rows
+    STEPS, LATE = 30, 5  # steps to look ahead, and those of them in which a car may be too near already
 
     def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
         place = max(-20, min(20, signed(int(memory[self.PLACE]))))
         relative = signed(int(memory[self.RELATIVE]))
         rows = [(row + memory[self.DISTANCE] / 256, int(car)) for row, car in enumerate(memory[self.ROWS]) if car]
         cars = [(far, 0 if not car & 16 else -14 if car & 1 else 14) for far, car in rows]
-        speeds = ("FIRE",) if relative < self.SLOWEST else ("FIRE", "NOOP", "DOWN")
-        best = (-np.inf, "FIRE", 0)
-        for speed in speeds:
-            kept, way = self._through(place, cars, int(memory[self.SPEED]), relative, speed)
-            if kept > best[0] or (speed == "DOWN" and kept == best[0]):
-                best = kept, speed, way
+        most, pedal, way = -self.STEPS, "FIRE", 0
+        for tried in ["FIRE"] if relative < self.SLOWEST else ["FIRE", "NOOP", "DOWN"]:
+            kept, far = self._through(place, cars, int(memory[self.SPEED]), relative, tried)
+            if kept > most or (tried == "DOWN" and kept == most):
+                most, pedal, way = kept, tried, far
             if kept == self.STEPS:
                 break
-        _, speed, way = best
-        if speed == "FIRE" and memory[self.SPEED] >= self.FASTEST:
-            speed = "NOOP"
         side = "LEFT" if way > 0 else "RIGHT" if way < 0 else ""
-        return "DOWN" + side if speed == "DOWN" else side + speed if speed == "FIRE" or not side else side
+        if pedal == "NOOP" or (pedal == "FIRE" and memory[self.SPEED] >= self.FASTEST):
+            return side or "NOOP"
+        return side + pedal if pedal == "FIRE" else pedal + side
 
     def _through(
         self, place: int, cars: list[tuple[float, int]], speed: float, relative: float, pedal: str
     ) -> tuple[int, int]:
-        """For how many steps the road is kept free of cars, and how far to the left one has to go for it."""
+        """Steps for which one gets along, less 10 if a car is too near already, and how far to the left one has to go.
+
+        The gas adds 1 to the speed in a step, above 46 a half; the brakes take 4. A speed of 256 / 3 above that of the
+        others is a row in a step. A step to the side is 1 to 3 places, by the speed. All by experiment.
+        """
         zero = 32  # the bit for the middle of the road
         road = sum(1 << zero + at for at in range(-self.EDGE, self.EDGE + 1))
         reached, sets, widths, gone, hit = 1 << zero + place, list[int](), list[int](), 0.0, 0
@@ -197,8 +203,8 @@ class AtariEnduro(AtariForesight):
             if not places >> zero + place & 1:
                 way = min((at - zero - place for at in range(64) if places >> at & 1), key=abs)
                 side = 1 if way > 0 else -1
-                free = any(sets[0] >> zero + place + side * far & 1 for far in (1, 2))
-                return len(sets) - hit, way if free else 0
+                possible = any(sets[0] >> zero + place + side * far & 1 for far in (1, 2))
+                return len(sets) - hit, way if possible else 0
         return len(sets) - hit, 0
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
@@ -216,13 +222,14 @@ class AtariEnduro(AtariForesight):
 class AtariCrazyClimber(AtariForesight):
     """Pulls up with both arms in turn, in a column with windows in the rows above.
 
-    Addresses are from OCAtari (Delfosse et al. 2023), checked in the emulator: 19 and 21 are the arms, 24 is the place
-    across the tower, 46 to 57 which windows the rows have
-    from above, 95 to 102 how far windows of rows are shut, and 108 to 115 which, 93 is 2 during a fall.
+    Addresses are from OCAtari (Delfosse et al. 2023, `ocatari/ram/crazyclimber.py`), checked against the picture: 19
+    and 21 are the arms, 24 is the place across the tower, 58 the progress of a pull, 46 to 57 which windows the rows
+    from above have, 95 to 102 how far windows of a row are shut, and 108 to 115 which of them. By experiment, 93 is 2
+    during a fall.
     """
 
     name = "atari_crazy_climber"
-    PLACE, ROWS, FALL = 24, slice(49, 55), 93
+    ARMS, PLACE, PULL, FALL, ROWS = [19, 21], 24, 58, 93, slice(49, 55)
     SHUT, KINDS = slice(99, 103), slice(112, 116)
     SHUTTERS = {0: {0, 2, 3, 5}, 2: {1, 4}, 4: {1, 4}, 6: {2, 3}, 8: {0, 5}, 10: {1, 4}}
     COLUMNS = (51, 63, 75, 91, 103, 115)
@@ -236,12 +243,12 @@ class AtariCrazyClimber(AtariForesight):
             if shut:
                 wanted = wanted - self.SHUTTERS.get(int(kind), {2, 3}) or wanted
         target = min((self.COLUMNS[column] for column in wanted), key=lambda column: abs(column - place))
-        arms = memory[[19, 21]]
+        arms = memory[self.ARMS]
         aside = np.isin(arms, (1, 32)).any() or ((arms == 0).all() and abs(target - place) > 3)
-        if aside and not memory[58]:
+        if aside and not memory[self.PULL]:
             return "RIGHT" if target > place else "LEFT"
-        pulled = arms.sum() < before[[19, 21]].sum() and arms.any()
-        return "DOWN" if (arms == 124).all() or pulled or memory[58] else "UP"
+        pulled = arms.sum() < before[self.ARMS].sum() and arms.any()
+        return "DOWN" if (arms == 124).all() or pulled or memory[self.PULL] else "UP"
 
     def mishap(self, memory: np.ndarray, before: np.ndarray) -> bool:
         return bool(memory[self.FALL] == 2 != before[self.FALL])
