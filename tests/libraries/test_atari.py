@@ -10,7 +10,7 @@ import pytest
 from ldm_hf.environments import catalogue, get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.libraries.ale_py.policies import AtariLookAhead
-from ldm_hf.libraries.ale_py.rules import reflected
+from ldm_hf.libraries.ale_py.policies_rules import reflected
 from ldm_hf.references import load_reference
 from ldm_hf.references.loading import policy_of
 from ldm_hf.rollouts import ReferencePolicy, rollout

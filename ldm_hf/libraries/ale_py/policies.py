@@ -11,7 +11,7 @@ from ldm_hf.errors import LDMError
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
-from .emulator import Emulator, Plan
+from .policies_emulator import Emulator, Plan
 
 if TYPE_CHECKING:
     import ale_py

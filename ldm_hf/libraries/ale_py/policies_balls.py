@@ -11,8 +11,8 @@ import numpy as np
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
-from .emulator import Emulator
-from .rules import AtariRule, reflected
+from .policies_emulator import Emulator
+from .policies_rules import AtariRule, reflected
 
 if TYPE_CHECKING:
     import ale_py

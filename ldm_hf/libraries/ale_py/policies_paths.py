@@ -13,8 +13,8 @@ from ldm_hf.errors import LDMError
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
-from .emulator import LONGEST_RUN, Emulator, Step
-from .rules import AtariRule
+from .policies_emulator import LONGEST_RUN, Emulator, Step
+from .policies_rules import AtariRule
 
 if TYPE_CHECKING:
     import ale_py

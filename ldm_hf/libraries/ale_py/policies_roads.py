@@ -11,7 +11,7 @@ import numpy as np
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
-from .emulator import Emulator
+from .policies_emulator import Emulator
 
 if TYPE_CHECKING:
     import ale_py
