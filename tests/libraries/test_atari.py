@@ -12,7 +12,7 @@ from ldm_hf.errors import LDMError
 from ldm_hf.libraries.ale_py.policies import AtariLookAhead
 from ldm_hf.libraries.ale_py.policies_rules import reflected
 from ldm_hf.references import load_reference
-from ldm_hf.references.loading import policy_of
+from ldm_hf.references.loading import known_policies, policy_of
 from ldm_hf.rollouts import ReferencePolicy, rollout
 
 pytest.importorskip("ale_py")
@@ -86,10 +86,23 @@ def test_plans_score_more_than_random_actions():
     assert totals[1] > 1.5 * totals[0] > 0
 
 
-def test_without_an_emulator_there_is_one_clear_message():
+PLANNERS = [
+    name for name, policy in known_policies().items() if name.startswith("atari_") and policy.method == "planner"
+]
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_without_an_emulator_there_is_one_clear_message(name):
     env = gymnasium.make("CartPole-v1")
+    settings = {"places": [(0, 1)]} if name == "atari_search" else {}
     with pytest.raises(LDMError, match=r"CartPole-v1.*no `ale` to copy; use it for rows of ale-py"):
-        AtariLookAhead(env)
+        known_policies()[name](env, **settings).reset(env)
+
+
+def test_a_policy_of_one_game_is_not_tried_in_another():
+    env = begun("Alien")
+    fitting = {name for name, policy in known_policies().items() if policy.fits(env)}
+    assert fitting == {"atari_look_ahead", "constant"}
 
 
 @pytest.mark.parametrize(("place", "where"), [(50, 50), (46, 46), (40, 52), (210, 202), (46 + 320, 46), (-300, 72)])

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import gymnasium
 import numpy as np
 
-from ldm_hf.errors import LDMError
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
-from .policies_emulator import Emulator, Plan
+from .policies_emulator import Emulator, Plan, needs_emulator, second_emulator
 
 if TYPE_CHECKING:
     import ale_py
@@ -44,7 +43,7 @@ class AtariFreewayCrossing(Reference):
         self.emulator: Emulator | None = None
 
     def reset(self, env: gymnasium.Env) -> None:
-        self.emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
+        self.emulator = second_emulator(env)
 
     def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
         state = inside(env).ale.cloneState(include_rng=True)
@@ -99,14 +98,10 @@ class AtariLookAhead(Reference):
     ) -> None:
         self.horizon, self.trials, self.urgent, self.discount, self.seed = horizon, trials, urgent, discount, seed
         self.plan: Plan | None = None
-        if not self.fits(env):
-            raise LDMError(
-                f"{env}: atari_look_ahead plans in a copy of the emulator, and this environment has no `ale` to copy; "
-                "use it for rows of ale-py"
-            )
+        needs_emulator(env)
 
     def reset(self, env: gymnasium.Env) -> None:
-        emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
+        emulator = second_emulator(env)
         rng = np.random.default_rng(self.seed)
         self.plan = Plan(emulator, self.horizon, self.trials, self.urgent, self.discount, rng)
 

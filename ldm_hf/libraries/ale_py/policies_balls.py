@@ -11,7 +11,7 @@ import numpy as np
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
-from .policies_emulator import Emulator
+from .policies_emulator import second_emulator
 from .policies_rules import AtariRule, reflected
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ class AtariAims(Reference):
     """
 
     method = "planner"
-    worlds = ("AtariEnv",)
     numbers = 2
     plan: list[Tried]
     end: Point
@@ -84,7 +83,7 @@ class AtariAims(Reference):
         self.discount, self.loss, self.seed = discount, loss, seed
 
     def reset(self, env: gymnasium.Env) -> None:
-        self.emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
+        self.emulator = second_emulator(env)
         self.meanings = inside(env).get_action_meanings()
         self.rng = np.random.default_rng(self.seed)
         self.plan, self.before, self.expected, self.flew = [], None, None, False

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import gymnasium
 import numpy as np
+
+from ldm_hf.errors import LDMError
+from ldm_hf.references.base import inside
 
 if TYPE_CHECKING:
     import ale_py
@@ -59,6 +63,29 @@ class Emulator:
             if lost or ale.game_over():
                 break
         return found
+
+
+def second_emulator(env: gymnasium.Env) -> Emulator:
+    """An emulator of the game of an environment, in which actions can be tried.
+
+    Raises:
+        LDMError: if the environment has no emulator.
+    """
+    needs_emulator(env)
+    return Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
+
+
+def needs_emulator(env: gymnasium.Env) -> None:
+    """Checks that an environment has an emulator.
+
+    Raises:
+        LDMError: if it has none.
+    """
+    if not hasattr(env.unwrapped, "ale"):
+        raise LDMError(
+            f"{env}: the policy tries actions in a copy of the emulator, and this environment has no `ale` to copy; "
+            "use it for rows of ale-py"
+        )
 
 
 class Plan:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import gymnasium
 import numpy as np
 
-from ldm_hf.errors import LDMError
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
-from .policies_emulator import LONGEST_RUN, Emulator, Step
+from .policies_emulator import LONGEST_RUN, Emulator, Step, needs_emulator, second_emulator
 from .policies_rules import AtariRule
 
 if TYPE_CHECKING:
@@ -157,8 +156,7 @@ class AtariSearch(Reference):
         rest: str = "NOOP",
         seed: int = 0,
     ) -> None:
-        if not hasattr(env.unwrapped, "ale"):
-            raise LDMError(f"{env}: atari_search needs an emulator to copy, and this environment has no `ale`")
+        needs_emulator(env)
         meanings = inside(env).get_action_meanings()
         self.places, self.actions = places, [meanings.index(action) for action in actions or meanings]
         self.trials, self.patience = trials, trials if patience is None else patience
@@ -169,7 +167,7 @@ class AtariSearch(Reference):
         self.left = self.pause = 0
 
     def reset(self, env: gymnasium.Env) -> None:
-        emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
+        emulator = second_emulator(env)
         rng = np.random.default_rng(self.seed)
         self.search = Search(emulator, self.places, self.actions, self.length, rng)
         self.steps, self.start, self.left, self.pause = [], None, self.trials, 0

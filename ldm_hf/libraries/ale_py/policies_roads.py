@@ -11,7 +11,7 @@ import numpy as np
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
-from .policies_emulator import Emulator
+from .policies_emulator import second_emulator
 
 if TYPE_CHECKING:
     import ale_py
@@ -67,7 +67,7 @@ class AtariForesight(Reference):
         return way[-1].mishap
 
     def reset(self, env: gymnasium.Env) -> None:
-        self.emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
+        self.emulator = second_emulator(env)
         self.meanings = inside(env).get_action_meanings()
         self.rng = np.random.default_rng(self.seed)
         self.past: Moment | None = None

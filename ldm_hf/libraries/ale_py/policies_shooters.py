@@ -12,7 +12,7 @@ import numpy as np
 from ldm_hf.references.base import Reference, inside
 from ldm_hf.spaces import Action, Info, Observation
 
-from .policies_emulator import LONGEST_RUN, Emulator
+from .policies_emulator import LONGEST_RUN, second_emulator
 from .policies_rules import AtariRule, reflected
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class AtariGuardedRule(Reference):
         raise NotImplementedError
 
     def reset(self, env: gymnasium.Env) -> None:
-        self.emulator = Emulator(inside(env), env.get_wrapper_attr("frame_skip"))
+        self.emulator = second_emulator(env)
         self.meanings = inside(env).get_action_meanings()
         self.rng = np.random.default_rng(self.seed)
         self.plan: list[Moment] = []
