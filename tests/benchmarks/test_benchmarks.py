@@ -66,6 +66,7 @@ def test_every_benchmark_is_run_here():
         "scaling_law",
         "serving_clients",
         "unseen",
+        "waypoints",
         "windows",
     }
 
