@@ -4,9 +4,9 @@
 
 The present reference is played once. What it aims at, cut into three, four or five parts of equal length until the task
 is done, are waypoints to begin with; the best of them are changed by CMA-ES (Hansen 2016, arXiv 1604.00772), in two
-other episodes for each generation. What is best in sixteen episodes stays. Printed are the return and the
-share of successes of the reference and of what was found, in ten episodes that served for nothing else: a return can
-grow without the task being done. The numbers go into ``reference_kwargs`` of the row.
+other episodes for each generation. What is best in sixteen episodes stays. Printed are the return and the share of
+successes of the reference and of what was found, in ten episodes that served for nothing else: a return can grow
+without the task being done. The numbers go into ``reference_kwargs`` of the row.
 
 Needs cma (``pip install cma``).
 """
@@ -46,7 +46,7 @@ def played(env: gymnasium.Env, policy: Reference, seed: int) -> tuple[float, boo
 
 
 def aims(env: gymnasium.Env, policy: Reference) -> tuple[np.ndarray, int]:
-    """What a policy aims at from the object ``(HORIZON, 3)`` and its grip ``(HORIZON, 4)``, and when it is done."""
+    """Where a policy aims from the object, with the effort of its grip, ``(HORIZON, 4)``, and when the task is done."""
     observation, info = env.reset(seed=SELECTION_SEED)
     policy.reset(env)
     aimed, done = [], None

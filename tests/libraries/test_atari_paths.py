@@ -1,10 +1,8 @@
 """Reference policies of Atari games that search a path to the next reward."""
 
-import gymnasium
 import pytest
 
 from ldm_hf.environments import get_spec, make
-from ldm_hf.errors import LDMError
 from ldm_hf.libraries.ale_py.policies_paths import AtariSearch
 from ldm_hf.references.loading import policy_of
 
@@ -61,8 +59,3 @@ def test_a_search_leaves_the_environment_as_it_is_and_foresees_its_states():
         assert policy.start.equals(env.unwrapped.ale.cloneState(include_rng=True))
         action = policy.steps.pop(0)
         policy.start, action = action.state, action.action
-
-
-def test_without_an_emulator_there_is_one_clear_message():
-    with pytest.raises(LDMError, match="no `ale`"):
-        AtariSearch(gymnasium.make("CartPole-v1"), places=[[0, 1]])
