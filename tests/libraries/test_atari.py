@@ -10,6 +10,7 @@ import pytest
 from ldm_hf.environments import catalogue, get_spec, make
 from ldm_hf.errors import LDMError
 from ldm_hf.libraries.ale_py.policies import AtariLookAhead
+from ldm_hf.libraries.ale_py.policies_emulator import second_emulator
 from ldm_hf.libraries.ale_py.policies_rules import reflected
 from ldm_hf.references import load_reference
 from ldm_hf.references.loading import known_policies, policy_of
@@ -60,6 +61,20 @@ def test_a_plan_that_is_followed_does_what_it_has_promised(sticky, monkeypatch):
         foreseen = policy.plan.start
         assert foreseen.equals(env.unwrapped.ale.cloneState(include_rng=True))
         action = policy.act(env, None, {})
+
+
+@pytest.mark.parametrize("game", ["Breakout", "DemonAttack"])
+def test_an_emulator_that_is_told_the_last_action_goes_on_as_the_environment_does(game):
+    env, rng = begun(game, sticky=0.25), np.random.default_rng(0)
+    emulator, last = second_emulator(env), 0
+    for _ in range(120):
+        action, other = rng.integers(4, size=2)
+        state = env.unwrapped.ale.cloneState(include_rng=True)
+        emulator.steps(state, last, [other])  # which it would repeat
+        (foreseen,) = emulator.steps(state, last, [action])
+        env.step(action)
+        assert foreseen.state.equals(env.unwrapped.ale.cloneState(include_rng=True))
+        last = action
 
 
 def test_a_plan_is_dropped_where_another_action_was_executed():

@@ -47,4 +47,4 @@ def test_after_another_action_than_the_rules_it_looks_anew():
     env.step(np.int64(4))
     policy.act(env, observation, info)
     memory = env.unwrapped.ale.getRAM().astype(int)
-    assert (policy.past.memory == memory).all()
+    assert (policy.now.before == memory).all()

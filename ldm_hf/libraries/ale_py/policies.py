@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference, inside
+from ldm_hf.references.base import Reference
 from ldm_hf.spaces import Action, Info, Observation
 
-from .policies_emulator import Emulator, Plan, needs_emulator, second_emulator
+from .policies_emulator import AtariPlanner, Plan, needs_emulator
 
 if TYPE_CHECKING:
     import ale_py
@@ -26,7 +26,7 @@ class AtariFreeway(Reference):
         return np.int64(1)
 
 
-class AtariFreewayCrossing(Reference):
+class AtariFreewayCrossing(AtariPlanner):
     """Goes up, unless a copy of the emulator shows that a car is met; then waits or steps back if that gets farther.
 
     Args:
@@ -35,30 +35,23 @@ class AtariFreewayCrossing(Reference):
     """
 
     name = "atari_freeway_crossing"
-    method = "planner"
     PLACE = 14  # address of the height of the chicken (Anand et al. 2019)
 
     def __init__(self, env: gymnasium.Env, horizon: int = 16) -> None:
         self.horizon = horizon
-        self.emulator: Emulator | None = None
 
-    def reset(self, env: gymnasium.Env) -> None:
-        self.emulator = second_emulator(env)
-
-    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        state = inside(env).ale.cloneState(include_rng=True)
-        meanings = inside(env).get_action_meanings()
-        up, *others = (meanings.index(meaning) for meaning in ("UP", "NOOP", "DOWN"))
+    def decide(self, ale: ale_py.ALEInterface) -> int:
+        state = ale.cloneState(include_rng=True)
+        up, *others = (self.meanings.index(meaning) for meaning in ("UP", "NOOP", "DOWN"))
         found = {up: self._reached(state, up, up)}
         if found[up][2]:
             found |= {other: self._reached(state, other, up) for other in others}
-        return np.int64(max(found, key=lambda action: found[action][:2]))
+        return max(found, key=lambda action: found[action][:2])
 
     def _reached(self, state: ale_py.ALEState, first: int, up: int) -> tuple[int, int, bool]:
         """Steps that are left after the other side is reached, the height at the end, and whether a car was met."""
-        assert self.emulator is not None, "an episode begins with `reset`"
         ale, actions = self.emulator.ale, self.emulator.actions
-        ale.restoreState(state)
+        self.emulator.restore(state, self.last)
         height = highest = int(ale.getRAM()[self.PLACE])
         for step in range(self.horizon):
             if ale.act(actions[up if step else first]) > 0:
@@ -68,7 +61,7 @@ class AtariFreewayCrossing(Reference):
         return 0, height, height < highest
 
 
-class AtariLookAhead(Reference):
+class AtariLookAhead(AtariPlanner):
     """Tries actions in a copy of the emulator, and keeps improving the best plan found, see `Plan`.
 
     Args:
@@ -84,7 +77,6 @@ class AtariLookAhead(Reference):
     """
 
     name = "atari_look_ahead"
-    method = "planner"
     worlds = ("AtariEnv",)
 
     def __init__(
@@ -97,14 +89,11 @@ class AtariLookAhead(Reference):
         seed: int = 0,
     ) -> None:
         self.horizon, self.trials, self.urgent, self.discount, self.seed = horizon, trials, urgent, discount, seed
-        self.plan: Plan | None = None
         needs_emulator(env)
 
     def reset(self, env: gymnasium.Env) -> None:
-        emulator = second_emulator(env)
-        rng = np.random.default_rng(self.seed)
-        self.plan = Plan(emulator, self.horizon, self.trials, self.urgent, self.discount, rng)
+        super().reset(env)
+        self.plan = Plan(self.emulator, self.horizon, self.trials, self.urgent, self.discount, self.rng)
 
-    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        assert self.plan is not None, "an episode begins with `reset`"
-        return np.int64(self.plan.next(inside(env).ale.cloneState(include_rng=True)))
+    def decide(self, ale: ale_py.ALEInterface) -> int:
+        return self.plan.next(ale.cloneState(include_rng=True), self.last)

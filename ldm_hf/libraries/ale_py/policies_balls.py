@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference, inside
-from ldm_hf.spaces import Action, Info, Observation
-
-from .policies_emulator import second_emulator
+from .policies_emulator import AtariPlanner
 from .policies_rules import AtariRule, reflected
 
 if TYPE_CHECKING:
@@ -44,7 +41,7 @@ class Point:
     action: int
 
 
-class AtariAims(Reference):
+class AtariAims(AtariPlanner):
     """A rule that leaves something open, its aim, which is drawn at random and tried in a second emulator.
 
     Whenever the ball begins to fly away, some plans are tried, in which the rule is followed with random aims, one for
@@ -62,7 +59,6 @@ class AtariAims(Reference):
         seed: seed of the aims.
     """
 
-    method = "planner"
     numbers = 2
     plan: list[Tried]
     end: Point
@@ -83,24 +79,20 @@ class AtariAims(Reference):
         self.discount, self.loss, self.seed = discount, loss, seed
 
     def reset(self, env: gymnasium.Env) -> None:
-        self.emulator = second_emulator(env)
-        self.meanings = inside(env).get_action_meanings()
-        self.rng = np.random.default_rng(self.seed)
+        super().reset(env)
         self.plan, self.before, self.expected, self.flew = [], None, None, False
-        self.action = 0  # nothing has been done yet
-        self.sticky = inside(env).ale.getFloat("repeat_action_probability") > 0
 
-    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        memory = inside(env).ale.getRAM().astype(int)
+    def decide(self, ale: ale_py.ALEInterface) -> int:
+        memory = ale.getRAM().astype(int)
         before = memory if self.before is None else self.before
         if self.expected is None or (self.expected != memory).any():
             self.plan = []
         flew, self.flew = self.flew, self.away(memory, before)
         if not self.plan or (self.flew and not flew):
-            self._improve(Point(inside(env).ale.cloneState(include_rng=True), memory, before, self.action))
+            self._improve(Point(ale.cloneState(include_rng=True), memory, before, self.last))
         step = self.plan.pop(0)
-        self.before, self.expected, self.action = memory, step.memory, step.action
-        return np.int64(step.action)
+        self.before, self.expected = memory, step.memory
+        return step.action
 
     def _improve(self, start: Point) -> None:
         """Extends the plan to the horizon, and replaces it by the best of some others."""
@@ -122,10 +114,7 @@ class AtariAims(Reference):
     def _tried(self, start: Point, length: int) -> tuple[list[Tried], Point]:
         """Steps of the rule with new aims, and where they end."""
         ale, steps = self.emulator.ale, list[Tried]()
-        if self.sticky:  # the action that may be repeated is not part of a state
-            for _ in range(2):
-                ale.act(self.emulator.actions[start.action])
-        ale.restoreState(start.state)
+        self.emulator.restore(start.state, start.action)
         memory, before, action = start.memory, start.before, start.action
         lives, aim, flies = ale.lives(), self._aim(), self.away(memory, before)
         while len(steps) < length and not (steps and steps[-1].last):
@@ -222,10 +211,10 @@ class AtariBreakoutAims(AtariAims):
     SCORE, ALL = [76, 77], [0x08, 0x64]
     """Address of the score, and what it is after two walls, of 432 each; there is no third."""
 
-    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        if inside(env).ale.getRAM()[self.SCORE].tolist() == self.ALL:
-            return np.int64(inside(env).get_action_meanings().index("FIRE"))  # gives the balls that are left away
-        return super().act(env, observation, info)
+    def decide(self, ale: ale_py.ALEInterface) -> int:
+        if ale.getRAM()[self.SCORE].tolist() == self.ALL:
+            return self.meanings.index("FIRE")  # gives the balls that are left away
+        return super().decide(ale)
 
     def away(self, memory: np.ndarray, before: np.ndarray) -> bool:
         return bool(memory[101] < before[101])

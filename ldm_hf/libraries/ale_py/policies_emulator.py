@@ -9,7 +9,8 @@ import gymnasium
 import numpy as np
 
 from ldm_hf.errors import LDMError
-from ldm_hf.references.base import inside
+from ldm_hf.references.base import Reference, inside
+from ldm_hf.spaces import Action, Info, Observation
 
 if TYPE_CHECKING:
     import ale_py
@@ -50,11 +51,28 @@ class Emulator:
         assert rom is not None  # the environment runs it
         self.ale.loadROM(rom)
         self.actions = list(env._action_set)
+        self.sticky = env.ale.getFloat("repeat_action_probability") > 0
 
-    def steps(self, state: ale_py.ALEState, actions: np.ndarray) -> list[Step]:
-        """Executes actions one after the other from a state; ends with the first that costs a life or ends the game."""
+    def restore(self, state: ale_py.ALEState, last: int) -> None:
+        """Goes back to a state that followed from an action.
+
+        Sticky actions may repeat it, and it is not part of a state.
+        """
+        if self.sticky:
+            for _ in range(2):  # of four frames each, in all of which the one before is hardly ever repeated
+                self.ale.act(self.actions[last])
+        self.ale.restoreState(state)
+
+    def steps(self, state: ale_py.ALEState, last: int, actions: np.ndarray) -> list[Step]:
+        """Executes actions one after the other from a state; ends with the first that costs a life or ends the game.
+
+        Args:
+            state: state to begin with.
+            last: index of the action before it.
+            actions: indices of the actions.
+        """
         ale, found = self.ale, list[Step]()
-        ale.restoreState(state)
+        self.restore(state, last)
         lives = ale.lives()
         for action in actions:
             reward = ale.act(self.actions[action])
@@ -88,6 +106,34 @@ def needs_emulator(env: gymnasium.Env) -> None:
         )
 
 
+class AtariPlanner(Reference):
+    """A policy that tries actions in a second emulator before it acts.
+
+    Attributes:
+        seed: seed of what it tries.
+    """
+
+    method = "planner"
+    seed = 0
+
+    def reset(self, env: gymnasium.Env) -> None:
+        self.emulator = second_emulator(env)
+        self.meanings: list[str] = inside(env).get_action_meanings()
+        self.rng = np.random.default_rng(self.seed)
+        self.last = 0  # an episode begins by doing nothing
+
+    def executed(self, action: Action) -> None:
+        self.last = int(action)
+
+    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
+        self.last = self.decide(inside(env).ale)
+        return np.int64(self.last)
+
+    def decide(self, ale: ale_py.ALEInterface) -> int:
+        """Index of the action, by the emulator of the environment, which stays as it is; `last` is the one before."""
+        raise NotImplementedError
+
+
 class Plan:
     """The best known actions for the next steps; it is improved before each step, and what is left of it kept.
 
@@ -111,29 +157,35 @@ class Plan:
         self.emulator, self.horizon, self.trials, self.urgent, self.rng = emulator, horizon, trials, urgent, rng
         self.weights = discount ** np.arange(horizon)
         self.start: ale_py.ALEState | None = None
+        self.last = 0  # action before the start
         self.steps: list[Step] = []
         self.left = 0  # trials that are allowed, less those of a last attempt that took longer
 
-    def begin(self, state: ale_py.ALEState) -> None:
-        """Forgets the plan and makes one from a state, with as many trials as for a whole horizon."""
-        self.start = state
-        self.steps = self.emulator.steps(state, self._random(self.horizon))
+    def begin(self, state: ale_py.ALEState, last: int) -> None:
+        """Forgets the plan and makes one from a state after an action, with as many trials as for a whole horizon."""
+        self.start, self.last = state, last
+        self.steps = self.emulator.steps(state, last, self._random(self.horizon))
         self._improve(self.horizon * self.trials)
 
-    def next(self, state: ale_py.ALEState) -> int:
-        """The action in a state: of the plan, if it has foreseen the state, else of a new one."""
+    def next(self, state: ale_py.ALEState, last: int) -> int:
+        """The action in a state after another: of the plan, if it has foreseen the state, else of a new one."""
         if self.start is None or not self.start.equals(state):
-            self.begin(state)
+            self.begin(state, last)
         else:
             if self.horizon > len(self.steps) and not self._ends():
-                last = self.steps[-1].state if self.steps else self.start
-                self.steps += self.emulator.steps(last, self._random(self.horizon - len(self.steps)))
+                more = self._random(self.horizon - len(self.steps))
+                self.steps += self.emulator.steps(*self._after(len(self.steps)), more)
             self._improve(self.trials)
             if self._ends():
                 self._improve(self.trials * (self.urgent - 1))
         first = self.steps.pop(0)
-        self.start = first.state
+        self.start, self.last = first.state, first.action
         return first.action
+
+    def _after(self, steps: int) -> tuple[ale_py.ALEState, int]:
+        """The state after so many steps, and the action before it."""
+        assert self.start is not None, "`begin` makes the plan"
+        return (self.steps[steps - 1].state, self.steps[steps - 1].action) if steps else (self.start, self.last)
 
     def _ends(self) -> bool:
         return bool(self.steps) and self.steps[-1].lost
@@ -149,7 +201,6 @@ class Plan:
         return kept, float(np.dot([step.reward for step in steps], self.weights[: len(steps)]))
 
     def _improve(self, trials: int) -> None:
-        assert self.start is not None, "`begin` makes the plan"
         best = self._value(self.steps)
         self.left += trials
         while self.left > 0:
@@ -159,7 +210,7 @@ class Plan:
                 first = int(np.argmax(actions != actions[0])) or len(actions)
                 old = [step.action for step in self.steps[at + first :]]
                 actions = np.concatenate([actions[:first], old, actions[first + len(old) :]]).astype(int)
-            tried = self.emulator.steps(self.steps[at - 1].state if at else self.start, actions)
+            tried = self.emulator.steps(*self._after(at), actions)
             self.left -= len(tried)
             steps = self.steps[:at] + tried
             if (value := self._value(steps)) >= best:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference, inside
-from ldm_hf.spaces import Action, Info, Observation
+from ldm_hf.references.base import inside
 
-from .policies_emulator import LONGEST_RUN, Emulator, Step, needs_emulator, second_emulator
+from .policies_emulator import LONGEST_RUN, AtariPlanner, Emulator, Step, needs_emulator
 from .policies_rules import AtariRule
 
 if TYPE_CHECKING:
@@ -62,8 +61,14 @@ class Search:
         self.actions = np.array(actions)
         self.left = 0
 
-    def find(self, state: ale_py.ALEState, trials: int) -> list[int]:
-        """Actions from a state to a reward; none if ``trials`` steps find none. `left` is what is left of them."""
+    def find(self, state: ale_py.ALEState, last: int, trials: int) -> list[int]:
+        """Actions from a state to a reward; none if ``trials`` steps find none. `left` is what is left of them.
+
+        Args:
+            state: state to begin with.
+            last: index of the action before it.
+            trials: steps in the emulator.
+        """
         ale, self.left = self.emulator.ale, trials
         ale.restoreState(state)
         lives = ale.lives()
@@ -71,15 +76,15 @@ class Search:
         while self.left > 0:
             place = self._choose(list(known.values()))
             place.visits += 1
-            ale.restoreState(place.state)
             actions = list(place.actions)
+            self.emulator.restore(place.state, actions[-1] if actions else last)
             for action in self._random(int(self.rng.geometric(1 / self.length))):
                 reward = ale.act(self.emulator.actions[action])
                 actions.append(int(action))
                 self.left -= 1
                 if reward < 0 or ale.lives() < lives or ale.game_over():
                     break
-                if reward > 0 and self._safe(ale.cloneState(include_rng=True)):
+                if reward > 0 and self._safe(ale.cloneState(include_rng=True), actions[-1]):
                     return actions
                 here = self._place()
                 if here not in known or len(actions) < len(known[here].actions):
@@ -99,11 +104,11 @@ class Search:
         runs = self.rng.integers(1, LONGEST_RUN + 1, length)
         return np.repeat(self.rng.choice(self.actions, length), runs)[:length]
 
-    def _safe(self, state: ale_py.ALEState) -> bool:
+    def _safe(self, state: ale_py.ALEState, last: int) -> bool:
         """Whether one of some random attempts keeps the life; the emulator is in the same state afterwards."""
         for _ in range(ATTEMPTS):
             safe = self._survives()
-            self.emulator.ale.restoreState(state)
+            self.emulator.restore(state, last)
             if safe:
                 return True
         return False
@@ -120,7 +125,7 @@ class Search:
         return bool(ale.lives() >= lives)
 
 
-class AtariSearch(Reference):
+class AtariSearch(AtariPlanner):
     """Searches a path to the next reward in a copy of the emulator, follows it, and searches again; then rests.
 
     The addresses that rows name are from Anand et al. 2019 and OCAtari (Delfosse et al. 2024); those of Ice Hockey
@@ -143,7 +148,6 @@ class AtariSearch(Reference):
     """
 
     name = "atari_search"
-    method = "planner"
 
     def __init__(
         self,
@@ -160,40 +164,35 @@ class AtariSearch(Reference):
         meanings = inside(env).get_action_meanings()
         self.places, self.actions = places, [meanings.index(action) for action in actions or meanings]
         self.trials, self.patience = trials, trials if patience is None else patience
-        self.length, self.rest, self.seed = length, np.int64(meanings.index(rest)), seed
-        self.search: Search | None = None
-        self.steps: list[Step] = []
-        self.start: ale_py.ALEState | None = None
-        self.left = self.pause = 0
+        self.length, self.rest, self.seed = length, int(meanings.index(rest)), seed
 
     def reset(self, env: gymnasium.Env) -> None:
-        emulator = second_emulator(env)
-        rng = np.random.default_rng(self.seed)
-        self.search = Search(emulator, self.places, self.actions, self.length, rng)
-        self.steps, self.start, self.left, self.pause = [], None, self.trials, 0
+        super().reset(env)
+        self.search = Search(self.emulator, self.places, self.actions, self.length, self.rng)
+        self.steps: list[Step] = []
+        self.start: ale_py.ALEState | None = None
+        self.left, self.pause = self.trials, 0
 
-    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        assert self.search is not None, "an episode begins with `reset`"
+    def decide(self, ale: ale_py.ALEInterface) -> int:
         if not self.steps and (self.left <= 0 or self.pause > 0):
             self.pause -= 1
             return self.rest
-        state = inside(env).ale.cloneState(include_rng=True)
-        if not self.steps or not state.equals(self.start):
+        state = ale.cloneState(include_rng=True)
+        if not self.steps or self.start is None or not state.equals(self.start):
             self.steps = self._found(state)
             if not self.steps:
                 return self.rest
         step = self.steps.pop(0)
         self.start = step.state
-        return np.int64(step.action)
+        return step.action
 
     def _found(self, state: ale_py.ALEState) -> list[Step]:
         """Steps from a state to the next reward, if one is found."""
-        assert self.search is not None, "an episode begins with `reset`"
         allowed = min(self.left, self.patience)
-        actions = self.search.find(state, allowed)
+        actions = self.search.find(state, self.last, allowed)
         self.left -= allowed - self.search.left
         self.pause = 0 if actions else SURVIVED
-        return self.search.emulator.steps(state, np.array(actions))
+        return self.emulator.steps(state, self.last, np.array(actions))
 
 
 class AtariPrivateEye(AtariRule):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference, inside
-from ldm_hf.spaces import Action, Info, Observation
-
-from .policies_emulator import second_emulator
+from .policies_foresight import AtariForesight, Moment
 
 if TYPE_CHECKING:
     import ale_py
@@ -20,105 +16,43 @@ LONGEST_DETOUR = 10
 """Steps for which a detour repeats an action, at most."""
 
 
-@dataclass(frozen=True)
-class Moment:
-    """One step of a foreseen way: the action before it, its credit, whether it is a mishap, and where it ends."""
+class AtariDetours(AtariForesight):
+    """Follows a rule, and takes a detour where a mishap is foreseen.
 
-    action: int
-    credit: float
-    mishap: bool
-    memory: np.ndarray
-    state: ale_py.ALEState
-
-
-class AtariForesight(Reference):
-    """Follows a rule by the console's memory, as long as a copy of the emulator shows no mishap on its way.
-
-    The way is foreseen for some steps: before each step, it is extended by one in the copy. Where it meets with a
-    mishap, detours are tried: from a random step, another action is repeated for a while, and then the rule goes on. A
-    detour is taken if the mishap comes later, or if there is none in either and the way earns no less.
+    A detour leaves the plan at a random step, repeats another action for a while, and follows the rule again. It is
+    taken if the mishap comes later, or if there is none in either and the way earns no less.
 
     Args:
         env: environment like the one that the policy will act in.
         horizon: steps to look ahead, of four frames each.
-        detours: detours to try before a step if there is a mishap ahead.
+        detours: detours to try before a step.
         seed: seed of the random detours.
     """
-
-    method = "planner"
 
     def __init__(self, env: gymnasium.Env, horizon: int = 24, detours: int = 10, seed: int = 0) -> None:
         self.horizon, self.detours, self.seed = horizon, detours, seed
 
-    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
-        """Meaning of the action of the rule, by the memory ``(128,)`` now and a step ago."""
-        raise NotImplementedError
+    def worrying(self) -> bool:
+        """Whether detours are tried; by default, if there is a mishap on the way."""
+        return self.plan[-1].mishap
 
-    def mishap(self, memory: np.ndarray, before: np.ndarray) -> bool:
-        """Whether something went wrong between two steps."""
-        raise NotImplementedError
-
-    def credit(self, reward: float, memory: np.ndarray, before: np.ndarray) -> float:
-        """What counts for a step, by default its reward."""
-        return reward
-
-    def worrying(self, way: list[Moment]) -> bool:
-        """Whether detours are tried, by default if there is a mishap on the way."""
-        return way[-1].mishap
-
-    def reset(self, env: gymnasium.Env) -> None:
-        self.emulator = second_emulator(env)
-        self.meanings = inside(env).get_action_meanings()
-        self.rng = np.random.default_rng(self.seed)
-        self.past: Moment | None = None
-        self.now: Moment | None = None
-        self.way: list[Moment] = []
-
-    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        state = inside(env).ale.cloneState(include_rng=True)
-        if self.now is None or not self.now.state.equals(state):
-            self.past = self.now = Moment(0, 0.0, False, inside(env).ale.getRAM().astype(int), state)
-            self.way = []
-        if not (self.way and self.way[-1].mishap):
-            self.way += self._foreseen(self.way, [])
-        for _ in range(self.detours):
-            if not self.worrying(self.way):
-                break
-            at = int(self.rng.integers(len(self.way)))
-            detour = [int(self.rng.integers(len(self.meanings)))] * int(self.rng.integers(1, LONGEST_DETOUR + 1))
-            other = self.way[:at] + self._foreseen(self.way[:at], detour)
-            if self.accepted(other, self.way):
-                self.way = other
-        self.past, self.now = self.now, self.way.pop(0)
-        return np.int64(self.now.action)
-
-    def _foreseen(self, way: list[Moment], detour: list[int]) -> list[Moment]:
-        """What follows in the copy after a way, up to the horizon or a mishap."""
-        assert self.past is not None and self.now is not None, "`act` knows where it is"
-        ale, found = self.emulator.ale, list[Moment]()
-        last = way[-1] if way else self.now
-        before = way[-2] if len(way) > 1 else self.now if way else self.past
-        ale.restoreState(last.state)
-        for step in range(self.horizon - len(way)):
-            action = (
-                detour[step] if step < len(detour) else self.meanings.index(self.choose(last.memory, before.memory))
-            )
-            reward = ale.act(self.emulator.actions[action])
-            memory = ale.getRAM().astype(int)
-            credit, mishap = self.credit(reward, memory, last.memory), self.mishap(memory, last.memory)
-            before, last = last, Moment(action, credit, mishap, memory, ale.cloneState(include_rng=True))
-            found.append(last)
-            if mishap or ale.game_over():
-                break
-        return found
-
-    def accepted(self, other: list[Moment], way: list[Moment]) -> bool:
-        """Whether another way replaces the one so far."""
-        return self.value(other) >= self.value(way)
+    def accepted(self, other: list[Moment]) -> bool:
+        """Whether another way replaces the plan."""
+        return self.value(other) >= self.value(self.plan)
 
     def value(self, way: list[Moment]) -> tuple[int, float]:
         """When the mishap comes, and what is earned until then."""
         return len(way), sum(moment.credit for moment in way)
+
+    def improve(self) -> None:
+        for _ in range(self.detours):
+            if not self.worrying():
+                break
+            at = int(self.rng.integers(len(self.plan)))
+            detour = [int(self.rng.integers(len(self.meanings)))] * int(self.rng.integers(1, LONGEST_DETOUR + 1))
+            other = self.plan[:at] + self.tried(at, detour)
+            if self.accepted(other):
+                self.plan = other
 
 
 def signed(byte: int) -> int:
@@ -126,7 +60,7 @@ def signed(byte: int) -> int:
     return (byte + 128) % 256 - 128
 
 
-class AtariEnduro(AtariForesight):
+class AtariEnduro(AtariDetours):
     """Drives at high speed through the gaps between the cars ahead.
 
     The cars ahead are in seven rows, and on the left, in the middle or on the right of the road. The sets of places
@@ -207,19 +141,19 @@ class AtariEnduro(AtariForesight):
                 return len(sets) - hit, way if possible else 0
         return len(sets) - hit, 0
 
-    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        if not inside(env).ale.getRAM()[self.LEFT].any():  # no car counts any more on this day
-            return np.int64(inside(env).get_action_meanings().index("FIRE"))
-        return super().act(env, observation, info)
+    def decide(self, ale: ale_py.ALEInterface) -> int:
+        if not ale.getRAM()[self.LEFT].any():  # no car counts any more on this day
+            return self.meanings.index("FIRE")
+        return super().decide(ale)
 
-    def mishap(self, memory: np.ndarray, before: np.ndarray) -> bool:
+    def mishap(self, lost: bool, memory: np.ndarray, before: np.ndarray) -> bool:
         return bool(memory[self.SPEED] < before[self.SPEED] - 10)
 
-    def credit(self, reward: float, memory: np.ndarray, before: np.ndarray) -> float:
+    def credit(self, reward: float, memory: np.ndarray) -> float:
         return float(memory[self.SPEED])
 
 
-class AtariCrazyClimber(AtariForesight):
+class AtariCrazyClimber(AtariDetours):
     """Pulls up with both arms in turn, in a column with windows in the rows above.
 
     Addresses are from OCAtari (Delfosse et al. 2023, `ocatari/ram/crazyclimber.py`), checked against the picture: 19
@@ -250,11 +184,12 @@ class AtariCrazyClimber(AtariForesight):
         pulled = arms.sum() < before[self.ARMS].sum() and arms.any()
         return "DOWN" if (arms == 124).all() or pulled or memory[self.PULL] else "UP"
 
-    def mishap(self, memory: np.ndarray, before: np.ndarray) -> bool:
+    def mishap(self, lost: bool, memory: np.ndarray, before: np.ndarray) -> bool:
         return bool(memory[self.FALL] == 2 != before[self.FALL])
 
-    def worrying(self, way: list[Moment]) -> bool:
-        return super().worrying(way) or (way[0].memory[self.FALL] != 2 and not any(moment.credit for moment in way))
+    def worrying(self) -> bool:
+        climbs = self.plan[0].memory[self.FALL] != 2
+        return super().worrying() or (climbs and not any(moment.credit for moment in self.plan))
 
-    def accepted(self, other: list[Moment], way: list[Moment]) -> bool:
-        return self.value(other) > self.value(way)  # so that the rule goes on where nothing is earned
+    def accepted(self, other: list[Moment]) -> bool:
+        return self.value(other) > self.value(self.plan)  # so that the rule goes on where nothing is earned

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 
-from ldm_hf.references.base import Reference, inside
-from ldm_hf.spaces import Action, Info, Observation
-
-from .policies_emulator import LONGEST_RUN, second_emulator
+from .policies_emulator import LONGEST_RUN
+from .policies_foresight import AtariForesight, Moment
 from .policies_rules import AtariRule, reflected
 
 if TYPE_CHECKING:
-    import ale_py
+    pass
 
 
 @dataclass(frozen=True)
@@ -89,23 +86,10 @@ class AtariAtlantis(AtariRule):
         return found
 
 
-@dataclass(frozen=True)
-class Moment:
-    """What an action led to in the emulator, and the memory before and after it."""
+class AtariGuardedRule(AtariForesight):
+    """Follows a rule, except where it is foreseen to lose a life.
 
-    action: int
-    reward: float
-    lost: bool
-    state: ale_py.ALEState
-    before: np.ndarray
-    memory: np.ndarray
-
-
-class AtariGuardedRule(Reference):
-    """Follows a rule by the console's memory, except where a copy of the emulator shows that it would lose a life.
-
-    There is always a plan: what the rule will do, and where it leads. It is made longer by one step before each step.
-    While it ends with the loss of a life, variants of it are tried that leave it at a random step, repeat random
+    While the plan ends with the loss of a life, variants of it are tried that leave it at a random step, repeat random
     actions for some steps, and follow the rule again or what is left of the plan. A variant replaces the plan if it
     keeps the life for longer, or for equally long with no smaller discounted reward.
 
@@ -117,8 +101,6 @@ class AtariGuardedRule(Reference):
         discount: factor of a reward for each step that it comes later.
         seed: seed of the variants.
     """
-
-    method = "planner"
 
     def __init__(
         self,
@@ -132,48 +114,11 @@ class AtariGuardedRule(Reference):
         self.horizon, self.urgent, self.trials, self.seed = horizon, urgent, trials, seed
         self.weights = discount ** np.arange(horizon)
 
-    def choose(self, memory: np.ndarray, before: np.ndarray) -> str:
-        """Meaning of the rule's action, by the memory ``(128,)`` now and a step ago."""
-        raise NotImplementedError
-
-    def reset(self, env: gymnasium.Env) -> None:
-        self.emulator = second_emulator(env)
-        self.meanings = inside(env).get_action_meanings()
-        self.rng = np.random.default_rng(self.seed)
-        self.plan: list[Moment] = []
-        self.now: Moment | None = None
-
-    def act(self, env: gymnasium.Env, observation: Observation, info: Info) -> Action:
-        ale = inside(env).ale
-        state, memory = ale.cloneState(include_rng=True), ale.getRAM().astype(int)
-        if self.now is None or not self.now.state.equals(state):  # the first step, or another action was executed
-            self.now, self.plan = Moment(0, 0.0, False, state, memory, memory), []
-        if not (self.plan and self.plan[-1].lost):
-            self.plan += self._follow(self.plan[-1] if self.plan else self.now, [], self.horizon - len(self.plan))
+    def improve(self) -> None:
         self._improve(self.trials)
         self._improve(self.urgent, until_kept=True)
-        self.now = self.plan.pop(0)
-        return np.int64(self.now.action)
-
-    def _follow(self, moment: Moment, actions: Sequence[int], length: int) -> list[Moment]:
-        """Executes actions, then those of the rule; ends after ``length`` or with the first that costs a life."""
-        ale, found = self.emulator.ale, list[Moment]()
-        ale.restoreState(moment.state)
-        lives = ale.lives()
-        while len(found) < length and not (found and moment.lost):
-            if len(found) < len(actions):
-                action = actions[len(found)]
-            else:
-                action = self.meanings.index(self.choose(moment.memory, moment.before))
-            reward = ale.act(self.emulator.actions[action])
-            lost = ale.lives() < lives or ale.game_over()
-            lives, memory = ale.lives(), ale.getRAM().astype(int)
-            moment = Moment(action, reward, lost, ale.cloneState(include_rng=True), moment.memory, memory)
-            found.append(moment)
-        return found
 
     def _improve(self, trials: int, until_kept: bool = False) -> None:
-        assert self.now is not None, "`act` begins the plan"
         best = self._value(self.plan)
         while trials > 0 and not (until_kept and best[0] == np.inf):
             at = int(self.rng.integers(len(self.plan)))
@@ -181,7 +126,7 @@ class AtariGuardedRule(Reference):
             actions = np.repeat(self.rng.integers(len(self.meanings), size=len(runs)), runs).tolist()
             if self.rng.random() < 0.5:
                 actions += [moment.action for moment in self.plan[at + len(actions) :]]
-            tried = self._follow(self.plan[at - 1] if at else self.now, actions, self.horizon - at)
+            tried = self.tried(at, actions)
             trials -= len(tried)
             plan = self.plan[:at] + tried
             if (value := self._value(plan)) >= best:
@@ -189,8 +134,8 @@ class AtariGuardedRule(Reference):
 
     def _value(self, plan: list[Moment]) -> tuple[float, float]:
         """How long the life is kept, and the discounted rewards."""
-        kept = float(len(plan)) if plan[-1].lost else np.inf
-        return kept, float(np.dot([moment.reward for moment in plan], self.weights[: len(plan)]))
+        kept = float(len(plan)) if plan[-1].mishap else np.inf
+        return kept, float(np.dot([moment.credit for moment in plan], self.weights[: len(plan)]))
 
 
 class AtariSeaquest(AtariGuardedRule):
