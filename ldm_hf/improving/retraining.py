@@ -14,6 +14,7 @@ from ..training import Pretraining, make_accelerator, pretrain, readable_errors
 from ..training.arguments import SHARES
 from ..training.checkpoints import former_runs
 from ..utils.parallel import only_in_processes, run_tasks
+from ..utils.threads import fair_threads
 
 HERE = "127.0.0.1"
 
@@ -60,5 +61,6 @@ def _train_here(run: Pretraining, rank: int, count: int, port: int) -> None:
         places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
         told = places | {"MASTER_ADDR": HERE, "MASTER_PORT": port}
         os.environ.update({name: str(value) for name, value in told.items()})
+        os.environ.setdefault("OMP_NUM_THREADS", str(fair_threads(count)))  # or accelerate warns that it has set it
     with readable_errors(run):
         pretrain(make_accelerator(run), run)
