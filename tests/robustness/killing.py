@@ -1,6 +1,12 @@
-"""Runs a function in a forked child that ends by SIGKILL (or sees a full disk) at a chosen point of what it writes."""
+"""Runs a function in a child that ends by SIGKILL (or sees a full disk) at a chosen point of what it writes.
+
+Children are forked from a server that has imported what they need and runs nothing. Forked from the tests' own process,
+they would share the lock of its progress bars (tqdm's is a semaphore): one that is killed while it holds it leaves all
+others, and the tests, waiting for ever.
+"""
 
 import faulthandler
+import multiprocessing
 import os
 import resource
 import signal
@@ -9,6 +15,8 @@ import traceback
 
 EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
 HANGS = 600  # seconds, on a machine that may be busy
+STARTED = multiprocessing.get_context("forkserver")
+STARTED.set_forkserver_preload(["tests.robustness.test_kills"])
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -48,45 +56,47 @@ class Points:
 
 
 def in_child(function, folder, stop=None, size=None, full=False):
-    """Calls a function in a forked child.
+    """Calls a function in a child.
 
     Args:
-        function: function without arguments.
+        function: function without arguments, which pickle can name.
         folder: folder whose changes are counted.
         stop: number of the point at which the child is killed.
         size: bytes at which the growth of any file kills the child in the middle of a write.
         full: let writes fail at ``size`` bytes instead, as on a full disk.
 
     Returns:
-        How the child ended, as `os.waitstatus_to_exitcode` tells it, and the number of points that it has passed.
+        How the child ended, as `os.waitstatus_to_exitcode` tells it, and the number of points that it has passed, or
+        where it failed.
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        code = 1
-        try:
-            silence = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(silence, 1)
-            os.dup2(silence, 2)
-            faulthandler.dump_traceback_later(HANGS, exit=True, file=writing)  # a child that hangs says where
-            points = Points(folder, stop)
-            points.install()
-            if size is not None:
-                signal.signal(signal.SIGXFSZ, signal.SIG_IGN if full else signal.SIG_DFL)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-            function()
-            points.write(writing, str(points.count).encode())
-            code = 0
-            faulthandler.cancel_dump_traceback_later()
-        except BaseException:
-            points.write(writing, traceback.format_exc().encode()[-3000:])
-        finally:
-            os._exit(code)
-    os.close(writing)
-    told = b""
-    while chunk := os.read(reading, 65536):
-        told += chunk
-    os.close(reading)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), told.decode()
+    reading, writing = STARTED.Pipe(duplex=False)
+    child = STARTED.Process(target=run, args=(writing, dict(os.environ), function, folder, stop, size, full))
+    child.start()
+    writing.close()
+    with open(reading.fileno(), "rb", closefd=False) as pipe:
+        told = pipe.read()
+    child.join()
+    return child.exitcode, told.decode()
+
+
+def run(pipe, environment, function, folder, stop, size, full):
+    """What a child does; it tells in the end how many points it has passed."""
+    code, writing, points = 1, pipe.fileno(), Points(folder, stop)
+    try:
+        os.environ.update(environment)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        faulthandler.dump_traceback_later(HANGS, exit=True, file=writing)  # a child that hangs says where
+        points.install()
+        if size is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN if full else signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        function()
+        points.write(writing, str(points.count).encode())
+        code = 0
+        faulthandler.cancel_dump_traceback_later()
+    except BaseException:
+        points.write(writing, traceback.format_exc().encode()[-3000:])
+    finally:
+        os._exit(code)

@@ -11,13 +11,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from ldm_hf.collection import journal
 from ldm_hf.trajectories.writer import shards
 
 from .. import fork_server
 from .killing import in_child
 from .misbehaving import LENGTH
-from .test_kills import episodes, prepared, small_shards, whole  # noqa: F401  # fixtures
+from .test_kills import call, episodes, prepared, whole  # noqa: F401  # fixtures
 
 MAIN = "from ldm_hf.cli import main; main()"
 
@@ -66,12 +65,11 @@ def test_a_command_needs_no_home(tmp_path):
     assert shards(tmp_path / "data" / "Good")
 
 
-def test_two_commands_on_one_folder_write_each_episode_once(prepared, whole, tmp_path, small_shards, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(journal, "POLL_SECONDS", 0.05)
+def test_two_commands_on_one_folder_write_each_episode_once(prepared, whole, tmp_path):  # noqa: F811
     expected, _ = whole("collect")
     out = tmp_path / "out"
     out.mkdir()
     with ThreadPoolExecutor(2) as pool:
-        ended = list(pool.map(lambda _: in_child(partial(prepared.collect, out), out), range(2)))
+        ended = list(pool.map(lambda _: in_child(partial(call, prepared.collect, out), out), range(2)))
     assert [code for code, _ in ended] == [0, 0], ended
     assert episodes(Path(out)) == expected[0]

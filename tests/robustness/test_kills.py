@@ -1,6 +1,6 @@
 """Whatever point a command is killed at, the same command finishes its work, with the results of an uninterrupted run.
 
-Each command runs in a forked child that ends by SIGKILL before its n-th change of a file, or in the middle of a write.
+Each command runs in a child that ends by SIGKILL before its n-th change of a file, or in the middle of a write.
 """
 
 import json
@@ -16,13 +16,14 @@ import torch
 from gymnasium import spaces
 
 from ldm_hf import LDMProcessor
-from ldm_hf.collection import Plan, collect
+from ldm_hf.collection import Plan, collect, journal
 from ldm_hf.collection.journal import FILE
 from ldm_hf.environments import make
 from ldm_hf.evaluation import EvaluationOptions, Target, evaluate
 from ldm_hf.hub import export_model
 from ldm_hf.importers import Source, import_trajectories
 from ldm_hf.references.finding import find_references
+from ldm_hf.references.loading import known_policies
 from ldm_hf.trajectories import open_dataset, validate, writer
 from ldm_hf.trajectories.writer import shards
 
@@ -31,6 +32,7 @@ from .killing import in_child
 from .misbehaving import Rule, row
 
 KILLED, TORN = -signal.SIGKILL, -signal.SIGXFSZ
+known_policies()  # imports what no child is to import again
 SPECS = [row("First"), row("Second")]
 
 
@@ -64,6 +66,13 @@ def episodes(folder):
         path.parent.name: [line for shard in shards(path.parent) for line in pq.read_table(shard).to_pylist()]
         for path in folder.glob("*/environment.json")
     }
+
+
+def call(command, out):
+    """Calls a command that writes small shards and waits for nobody long."""
+    writer.SHARD_STEPS, journal.POLL_SECONDS = 60, 0.05
+    torch.set_num_threads(1)
+    command(out)
 
 
 def find(name, references_folder):
@@ -159,11 +168,9 @@ def whole(prepared):
 
     def of(name):
         if name not in found:
-            out, counted = (prepared.folder / part / name / "out" for part in ("whole", "counted"))
+            out = prepared.folder / "whole" / name / "out"
             out.mkdir(parents=True)
-            counted.mkdir(parents=True)
-            getattr(prepared, name)(out)  # in this process, so that no child has anything left to import
-            code, told = in_child(partial(getattr(prepared, name), counted), counted)
+            code, told = in_child(partial(call, getattr(prepared, name), out), out)
             assert code == 0, told
             found[name] = getattr(prepared, f"{name}_results")(out), int(told)
         return found[name]
@@ -176,26 +183,20 @@ def check(prepared, whole, name, tmp_path, **kill):
     expected, _ = whole(name)
     out = tmp_path / "out"
     out.mkdir()
-    command = partial(getattr(prepared, name), out)
+    command = partial(call, getattr(prepared, name), out)
     code, _ = in_child(command, out, **kill)
     again, told = in_child(command, out)
-    assert again == 0, (name, kill, told)
+    assert again == 0, f"{name}, {kill}: {told}"
     assert getattr(prepared, f"{name}_results")(out) == expected, (name, kill)
     shutil.rmtree(out)
     return code in (KILLED, TORN)
-
-
-@pytest.fixture()
-def small_shards(monkeypatch):
-    monkeypatch.setattr(writer, "SHARD_STEPS", 60)
-    torch.set_num_threads(1)
 
 
 COUNTS = {"collect": 8, "reference": 3, "importing": 6, "evaluate": 3, "export": 4, "checkpoint": 2}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_killed_command_goes_on(name, prepared, whole, tmp_path, small_shards):
+def test_a_killed_command_goes_on(name, prepared, whole, tmp_path):
     """At points spread over the command; all of them are in the test below."""
     _, count = whole(name)
     stops = sorted({round(stop) for stop in np.linspace(0, count - 1, COUNTS[name])})
@@ -206,7 +207,7 @@ def test_a_killed_command_goes_on(name, prepared, whole, tmp_path, small_shards)
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", NAMES)
-def test_a_command_that_is_killed_anywhere_goes_on(name, prepared, whole, tmp_path, small_shards):
+def test_a_command_that_is_killed_anywhere_goes_on(name, prepared, whole, tmp_path):
     _, count = whole(name)
     killed = [check(prepared, whole, name, tmp_path, stop=stop) for stop in range(count)]
     torn = [check(prepared, whole, name, tmp_path, size=size) for size in SIZES[name]]
@@ -215,17 +216,17 @@ def test_a_command_that_is_killed_anywhere_goes_on(name, prepared, whole, tmp_pa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_command_goes_on_after_its_disk_was_full(name, prepared, whole, tmp_path, small_shards):
+def test_a_command_goes_on_after_its_disk_was_full(name, prepared, whole, tmp_path):
     check(prepared, whole, name, tmp_path, size=SIZES[name][1], full=True)
 
 
-def test_kills_lose_no_finished_episode(prepared, whole, tmp_path, small_shards):
+def test_kills_lose_no_finished_episode(prepared, whole, tmp_path):
     """What the journal held is in a shard as soon as somebody continues, whatever the point."""
     for stop in range(0, whole("collect")[1], 3):
         out = tmp_path / str(stop)
         out.mkdir()
-        in_child(partial(prepared.collect, out), out, stop=stop)
+        in_child(partial(call, prepared.collect, out), out, stop=stop)
         before = [path.stat().st_size for path in out.glob(f"*/{FILE}")]
-        in_child(partial(prepared.collect, out), out)
+        in_child(partial(call, prepared.collect, out), out)
         assert episodes(out) == whole("collect")[0][0]
         assert not list(Path(out).glob(f"*/{FILE}")), before
