@@ -108,6 +108,7 @@ VARIANTS = {
     "two-hot bins": Variant((parts.two_hot,)),
     "next observation 0.05": Variant((lambda: parts.next_observation(0.05),)),
     "no signature": Variant((parts.no_signature,)),
+    "task text summed": Variant(config={"scaled_task": False}, test_unknown=True),
     "255 bins": Variant((parts.bins,), config={"num_choices": 255}),
     "51 bins": Variant((parts.bins,), config={"num_choices": 51}),
     "mean of all bins": Variant((lambda: parts.bins(neighbours=1000),), test_unknown=True),

@@ -47,7 +47,7 @@ LIMITS = {
     "grid_size": 2**8,
     "image_size": 2**11,
 }
-FLAGS = ("output_attentions", "output_hidden_states", "return_dict", "use_cache")
+FLAGS = ("output_attentions", "output_hidden_states", "return_dict", "use_cache", "scaled_task")
 # What a file may ask for; anything else, such as a kernel of the Hub, is code from elsewhere.
 ATTENTIONS = (None, "eager", "sdpa", "flex_attention")
 
@@ -65,6 +65,7 @@ PRESETS: dict[str, Fields] = {
             "sliding_window": 32,
         },
         "initializer_range": 0.05,  # small networks learn faster from larger weights; 0.02 is for widths near 1,000
+        "scaled_task": True,
         "bag_buckets": 4096,
         "element_buckets": 512,
     },
@@ -77,6 +78,7 @@ PRESETS: dict[str, Fields] = {
             "sliding_window": 64,
         },
         "initializer_range": 0.03,
+        "scaled_task": True,
         "bag_buckets": 16384,
         "image_size": 64,
         "image_channels": [32, 64, 64],
@@ -91,6 +93,7 @@ PRESETS: dict[str, Fields] = {
             "sliding_window": 128,
         },
         "initializer_range": 0.02,
+        "scaled_task": True,
         "bag_buckets": 16384,
         "image_size": 84,
         "image_channels": [32, 64, 64],
@@ -124,6 +127,9 @@ class LDMConfig(PreTrainedConfig):
         image_channels: output channels of the pixel convolutions (kernels 8, 4, 3 with strides 4, 2, 1; Mnih et al.
             2015).
         initializer_range: standard deviation of initial weights.
+        scaled_task: divide the sum of the task text's embeddings by the root of their number, as all presets do: a
+            longer sum drowns what a single step shows, and hinders learning what has to be remembered. False: the
+            plain sum, as in models that were trained before version 0.4.
     """
 
     model_type = "ldm"
@@ -147,6 +153,7 @@ class LDMConfig(PreTrainedConfig):
     image_size: int = 56
     image_channels: list[int] | tuple[int, ...] = field(default_factory=lambda: [16, 32])
     initializer_range: float = 0.02
+    scaled_task: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         check_sizes({name: getattr(self, name) for name in LIMITS})

@@ -273,6 +273,13 @@ class LDMModel(LDMPreTrainedModel):
     def set_input_embeddings(self, value: Any) -> None:
         self.bag = value
 
+    def embed_task(self, task: torch.Tensor) -> torch.Tensor:
+        """Embeds the ids of task texts ``(B, k)`` as ``(B, width)``."""
+        text: torch.Tensor = self.bag(task)
+        if not self.config.scaled_task:
+            return text
+        return text / task.ne(0).sum(-1, keepdim=True).clamp(min=1).sqrt().to(text.dtype)
+
     def forward(
         self,
         feedback: torch.Tensor,
@@ -309,7 +316,7 @@ class LDMModel(LDMPreTrainedModel):
         if categorical is not None:
             x = x + self.bag(categorical)
         if task is not None:
-            x = x + self.bag(task)[:, None]
+            x = x + self.embed_task(task)[:, None]
         if grid is not None:
             x = x.index_add(0, grid_rows, self.grid(grid, grid_slots).to(x.dtype))
         if pixels is not None:

@@ -25,6 +25,7 @@ WRITING_FAILED = ("PytorchStreamWriter", "inline_container")  # in the messages 
 FIXED_OPTIONS = (
     "preset",
     "layer_windows",
+    "scaled_task",
     "model",
     "backbone",
     "method",

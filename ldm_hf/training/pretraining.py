@@ -28,6 +28,9 @@ class Pretraining(TrainingRun):
             "help": "steps that each layer sees, such as 32 32 512; by default those of the preset or of --model"
         },
     )
+    scaled_task: bool = option(
+        False, "with --model: let task texts count less beside what a step shows, as new models of all presets do"
+    )
     model: str | None = option(None, "folder or Hub id of a pretrained LDM to start from instead of a preset")
     backbone: str | None = option(
         None, "folder or Hub id of a pretrained language model whose decoder to start from instead"
@@ -92,10 +95,12 @@ def starting_model(args: Pretraining) -> LDMForActionPrediction:
     if args.layer_windows and args.backbone:
         raise LDMError("--layer_windows is for a preset or an LDM; a language model has a window of its own")
     if args.model:
-        if not args.layer_windows:
+        # neither has weights of its own (attention has none for a distance): the model only has to learn to use it
+        asked = {"layer_windows": args.layer_windows, "scaled_task": args.scaled_task}
+        if not any(asked.values()):
             return LDMForActionPrediction.from_pretrained(args.model)
-        # attention has no weights of its own for a distance, so that a longer window only has to be learnt to use
-        fields = LDMConfig.from_pretrained(args.model).to_dict() | {"layer_windows": args.layer_windows}
+        changes = {name: value for name, value in asked.items() if value}
+        fields = LDMConfig.from_pretrained(args.model).to_dict() | changes
         return LDMForActionPrediction.from_pretrained(args.model, config=LDMConfig(**fields))
     if args.backbone:
         return LDMForActionPrediction.from_pretrained_backbone(args.backbone)

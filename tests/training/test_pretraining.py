@@ -114,11 +114,14 @@ def test_a_new_model_with_windows_of_its_own():
         starting_model(Pretraining(**options, backbone="somewhere"))
 
 
-def test_a_pretrained_model_gets_longer_windows_and_keeps_its_weights(whole):
+def test_a_pretrained_model_gets_longer_windows_or_a_scaled_task_and_keeps_its_weights(whole):
     options = {"dataset": "data", "output_dir": "out", "model": str(whole)}
+    before = starting_model(Pretraining(**options)).config
     longer = starting_model(Pretraining(**options, layer_windows=[4, 24]))
-    assert longer.config.windows == [4, 24] and starting_model(Pretraining(**options)).config.layer_windows is None
-    assert same(longer.state_dict(), weights_of(whole))
+    scaled = starting_model(Pretraining(**options, scaled_task=True))
+    assert (longer.config.windows, scaled.config.windows) == ([4, 24], before.windows)
+    assert (before.layer_windows, before.scaled_task, scaled.config.scaled_task) == (None, False, True)
+    assert same(longer.state_dict(), weights_of(whole)) and same(scaled.state_dict(), weights_of(whole))
 
 
 def test_a_checkpoint_between_two_lines_of_the_log_changes_nothing(folder):
