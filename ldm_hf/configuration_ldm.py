@@ -129,7 +129,7 @@ class LDMConfig(PreTrainedConfig):
         initializer_range: standard deviation of initial weights.
         scaled_task: divide the sum of the task text's embeddings by the root of their number, as all presets do: a
             longer sum drowns what a single step shows, and hinders learning what has to be remembered. False: the
-            plain sum, as in models that were trained before version 0.4.
+            plain sum, as in models whose configuration does not name it.
     """
 
     model_type = "ldm"

@@ -9,8 +9,8 @@ from ..errors import ArgumentError
 
 Value = TypeVar("Value")
 
-SHARES = ("unknown_statistics", "disguised_share", "hide_previous_actions", "repeated_labels")
-"""Options that say how many segments or labels are altered."""
+SHARES = ("unknown_statistics", "disguised_share", "hide_previous_actions", "episode_beginnings", "repeated_labels")
+"""Options that say how many segments or labels are altered or chosen."""
 
 
 def option(default: Value, text: str, **metadata: object) -> Value:
@@ -61,6 +61,7 @@ class TrainingRun:
         0.0, "share of segments whose actions, coordinates, symbols and letters are exchanged, so that history counts"
     )
     hide_previous_actions: float = option(0.0, "share of segments whose previous actions are hidden")
+    episode_beginnings: float = option(0.0, "share of segments that begin where an episode does, instead of anywhere")
     repeated_labels: float = option(
         1.0, "share of the labels that repeat the action just executed which is trained on; less: decisions count more"
     )
@@ -87,7 +88,7 @@ class TrainingRun:
     dry_run: bool = option(False, "report size, memory, speed and time after two updates, and write nothing")
 
     def check(self) -> None:
-        """Checks the shares of altered segments and labels.
+        """Checks the shares of segments and labels.
 
         Raises:
             ArgumentError: if one is not from 0 to 1.

@@ -143,6 +143,7 @@ class _Run:
             no_action=args.hide_previous_actions,
             disguised=args.disguised_share,
             repeated_labels=args.repeated_labels,
+            beginnings=args.episode_beginnings,
         )
         self.stream = self._load(range(self.progress.step * self.micro, total))
         domains = {name: stream.info.domain for name, stream in trajectories.items()}

@@ -59,7 +59,7 @@ class IndexEntry(TypedDict):
 class RemoteTrajectories:
     """The stream of one environment of a repo on the Hub.
 
-    Spaces, lengths and statistics are known from the index. Whoever asks for steps or returns makes it fetch and decode
+    Spaces, lengths and statistics are known from the index. Whoever asks for steps, episodes or returns makes it fetch and decode
     all shards of the environment.
 
     Args:
@@ -103,6 +103,11 @@ class RemoteTrajectories:
     def part(self, start: int, stop: int) -> EnvironmentTrajectories:
         """The stream of the episodes ``start`` to ``stop`` alone, fetched first; see `EnvironmentTrajectories.part`."""
         return self.here.part(start, stop)
+
+    @property
+    def episode_starts(self) -> np.ndarray:
+        """First step of every episode, and the number of steps, fetched first."""
+        return self.here.episode_starts
 
     def episode_returns(self) -> np.ndarray:
         """Sum of rewards of every episode ``(num_episodes,)``, fetched first."""

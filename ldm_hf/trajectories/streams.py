@@ -45,6 +45,10 @@ class Stream(Protocol):
     def num_steps(self) -> int:
         """Number of steps of all episodes."""
 
+    @property
+    def episode_starts(self) -> np.ndarray:
+        """First step of every episode, and the number of steps, ``(num_episodes + 1,)``."""
+
     def slice(self, start: int, stop: int) -> Steps:
         """Steps ``start`` to ``stop``, across the ends of episodes."""
 

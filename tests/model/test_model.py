@@ -185,6 +185,16 @@ def test_trains_under_an_unmodified_trainer(model, processor, tmp_path):
     assert result.global_step == 3 and np.isfinite(result.training_loss)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize(("scaled", "factor"), [(True, 2), (False, 4)])
+def test_a_long_task_text_can_count_as_one_choice_does(scaled, factor):
+    model = LDMModel(LDMConfig(**TINY, scaled_task=scaled))
+    word = model.bag.weight[5]
+    found = model.embed_task(torch.tensor([[5, 0, 0, 0], [5, 5, 5, 5], [0, 0, 0, 0]]))
+    torch.testing.assert_close(found, torch.stack([word, factor * word, 0 * word]))
+    assert all(LDMConfig.preset(name).scaled_task for name in PRESETS)
+
+
 @pytest.mark.parametrize(
     ("preset", "millions"), [("ldm-nano", (1, 3.5)), ("ldm-small", (22, 28)), ("ldm-base", (300, 315))]
 )

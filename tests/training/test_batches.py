@@ -98,6 +98,20 @@ def test_some_segments_have_no_previous_actions_and_are_else_the_same(make_datas
     assert np.array_equal(choices.labels, known.labels) and np.array_equal(choices.feedback, known.feedback)
 
 
+def test_a_segment_can_begin_where_its_episode_does(make_dataset):
+    anywhere, some = make_dataset(), make_dataset(beginnings=0.5)
+    starts = anywhere.trajectories["Arm-v0"].episode_starts
+    inside = next(start for start in range(4, 25) if start not in starts)
+    episode = int(starts[starts <= inside].max())
+    expected = anywhere.encode("Arm-v0", episode, 1, 1, 1, 0)
+    moved, stayed = (some.encode("Arm-v0", inside, 1, 1, 1, 0, beginning=chance) for chance in (0.49, 0.5))
+    assert np.array_equal(moved.observation.numeric, expected.observation.numeric) and np.array_equal(
+        moved.labels, expected.labels
+    )
+    assert not np.array_equal(stayed.observation.numeric, expected.observation.numeric)
+    assert any(not torch.equal(anywhere[step]["labels"], some[step]["labels"]) for step in range(4))
+
+
 def test_labels_that_repeat_the_action_before_are_thinned_out(make_dataset):
     plain, thinned = make_dataset(), make_dataset(repeated_labels=0.3)
     kept, repeated = 0, 0
