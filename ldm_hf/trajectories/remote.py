@@ -59,8 +59,8 @@ class IndexEntry(TypedDict):
 class RemoteTrajectories:
     """The stream of one environment of a repo on the Hub.
 
-    Spaces, lengths and statistics are known from the index. Whoever asks for steps, episodes or returns makes it fetch and decode
-    all shards of the environment.
+    Spaces, lengths and statistics are known from the index. Whoever asks for steps, episodes or returns makes it
+    fetch and decode all shards of the environment.
 
     Args:
         repo_id: id of the dataset repo.
