@@ -61,7 +61,9 @@ class TrainingRun:
         0.0, "share of segments whose actions, coordinates, symbols and letters are exchanged, so that history counts"
     )
     hide_previous_actions: float = option(0.0, "share of segments whose previous actions are hidden")
-    episode_beginnings: float = option(0.0, "share of segments that begin where an episode does, instead of anywhere")
+    episode_beginnings: float = option(
+        0.0, "share of segments that begin where an episode does, as if it were an agent's first, instead of anywhere"
+    )
     repeated_labels: float = option(
         1.0, "share of the labels that repeat the action just executed which is trained on; less: decisions count more"
     )

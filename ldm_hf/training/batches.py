@@ -31,15 +31,16 @@ class SegmentDataset(Dataset[BatchFeature]):
     """Batches of encoded segments; item ``i`` is the batch of training step ``i``.
 
     A segment is cut anywhere in a stream, so that a model also sees the middle of episodes with little history, or
-    begins where an episode does: what counts later is often shown there, and is seldom in a segment that is shorter
-    than the episode. Some are encoded as an agent would have to under less favourable circumstances: without the
-    environment's statistics, without a task text, without rewards. In others, previous actions are hidden: where a
-    reference goes on with what it did, a model would otherwise learn to copy its last action, and never recover from a
-    mistake. Some are disguised (`environments.disguises`), each in its own way, so that only their history tells what
-    an action does. Of the labels that repeat the action just executed, a share may be left out, so that the steps at
-    which something has to be decided count for more (Wen et al., "Keyframe-Focused Visual Imitation Learning", 2021).
-    Segments of endless worlds are the beginnings of histories in worlds that nobody knows. Of an action of very many
-    elements, other ones are drawn for each segment, or a single environment may take most of the time of a training.
+    begins where an episode does, as a stream of its own: nothing but the missing past marks an agent's first episode,
+    and what counts later is often shown at the beginning, which is seldom in a segment that is shorter than the
+    episode. Some are encoded as an agent would have to under less favourable circumstances: without the environment's
+    statistics, without a task text, without rewards. In others, previous actions are hidden: where a reference goes on
+    with what it did, a model would otherwise learn to copy its last action, and never recover from a mistake. Some are
+    disguised (`environments.disguises`), each in its own way, so that only their history tells what an action does. Of
+    the labels that repeat the action just executed, a share may be left out, so that the steps at which something has
+    to be decided count for more (Wen et al., "Keyframe-Focused Visual Imitation Learning", 2021). Segments of endless
+    worlds are the beginnings of histories in worlds that nobody knows. Of an action of very many elements, other ones
+    are drawn for each segment, or a single environment may take most of the time of a training.
 
     Args:
         trajectories: trajectories by environment, and endless worlds by the name of their row.
@@ -51,7 +52,7 @@ class SegmentDataset(Dataset[BatchFeature]):
         no_reward: share of segments without rewards.
         max_past: maximal number of steps before a segment that the statistics of its stream so far come from.
         no_action: share of segments without previous actions.
-        beginnings: share of segments that begin where their episode begins.
+        beginnings: share of segments that begin where their episode begins, as if nothing had been before.
         disguised: share of segments that are disguised.
         repeated_labels: share of the labels that repeat the action just executed which is kept.
         most_elements: elements of an action that a segment is trained on at the most.
@@ -135,7 +136,8 @@ class SegmentDataset(Dataset[BatchFeature]):
             repeats: which labels that repeat the action just executed are kept, in [0, 1).
             disguise: chance in [0, 1); below ``disguised``, the segment is disguised, unless it is of an endless world.
             kind: which disguise it is, in [0, 1).
-            beginning: chance in [0, 1); below ``beginnings``, the segment begins where the episode of ``start`` does.
+            beginning: chance in [0, 1); below ``beginnings``, the segment begins where the episode of ``start`` does,
+                like a stream.
         """
         stream = self.trajectories[name]
         known_statistics = statistics >= self.unknown_statistics
@@ -144,10 +146,11 @@ class SegmentDataset(Dataset[BatchFeature]):
             spaces, steps = (history.observation_space, history.action_space), history.steps
             layout = EnvironmentLayout(self.processor.sizes, *spaces, name, task=stream.info.task)
         else:
-            if beginning < self.beginnings:
-                start = int(stream.episode_starts[np.searchsorted(stream.episode_starts, start, "right") - 1])
             # Log-uniform: as many streams that have just begun as ones of tens, hundreds and thousands of steps.
             before = min(start, 1 if known_statistics else int(self.max_past**past) - 1)
+            if beginning < self.beginnings:
+                start = int(stream.episode_starts[np.searchsorted(stream.episode_starts, start, "right") - 1])
+                before = 0
             steps = stream.slice(start - before, min(start + self.sampler.segment, stream.num_steps))
             layout = self.processor.layout(name)
             if disguise < self.disguised:

@@ -103,7 +103,8 @@ def test_a_segment_can_begin_where_its_episode_does(make_dataset):
     starts = anywhere.trajectories["Arm-v0"].episode_starts
     inside = next(start for start in range(4, 25) if start not in starts)
     episode = int(starts[starts <= inside].max())
-    expected = anywhere.encode("Arm-v0", episode, 1, 1, 1, 0)
+    steps = anywhere.trajectories["Arm-v0"].slice(episode, episode + SEGMENT)
+    expected = anywhere.processor.layout("Arm-v0").encode_segment(steps)  # of a stream that begins there
     moved, stayed = (some.encode("Arm-v0", inside, 1, 1, 1, 0, beginning=chance) for chance in (0.49, 0.5))
     assert np.array_equal(moved.observation.numeric, expected.observation.numeric) and np.array_equal(
         moved.labels, expected.labels
